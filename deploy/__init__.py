@@ -1,0 +1,1 @@
+"""What puts the service somewhere: schema, images, the local stack."""

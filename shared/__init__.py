@@ -1,0 +1,1 @@
+"""What ingress and worker have in common; imports neither."""

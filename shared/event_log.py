@@ -1,0 +1,107 @@
+"""The event log: the port, and its adapter on Spanner."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+
+from shared.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.forward_ledger import LEDGER_TABLE, ForwardState, forward_shard
+from shared.spanner import ABORTED_RETRY_SECONDS, translated
+from shared.timestamps import to_rfc3339
+
+LOG_TABLE: Final = "NestEventLog"
+
+LOG_COLUMNS: Final = (
+    "event_id",
+    "event_name",
+    "event_type",
+    "actor_id",
+    "event_ts",
+    "ingested_at",
+    "metadata",
+    "forward_to_statsig",
+)
+
+_BORN_COLUMNS: Final = (
+    "event_id",
+    "state",
+    "pending_since",
+    "attempts",
+    "replays",
+    "possible_duplicates",
+    "forward_shard",
+)
+
+
+class EventLogRepository(Protocol):
+    """Where events are kept. Append-only: no method changes a row."""
+
+    async def append(self, rows: Sequence[EventLogRow]) -> None:
+        """Commit all rows, each with a pending forward ledger row where it is to be forwarded, or none of them.
+
+        No two rows may have the same event_id.
+
+        Raises:
+            RowExistsError: at least one event_id exists already. None of the rows was written by this call, but a
+                lost answer and the client's own retry can make this the answer to one's own write.
+            StorageRejectedError: at least one row is at fault. None was written.
+            StorageUnavailableError: not known whether the rows were written.
+        """
+        ...
+
+    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+        """The request digest of every given event that exists; a strong read.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        ...
+
+
+class SpannerEventLogRepository:
+    """EventLogRepository on NestEventLog and NestEventForward."""
+
+    def __init__(self, database: Any, *, timeout_seconds: float) -> None:
+        self._database = database
+        self._timeout_seconds = timeout_seconds
+
+    async def append(self, rows: Sequence[EventLogRow]) -> None:
+        with translated(self._timeout_seconds):
+            # One RPC: a single-use transaction, which commits mutations without reading first.
+            async with self._database.batch(
+                timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
+            ) as batch:
+                batch.insert(LOG_TABLE, LOG_COLUMNS, [_log_values(row) for row in rows])
+                born = [_born_pending(row) for row in rows if row.forward_to_statsig]
+                if born:
+                    batch.insert(LEDGER_TABLE, _BORN_COLUMNS, born)
+
+    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+        with translated(self._timeout_seconds):
+            async with self._database.snapshot() as snapshot:
+                found = await snapshot.read(
+                    LOG_TABLE, ("event_id", "metadata"), KeySet(keys=[(event_id,) for event_id in event_ids])
+                )
+                return {
+                    event_id: metadata[RESERVED_METADATA_KEY]["request_digest"] async for event_id, metadata in found
+                }
+
+
+def _log_values(row: EventLogRow) -> tuple[object, ...]:
+    event = row.event
+    return (
+        event.event_id,
+        event.event_name,
+        event.event_type,
+        event.actor_id,
+        to_rfc3339(event.event_ts_nanos),
+        COMMIT_TIMESTAMP,
+        row.metadata_json,
+        row.forward_to_statsig,
+    )
+
+
+def _born_pending(row: EventLogRow) -> tuple[object, ...]:
+    event_id = row.event.event_id
+    return (event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, 0, 0, 0, forward_shard(event_id))

@@ -1,0 +1,132 @@
+"""The forward ledger: the delivery state of every event that is to be forwarded. The port and its vocabulary."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+from shared.event import Event
+
+LEDGER_TABLE: Final = "NestEventForward"
+
+FORWARD_SHARDS: Final = 16
+"""Shards of the index on what is pending. A node takes thousands of writes a second on one; sixteen leave room to
+grow without making the reconciler's round long."""
+
+
+def forward_shard(event_id: str) -> int:
+    return UUID(event_id).int % FORWARD_SHARDS
+
+
+class ForwardState(enum.StrEnum):
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    DEAD = "DEAD"
+
+
+class Standing(enum.StrEnum):
+    """What a claim found."""
+
+    CLAIMED = "claimed"
+    """Pending, and now ours until the claim expires."""
+
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+    HELD = "held"
+    """Pending, and claimed by another batch that may still be at work."""
+
+    MISSING = "missing"
+    """No ledger row: never committed, deleted, or not to be forwarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A ledger row as a claim found it."""
+
+    event_id: str
+    standing: Standing
+    attempts: int = 0
+    possible_duplicates: int = 0
+    replays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is noted of the attempts that one claim covered."""
+
+    event_id: str
+
+    attempts: int
+    """All attempts on the event so far, earlier claims included."""
+
+    possible_duplicates: int
+    """Attempts so far whose outcome nobody could know."""
+
+    last_attempt_at: datetime | None
+    """Aware. None where the claim ended before anything was sent."""
+
+    reason: str
+    """A stable word of 64 characters at most, such as `http_503`."""
+
+    status: int | None
+    """The HTTP status of the last attempt, where there was one."""
+
+
+class ForwardLedger(Protocol):
+    """Who may send an event, and what became of it. All times are Spanner's own."""
+
+    async def claim(self, event_ids: Sequence[str], *, token: str, seconds: float) -> dict[str, Entry]:
+        """Claim what is pending and not held by another live claim, in one transaction; tell where the rest stands.
+
+        Claiming again with the same token extends the claim. Taking over an expired claim counts one possible
+        duplicate: its holder may have sent the event and died before it could settle.
+
+        Raises:
+            StorageUnavailableError: no answer; the claim may stand and then expires by itself.
+        """
+        ...
+
+    async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
+        """Write the final state DELIVERED. Idempotent; true whoever holds the claim, so the claim is not checked.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; call again.
+        """
+        ...
+
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        """Write the final state DEAD where the claim is still the token's.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; call again.
+        """
+        ...
+
+    async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        """Give up the token's claims and note the attempts; what another batch has claimed since is left alone.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; the claims then expire by themselves.
+        """
+        ...
+
+    async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
+        """A shard's pending events, oldest first, as the event log has them.
+
+        Left out are those born or republished within that time, and those held by a live claim.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        ...
+
+    async def note_republished(self, event_ids: Sequence[str]) -> None:
+        """Keep events that were just published again out of `pending` for a while.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; they are then published once more.
+        """
+        ...

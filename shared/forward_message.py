@@ -1,0 +1,105 @@
+"""The forward message's codec: `events.v1.ForwardMessage` as proto JSON, and its attributes.
+
+Attributes are what a subscription filters on and an operator reads at a glance. Pub/Sub's limits on them are enforced
+here: production refuses a publish that breaks them, the emulator does not.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from protobuf.wkt import Struct, Timestamp
+
+from shared import canonical_json
+from shared.errors import UndecodableMessageError
+from shared.event import Event
+from shared.gen.events.v1.forward_pb import ForwardMessage
+from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+
+SCHEMA_VERSION: Final = 1
+
+EVENT_ID_ATTRIBUTE: Final = "event_id"
+
+MAX_ATTRIBUTES: Final = 100
+MAX_ATTRIBUTE_KEY_BYTES: Final = 256
+MAX_ATTRIBUTE_VALUE_BYTES: Final = 1024
+"""Pub/Sub's own limits (cloud.google.com/pubsub/quotas, resource limits)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One message to publish. Attributes are cut to Pub/Sub's limits by `bounded_attributes`."""
+
+    data: bytes
+    attributes: dict[str, str]
+
+
+def encode(event: Event, *, trace_context: dict[str, str] | None = None) -> OutgoingMessage:
+    """The forward message of an event; the same event always gives the same bytes."""
+    message = ForwardMessage(
+        schema_version=SCHEMA_VERSION,
+        event_id=event.event_id,
+        event_name=event.event_name,
+        event_type=event.event_type or "",
+        actor_id=event.actor_id or "",
+        event_ts=Timestamp.from_nanos(event.event_ts_nanos),
+        # By way of the text: a third of the time that Struct.from_python takes (protobuf-py 0.7).
+        metadata=Struct.from_json(canonical_json.encode(event.metadata)),
+    )
+    attributes = {
+        EVENT_ID_ATTRIBUTE: event.event_id,
+        "event_name": event.event_name,
+        "schema_version": str(SCHEMA_VERSION),
+        **(trace_context or {}),
+    }
+    return OutgoingMessage(message.to_json().encode(), bounded_attributes(attributes))
+
+
+def decode(data: bytes) -> Event:
+    """The event of a forward message.
+
+    Raises:
+        UndecodableMessageError: not proto JSON of a ForwardMessage, a later schema version, or an event that the
+            service could not have written.
+    """
+    try:
+        message = ForwardMessage.from_json(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UndecodableMessageError("not the JSON of a ForwardMessage") from error
+    if message.schema_version != SCHEMA_VERSION:
+        raise UndecodableMessageError(f"schema version {message.schema_version}, expected {SCHEMA_VERSION}")
+    if not message.event_id or not message.event_name or message.event_ts is None:
+        raise UndecodableMessageError("event_id, event_name and event_ts must be set")
+    nanos = message.event_ts.to_nanos()
+    if not EARLIEST_NANOS <= nanos <= LATEST_NANOS:
+        raise UndecodableMessageError("event_ts is out of range")
+    return Event(
+        event_id=message.event_id,
+        event_name=message.event_name,
+        event_type=message.event_type or None,
+        actor_id=message.actor_id or None,
+        event_ts_nanos=nanos,
+        metadata=_metadata(message.metadata),
+    )
+
+
+def _metadata(struct: Struct | None) -> dict[str, Any]:
+    if struct is None:
+        return {}
+    try:
+        metadata: dict[str, Any] = canonical_json.decode(struct.to_json())
+    except ValueError as error:
+        raise UndecodableMessageError("metadata holds a NaN, an infinity or an unset value") from error
+    return metadata
+
+
+def bounded_attributes(attributes: dict[str, str]) -> dict[str, str]:
+    """Attributes within Pub/Sub's limits: what is too long is cut, what has no value or is too many is left out."""
+    bounded: dict[str, str] = {}
+    for key, value in attributes.items():
+        if value and len(bounded) < MAX_ATTRIBUTES:
+            bounded[_cut(key, MAX_ATTRIBUTE_KEY_BYTES)] = _cut(value, MAX_ATTRIBUTE_VALUE_BYTES)
+    return bounded
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    return text if len(text) * 4 <= limit_bytes else text.encode()[:limit_bytes].decode(errors="ignore")

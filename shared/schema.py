@@ -1,0 +1,40 @@
+"""The part of the database's schema that the code relies on, checked when a process starts."""
+
+from typing import Any, Final
+
+from shared.errors import SchemaMismatchError
+from shared.spanner import translated
+
+REQUIRED: Final[dict[str, frozenset[str]]] = {
+    "NestEventLog": frozenset({"event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
+                               "metadata", "forward_to_statsig"}),
+    "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
+                                   "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
+                                   "replays", "possible_duplicates", "forward_shard"}),
+}  # fmt: skip
+"""Columns by table. A column more is fine: columns are added before the code that uses them."""
+
+_COLUMNS: Final = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ''"
+
+
+async def check_schema(database: Any, *, timeout_seconds: float) -> None:
+    """Make sure that every required column exists.
+
+    Raises:
+        SchemaMismatchError: names every table and column that is missing.
+        StorageUnavailableError: no answer.
+    """
+    found: dict[str, set[str]] = {}
+    with translated(timeout_seconds):
+        async with database.snapshot() as snapshot:
+            async for table, column in await snapshot.execute_sql(_COLUMNS):
+                found.setdefault(table, set()).add(column)
+    missing = [
+        table if table not in found else f"{table}.{column}"
+        for table, columns in REQUIRED.items()
+        for column in ([""] if table not in found else sorted(columns - found[table]))
+    ]
+    if missing:
+        raise SchemaMismatchError(
+            f"the database lacks {', '.join(missing)}: apply the files of deploy/spanner/ in their order"
+        )

@@ -1,0 +1,175 @@
+"""Settings: read from the environment once, validated together, passed on as values.
+
+Every problem is reported in one error. `deploy/settings.env` documents each variable; a test holds it equal to this.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+
+from shared.errors import SettingsError
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+CLOUD_RUN_VARIABLES: Final = ("K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_JOB")
+"""Set by Cloud Run for services, worker pools and jobs."""
+
+
+class Settings(BaseModel):
+    """What every process needs. The variable of a field is its name in upper case."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=str.upper, populate_by_name=False, hide_input_in_errors=True, extra="ignore"
+    )
+
+    google_cloud_project: Name
+    spanner_instance: Name
+    spanner_database: Name
+    spanner_emulator_host: Name | None = None
+    """Google's own variable, read by its client library too. `host:port`. Refused on Cloud Run."""
+
+    pubsub_emulator_host: Name | None = None
+    """As above, for Pub/Sub."""
+
+    forward_topic: Name
+    """A topic's short name, in GOOGLE_CLOUD_PROJECT."""
+
+    log_format: Literal["json", "console"] = "json"
+    """`json` has Cloud Logging's fields; `console` is for people."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    commit_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+    """The wall-clock bound on one Spanner commit or transaction, retries included. The client's own default is an
+    hour (`timeout_secs` bounds retries of ABORTED only); Spanner's p99 is some tens of milliseconds."""
+
+    publish_timeout_seconds: float = Field(default=1.0, gt=0, le=60)
+    """The bound on one publish. A caller waits for it, so it is short: a publish that misses it costs delay only."""
+
+    on_cloud_run: bool = Field(default=False, alias="ON_CLOUD_RUN_DERIVED")
+    """Derived from CLOUD_RUN_VARIABLES, never set by hand."""
+
+    @model_validator(mode="after")
+    def _no_emulators_on_cloud_run(self) -> Self:
+        if self.on_cloud_run:
+            for name in ("spanner_emulator_host", "pubsub_emulator_host"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name.upper()} must not be set on Cloud Run")
+        return self
+
+
+class IngressSettings(Settings):
+    port: int = Field(default=8080, ge=0, le=65535)
+    """0 takes any free port and says which in the log."""
+
+    forward_by_default: bool = True
+    """What an unset `forward_to_statsig` means."""
+
+    max_metadata_bytes: int = Field(default=65_536, ge=2, le=65_536)
+    """The caller's metadata as compact JSON. The ceiling is the contract in proto/; lower it to be stricter."""
+
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
+    """One request, also after decompression. Times the server's concurrency this must fit into memory."""
+
+    commit_concurrency: int = Field(default=4, ge=1, le=64)
+    """Commits in flight at once. While all are, arriving rows wait and share the next one."""
+
+    commit_rows: int = Field(default=256, ge=1, le=1000)
+    """Rows of one commit at most. Past some hundred rows a commit gets slower and no cheaper per row."""
+
+    commit_queue_rows: int = Field(default=4096, ge=1)
+    """Rows that may wait for a commit; more are refused with `resource_exhausted`."""
+
+    commit_queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """As above, by size: what bounds memory when events are large."""
+
+    request_read_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long a client may take to send a whole request. The server has no such bound of its own."""
+
+    iap_audience: Name | None = None
+    """The expected audience of IAP's signed assertion. Unset: assertions are not looked at."""
+
+
+class WorkerSettings(Settings):
+    forward_subscription: Name
+    dead_letter_topic: Name
+    dead_letter_subscription: Name
+    """Not read by the worker's loop; operators' commands and start-up checks use it."""
+
+    statsig_server_secret: SecretStr
+    statsig_api_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")] = (
+        "https://events.statsigapi.net/v1"
+    )
+    """The base that `/log_event` is appended to; the final address, since a redirect would look like success."""
+
+    statsig_environment: Name
+    """The tier, for example `production`. Without a default: an unset tier means production and is billed."""
+
+    statsig_principal: Name = "service:events"
+    """The Statsig user that every event is logged for."""
+
+    statsig_timeout_seconds: int = Field(default=10, ge=1, le=60)
+    """Per read of one request. A whole send is bounded by twice this."""
+
+    lanes: int = Field(default=2, ge=1, le=16)
+    """Batches in work at once, each with its own SDK instance. From 4 on one process is bound by the GIL."""
+
+    batch_events: int = Field(default=500, ge=1, le=500)
+    """Messages of one pull and events of one request. Statsig takes no more than 500."""
+
+    retry_budget_seconds: float = Field(default=20.0, ge=0, le=300)
+    """How long one batch is tried again in process before its messages go back."""
+
+    claim_seconds: float = Field(default=90.0, ge=1, le=3600)
+    """How long a claim holds when its worker dies. Must outlast a batch: the retry budget and one more send."""
+
+    circuit_probe_seconds: float = Field(default=5.0, gt=0, le=600)
+    """The first wait of an open circuit; it doubles up to ten times this."""
+
+    reconcile_after_seconds: float = Field(default=60.0, gt=0)
+    """How long a ledger row may be pending before its message is published again."""
+
+    reconcile_interval_seconds: float = Field(default=30.0, gt=0)
+    """The pause between two rounds, jittered by half."""
+
+    reconcile_events_per_second: float = Field(default=500.0, gt=0)
+    """The ceiling on republishing, so that a backlog drains without a storm."""
+
+    @model_validator(mode="after")
+    def _claim_outlasts_a_batch(self) -> Self:
+        longest = self.retry_budget_seconds + 2 * self.statsig_timeout_seconds
+        if self.claim_seconds < longest:
+            raise ValueError(
+                f"CLAIM_SECONDS must be at least RETRY_BUDGET_SECONDS + 2 x STATSIG_TIMEOUT_SECONDS ({longest:g})"
+            )
+        return self
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def from_environment(cls: type[AnySettings], environment: Mapping[str, str]) -> AnySettings:
+    """Build settings from environment variables; an empty variable counts as unset.
+
+    Raises:
+        SettingsError: lists every variable that is missing or wrong, never a value.
+    """
+    values: dict[str, Any] = {
+        field.alias: environment[field.alias]
+        for field in cls.model_fields.values()
+        if field.alias and environment.get(field.alias)
+    }
+    values["ON_CLOUD_RUN_DERIVED"] = any(environment.get(name) for name in CLOUD_RUN_VARIABLES)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
+        raise SettingsError("the environment is not valid:\n" + "\n".join(f"  {line}" for line in problems)) from None
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(str(part) for part in location)
+    if kind == "missing":
+        return f"{name} must be set"
+    return f"{name}: {message}" if name else message.removeprefix("Value error, ")
