@@ -1,0 +1,32 @@
+"""`python -m ingress`: settings, logging, server."""
+
+import os
+import sys
+
+import anyio
+
+from ingress.main import create_app
+from ingress.server import serve
+from shared.errors import SettingsError
+from shared.logs import configure_logging
+from shared.settings import IngressSettings, from_environment
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
+    try:
+        settings = from_environment(IngressSettings, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging(process="ingress", log_format=settings.log_format, level=settings.log_level)
+    started = anyio.run(_serve, settings, backend_options={"use_uvloop": True})
+    return 0 if started else 1
+
+
+async def _serve(settings: IngressSettings) -> bool:
+    return await serve(create_app(settings), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

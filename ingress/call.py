@@ -1,0 +1,33 @@
+"""What is known of the call in progress: filled by the interceptors and the handler, logged once at its end."""
+
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from shared.event import ANONYMOUS, Caller
+
+
+@dataclass(slots=True)
+class Call:
+    """One RPC."""
+
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Answered as `x-request-id` and in every error's RequestInfo; finds the call in the log."""
+
+    caller: Caller = ANONYMOUS
+    log_fields: dict[str, object] = field(default_factory=dict)
+    """What the handler adds to the call's log line: ids and counts, never content."""
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+def begin_call() -> Call:
+    call = Call()
+    _current.set(call)
+    return call
+
+
+def current_call() -> Call:
+    """The call that this task serves; set by the outermost interceptor before anything else runs."""
+    return _current.get()

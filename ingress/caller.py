@@ -1,0 +1,66 @@
+"""The caller's identity from a request's headers. Malformed values are dropped, never an error.
+
+Facts (cloud.google.com/run/docs/authenticating, cloud.google.com/iap/docs/signed-headers-howto):
+- Cloud Run's IAM check looks at `X-Serverless-Authorization` alone where it is present, else at `Authorization`; it
+  passes the token on with its signature removed, so a token cannot be verified again here.
+- `x-goog-authenticated-user-email` is set by IAP. Where IAP is not in front, anyone who may call can write it.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.event import ANONYMOUS, Caller, CallerSource
+
+IAP_ASSERTION_HEADER: Final = "x-goog-iap-jwt-assertion"
+
+MAX_PRINCIPAL_LENGTH: Final = 320
+"""The longest e-mail address there can be (RFC 3696, erratum 1690): 64 + 1 + 255."""
+
+MAX_TOKEN_LENGTH: Final = 16_384
+"""Google's ID tokens have one to two thousand characters; what is longer is not worth decoding."""
+
+_PRINCIPAL: Final = re.compile(r"[A-Za-z0-9._%+@:/=-]+")
+"""E-mail addresses and subjects; nothing that could break a log line or an attribute."""
+
+
+def caller_from_headers(headers: Mapping[str, str], *, behind_cloud_run_iam: bool) -> Caller:
+    """The most trustworthy identity that the headers carry, apart from a signed assertion."""
+    token = headers.get("x-serverless-authorization") or headers.get("authorization") or ""
+    principal = _token_principal(token)
+    if principal:
+        source = CallerSource.CLOUD_RUN_IAM if behind_cloud_run_iam else CallerSource.UNVERIFIED_TOKEN
+        return Caller(principal, source)
+    # The value is `accounts.google.com:someone@example.com`.
+    principal = usable_principal(headers.get("x-goog-authenticated-user-email", "").rpartition(":")[2])
+    if principal:
+        return Caller(principal, CallerSource.UNVERIFIED_HEADER)
+    return ANONYMOUS
+
+
+def usable_principal(value: object) -> str:
+    """The value where it looks like an identity, else an empty string."""
+    if isinstance(value, str) and len(value) <= MAX_PRINCIPAL_LENGTH and _PRINCIPAL.fullmatch(value):
+        return value
+    return ""
+
+
+def _token_principal(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or len(token) > MAX_TOKEN_LENGTH:
+        return ""
+    claims = _claims(token.strip())
+    return usable_principal(claims.get("email")) or usable_principal(claims.get("sub"))
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT, unverified; empty where it is none."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}

@@ -1,0 +1,103 @@
+"""The ASGI edge before connectrpc: health, and the requests that connectrpc 0.13 does not answer well.
+
+- gRPC over a server without HTTP/2 trailers makes it raise, with a stack trace per request: 415 here.
+- A header byte that is not UTF-8 makes it answer `unknown` 500: 400 here.
+- A client that never finishes its body holds its connection for ever: bounded here.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import anyio
+
+from shared.errors import RequestReadTimeoutError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[dict[str, bool]]]
+
+UNSERVED_CONTENT_TYPES: Final = (b"application/grpc",)
+"""A prefix: gRPC and gRPC-Web in all their codecs."""
+
+
+class Edge:
+    """Wraps the RPC application."""
+
+    def __init__(self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float) -> None:
+        self._app = app
+        self._is_ready = is_ready
+        self._read_timeout_seconds = read_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] == "/healthz":
+            await _answer(send, 200, {"status": "ok"})
+        elif scope["path"] == "/readyz":
+            reachable = await self._is_ready()
+            words = {name: "ok" if up else "unreachable" for name, up in reachable.items()}
+            await _answer(send, 200 if all(reachable.values()) else 503, words)
+        elif not _is_text(scope["headers"]):
+            await _answer(send, 400, {"code": "invalid_argument", "message": "a header is not valid UTF-8"})
+        elif _content_type(scope["headers"]).startswith(UNSERVED_CONTENT_TYPES):
+            await _answer(send, 415, {}, [(b"accept-post", b"application/json, application/proto")])
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        deadline = anyio.current_time() + self._read_timeout_seconds
+        complete = timed_out = False
+
+        async def receive_in_time() -> Message:
+            nonlocal complete, timed_out
+            if complete:
+                return await receive()
+            with anyio.CancelScope(deadline=deadline) as bound:
+                message = await receive()
+                complete = message["type"] != "http.request" or not message.get("more_body", False)
+            if bound.cancelled_caught:
+                timed_out = True
+                raise RequestReadTimeoutError(f"the request was not received within {self._read_timeout_seconds:g} s")
+            return message
+
+        async def send_and_close(message: Message) -> None:
+            # What is left of an unfinished request must not be taken for the next one.
+            if timed_out and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive_in_time, send_and_close)
+
+
+def _is_text(headers: list[tuple[bytes, bytes]]) -> bool:
+    try:
+        b"".join(part for header in headers for part in header).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _content_type(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return next((value.lower() for name, value in headers if name == b"content-type"), b"")
+
+
+async def _answer(
+    send: Send, status: int, body: dict[str, str], headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    content = json.dumps(body).encode() if body else b""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(content)).encode()),
+                *(headers or []),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,76 @@
+"""The one table from our errors to Connect's: code, retry advice, `google.rpc` details."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from protobuf import Message
+from protobuf.wkt import Duration
+
+from shared.errors import (
+    DrainingError,
+    EventLoggingError,
+    IdempotencyConflictError,
+    InvalidEventError,
+    OverloadedError,
+    RequestReadTimeoutError,
+    StorageUnavailableError,
+)
+from shared.gen.google.rpc.error_details_pb import BadRequest, RequestInfo, RetryInfo
+
+MAX_MESSAGE_LENGTH: Final = 200
+"""A message is for a log line; the details hold the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    code: Code
+    retry_seconds: int | None = None
+    """What RetryInfo says. None: waiting does not help."""
+
+
+ANSWERS: Final[dict[type[EventLoggingError], Answer]] = {
+    InvalidEventError: Answer(Code.INVALID_ARGUMENT),
+    IdempotencyConflictError: Answer(Code.ALREADY_EXISTS),
+    OverloadedError: Answer(Code.RESOURCE_EXHAUSTED, retry_seconds=1),
+    DrainingError: Answer(Code.UNAVAILABLE, retry_seconds=1),
+    StorageUnavailableError: Answer(Code.UNAVAILABLE, retry_seconds=2),
+    RequestReadTimeoutError: Answer(Code.DEADLINE_EXCEEDED),
+}
+"""What is not listed is a fault of ours: `internal`, with a fixed text."""
+
+INTERNAL: Final = Answer(Code.INTERNAL)
+
+
+def answer_for(error: EventLoggingError) -> Answer:
+    return ANSWERS.get(type(error), INTERNAL)
+
+
+def message_for(error: EventLoggingError, request_id: str) -> str:
+    if type(error) not in ANSWERS:
+        return f"internal error, reference {request_id}"
+    text = str(error)
+    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
+
+
+def bad_request_for(error: EventLoggingError) -> BadRequest | None:
+    if not isinstance(error, InvalidEventError):
+        return None
+    return BadRequest(
+        field_violations=[
+            BadRequest.FieldViolation(field=v.field, reason=v.rule.upper(), description=v.description)
+            for v in error.violations
+        ]
+    )
+
+
+def retry_info_for(error: EventLoggingError) -> RetryInfo | None:
+    seconds = answer_for(error).retry_seconds
+    return None if seconds is None else RetryInfo(retry_delay=Duration(seconds=seconds))
+
+
+def to_connect_error(error: EventLoggingError, request_id: str) -> ConnectError:
+    details: list[Message] = [RequestInfo(request_id=request_id)]
+    details += [detail for detail in (bad_request_for(error), retry_info_for(error)) if detail is not None]
+    return ConnectError(answer_for(error).code, message_for(error, request_id), details)

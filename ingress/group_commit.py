@@ -1,0 +1,234 @@
+"""Group commit: concurrent calls share commits, and a commit's events share a publish.
+
+While all commits are in flight, arriving rows wait; the next commit takes all that wait. There is no timer: a lone row
+is committed at once. A row is worked on by the process's task group, not by the call that brought it, so a caller that
+hangs up or whose deadline passes between commit and publish loses nothing.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ingress.forward_publisher import ForwardPublisher
+from shared.errors import (
+    DrainingError,
+    EventLoggingError,
+    IdempotencyConflictError,
+    OverloadedError,
+    RowExistsError,
+    StorageRejectedError,
+    StorageUnavailableError,
+)
+from shared.event import EventLogRow
+from shared.event_log import EventLogRepository
+from shared.logs import get_logger
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """See IngressSettings for the meaning and the reason of each."""
+
+    concurrency: int
+    rows: int
+    queue_rows: int
+    queue_bytes: int
+
+    patience_seconds: float
+    """How long a call waits for its row: the bounds of a commit and of a publish together. A row that queued behind
+    a slow commit would otherwise wait for two."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One call's row on its way."""
+
+    row: EventLogRow
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the call may be answered: refused, or committed and its publish over."""
+
+    error: EventLoggingError | None = None
+    committed: bool = False
+    duplicate: bool = False
+    abandoned: bool = False
+    """The caller is gone. A row that is not yet in a commit is then left out."""
+
+    followers: list["_Waiting"] = field(default_factory=list)
+    """Rows of the same event_id that arrived in the same group."""
+
+    @property
+    def size(self) -> int:
+        return len(self.row.metadata_json)
+
+    def fail(self, error: EventLoggingError) -> None:
+        self.error = error
+        self.settled.set()
+        for follower in self.followers:
+            follower.fail(error)
+
+    def exists(self, request_digest: str) -> None:
+        """The row was there already: a retry where the content is the same, else a reuse of its key."""
+        if request_digest == self.row.request_digest:
+            self.committed = True
+            self.duplicate = self.row.keyed
+        else:
+            self.error = IdempotencyConflictError()
+        if self.error or self.duplicate:
+            self.settled.set()
+        self._resolve_followers(request_digest)
+
+    def wrote(self) -> None:
+        self.committed = True
+        self._resolve_followers(self.row.request_digest)
+
+    def _resolve_followers(self, request_digest: str) -> None:
+        for follower in self.followers:
+            follower.exists(request_digest)
+
+
+class GroupCommitter:
+    """Commits rows in groups and has what they hold published."""
+
+    def __init__(
+        self, *, repository: EventLogRepository, publisher: ForwardPublisher, limits: Limits, task_group: TaskGroup
+    ) -> None:
+        self._repository = repository
+        self._publisher = publisher
+        self._limits = limits
+        self._task_group = task_group
+        self._queue: deque[_Waiting] = deque()
+        self._queue_bytes = 0
+        self._commits = 0
+        self._draining = False
+
+    def drain(self) -> None:
+        """Refuse new rows from now on. Those that wait are still committed."""
+        self._draining = True
+
+    async def commit(self, row: EventLogRow) -> bool:
+        """Have the row committed; True where it was there already, by the same key and content.
+
+        Waits for the commit and then for the publish, whose failure is not this call's.
+
+        Raises:
+            IdempotencyConflictError: the key was used for other content.
+            OverloadedError, DrainingError: refused before anything was written.
+            StorageUnavailableError: not known whether the row is written.
+            StorageRejectedError: the row is at fault; it was not written.
+        """
+        if self._draining:
+            raise DrainingError
+        waiting = _Waiting(row)
+        if len(self._queue) >= self._limits.queue_rows or self._queue_bytes + waiting.size > self._limits.queue_bytes:
+            raise OverloadedError
+        self._queue.append(waiting)
+        self._queue_bytes += waiting.size
+        if self._commits < self._limits.concurrency:
+            self._commits += 1
+            self._task_group.start_soon(self._commit_while_any_wait)
+        try:
+            with anyio.move_on_after(self._limits.patience_seconds):
+                await waiting.settled.wait()
+        finally:
+            waiting.abandoned = not waiting.settled.is_set()
+        if waiting.error:
+            raise waiting.error
+        if not waiting.committed:
+            raise StorageUnavailableError("the event was not written in time; it may still be")
+        return waiting.duplicate
+
+    async def _commit_while_any_wait(self) -> None:
+        try:
+            while group := self._take_group():
+                await self._commit_group(group)
+        finally:
+            self._commits -= 1
+
+    def _take_group(self) -> list[_Waiting]:
+        group: dict[str, _Waiting] = {}
+        while self._queue and len(group) < self._limits.rows:
+            waiting = self._queue.popleft()
+            self._queue_bytes -= waiting.size
+            if waiting.abandoned:
+                continue
+            leader = group.setdefault(waiting.row.event.event_id, waiting)
+            if leader is not waiting:
+                leader.followers.append(waiting)
+        return list(group.values())
+
+    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
+        """Settle every row of the group: this never raises, since nobody is there to catch it."""
+        try:
+            await self._repository.append([waiting.row for waiting in group])
+        except RowExistsError:
+            await self._resolve_existing(group)
+        except StorageRejectedError as error:
+            await self._isolate(group, error)
+        except EventLoggingError as error:
+            _fail(group, error)
+        except Exception:  # noqa: BLE001 - the next line says why
+            # A bug of ours: it fails these calls, not the process and everybody else's.
+            _log.exception("commit_crashed", events=len(group))
+            _fail(group, EventLoggingError("the commit crashed"))
+        except BaseException:
+            # The task group is going down: the calls must not wait for ever.
+            _fail(group, StorageUnavailableError("the commit was interrupted"))
+            raise
+        else:
+            for waiting in group:
+                waiting.wrote()
+            self._task_group.start_soon(self._publish, group)
+
+    async def _isolate(self, group: Sequence[_Waiting], error: StorageRejectedError) -> None:
+        """Halve until the row that spoils the group is alone, so that one bad row fails alone."""
+        if len(group) == 1:
+            _fail(group, error)
+            return
+        middle = len(group) // 2
+        await self._commit_group(group[:middle])
+        await self._commit_group(group[middle:])
+
+    async def _resolve_existing(self, group: Sequence[_Waiting]) -> None:
+        """Answer those that exist by their digest and commit the others."""
+        try:
+            digests = await self._repository.request_digests([waiting.row.event.event_id for waiting in group])
+        except EventLoggingError as error:
+            _fail(group, error)
+            return
+        rest: list[_Waiting] = []
+        own: list[_Waiting] = []
+        for waiting in group:
+            digest = digests.get(waiting.row.event.event_id)
+            if digest is None:
+                rest.append(waiting)
+                continue
+            waiting.exists(digest)
+            if not waiting.settled.is_set():
+                own.append(waiting)  # an id nobody else can have: our own write, whose answer was lost
+        if own:
+            self._task_group.start_soon(self._publish, own)
+        if len(rest) == len(group):
+            _fail(rest, StorageUnavailableError("a row both exists and cannot be read"))
+        elif rest:
+            await self._commit_group(rest)
+
+    async def _publish(self, group: Sequence[_Waiting]) -> None:
+        """Publish what is to be forwarded, then let the calls be answered whatever became of it."""
+        try:
+            await self._publisher.publish([w.row.event for w in group if w.row.forward_to_statsig])
+        except Exception:  # noqa: BLE001 - the next line says why
+            # A bug of ours: the rows are committed and pending, so the calls have nothing to fear from it.
+            _log.exception("publish_crashed", events=len(group))
+        finally:
+            for waiting in group:
+                for one in (waiting, *waiting.followers):
+                    one.settled.set()
+
+
+def _fail(group: Iterable[_Waiting], error: EventLoggingError) -> None:
+    for waiting in group:
+        waiting.fail(error)

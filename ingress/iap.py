@@ -1,0 +1,86 @@
+"""Verification of IAP's signed assertion (cloud.google.com/iap/docs/signed-headers-howto).
+
+The keys are fetched when first needed and when a new key id appears, at most once in a while, in a thread.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.to_thread
+import requests
+from google.auth import jwt
+from google.auth.exceptions import GoogleAuthError
+
+from ingress.caller import MAX_TOKEN_LENGTH, usable_principal
+from shared.clock import Clock
+from shared.event import Caller, CallerSource
+from shared.logs import get_logger
+
+KEYS_URL: Final = "https://www.gstatic.com/iap/verify/public_key"
+"""IAP's public keys as PEM by key id."""
+
+ISSUER: Final = "https://cloud.google.com/iap"
+
+REFRESH_SECONDS: Final = 300.0
+"""The least time between two fetches: an assertion with a made-up key id must not make us fetch at every call."""
+
+FETCH_TIMEOUT_SECONDS: Final = 3.0
+
+CLOCK_SKEW_SECONDS: Final = 30
+"""The tolerance that Google's documentation asks for."""
+
+_log = get_logger()
+
+KeySource = Callable[[], Mapping[str, str]]
+
+
+class IapVerifier:
+    """Verifies assertions for one audience."""
+
+    def __init__(self, *, audience: str, clock: Clock, fetch_keys: KeySource | None = None) -> None:
+        self._audience = audience
+        self._clock = clock
+        self._fetch_keys = fetch_keys or partial(_fetch_keys, KEYS_URL)
+        self._keys: Mapping[str, str] = {}
+        self._fetched_at: float | None = None
+        self._fetching = anyio.Lock()
+
+    async def verify(self, assertion: str) -> Caller | None:
+        """The caller of a valid assertion; None for any other, whatever is wrong with it."""
+        if len(assertion) > MAX_TOKEN_LENGTH:
+            return None
+        try:
+            key_id = jwt.decode_header(assertion).get("kid")
+            if key_id not in self._keys:
+                await self._refresh_keys()
+            # `decode` checks signature, expiry and audience; the algorithm is fixed by the key's kind (ES256).
+            claims = jwt.decode(
+                assertion, certs=self._keys, audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_SECONDS
+            )
+        except (ValueError, GoogleAuthError):
+            return None
+        if claims.get("iss") != ISSUER:
+            return None
+        principal = usable_principal(claims.get("email")) or usable_principal(claims.get("sub"))
+        return Caller(principal, CallerSource.IAP_ASSERTION) if principal else None
+
+    async def _refresh_keys(self) -> None:
+        async with self._fetching:
+            now = self._clock.monotonic()
+            if self._fetched_at is not None and now - self._fetched_at < REFRESH_SECONDS:
+                return
+            self._fetched_at = now
+            try:
+                self._keys = await anyio.to_thread.run_sync(self._fetch_keys)
+            except (requests.RequestException, ValueError) as error:
+                # The record of a caller is not worth a refused event: the next source is used meanwhile.
+                _log.warning("iap_keys_unavailable", error=type(error).__name__)
+
+
+def _fetch_keys(url: str) -> Mapping[str, str]:
+    response = requests.get(url, timeout=FETCH_TIMEOUT_SECONDS)
+    response.raise_for_status()
+    keys: Mapping[str, str] = response.json()
+    return keys

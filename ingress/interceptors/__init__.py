@@ -1,0 +1,1 @@
+"""Interceptors of the RPC, one duty each."""

@@ -1,0 +1,42 @@
+"""One log line per RPC, the outermost of the interceptors, so that it sees the code that the caller sees."""
+
+from collections.abc import Callable
+from typing import Any
+
+from connectrpc.errors import ConnectError
+from connectrpc.request import RequestContext
+
+from ingress.call import Call, begin_call
+from shared.clock import Clock
+from shared.logs import get_logger
+
+_log = get_logger()
+
+
+class AccessLogInterceptor:
+    """Begins the call and logs its end: method, code, latency, caller, event_id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> tuple[Call, float]:
+        call = begin_call()
+        ctx.response_headers["x-request-id"] = call.request_id
+        return call, self._clock.monotonic()
+
+    async def on_end(
+        self, token: tuple[Call, float], ctx: RequestContext[Any, Any], error: Exception | None, /
+    ) -> None:
+        call, started = token
+        code = "ok" if error is None else error.code.value if isinstance(error, ConnectError) else "internal"
+        log: Callable[..., None] = _log.error if code == "internal" else _log.info
+        log(
+            "rpc",
+            method=ctx.method.name,
+            code=code,
+            latency_ms=round((self._clock.monotonic() - started) * 1000, 2),
+            caller=call.caller.principal or None,
+            caller_source=call.caller.source.value,
+            request_id=call.request_id,
+            **call.log_fields,
+        )

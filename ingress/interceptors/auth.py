@@ -1,0 +1,34 @@
+"""AuthInterceptor: establishes who called, for the record. It never authorizes: Cloud Run's IAM check has done that."""
+
+from typing import Any, Protocol
+
+from connectrpc.request import RequestContext
+
+from ingress.call import Call, current_call
+from ingress.caller import IAP_ASSERTION_HEADER, caller_from_headers
+from shared.event import Caller
+
+
+class AssertionVerifier(Protocol):
+    """Verifies an IAP assertion."""
+
+    async def verify(self, assertion: str) -> Caller | None:
+        """The caller of a valid assertion; None for any other, whatever is wrong with it."""
+        ...
+
+
+class AuthInterceptor:
+    def __init__(self, *, verifier: AssertionVerifier | None, behind_cloud_run_iam: bool) -> None:
+        self._verifier = verifier
+        self._behind_cloud_run_iam = behind_cloud_run_iam
+
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
+        call = current_call()
+        headers = ctx.request_headers
+        assertion = headers.get(IAP_ASSERTION_HEADER)
+        verified = await self._verifier.verify(assertion) if assertion and self._verifier else None
+        call.caller = verified or caller_from_headers(headers, behind_cloud_run_iam=self._behind_cloud_run_iam)
+        return call
+
+    async def on_end(self, token: Call, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
+        """Nothing to end."""

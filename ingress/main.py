@@ -1,0 +1,90 @@
+"""The ASGI application and the bridge between its lifespan and the runtime.
+
+`create_app` is a function and not a module-level application, so that nothing is built at import and tests decide the
+settings.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from ingress.codec import ExplainingBinaryCodec, ExplainingJsonCodec
+from ingress.edge import AsgiApp, Edge
+from ingress.handler import EventLoggingHandler
+from ingress.iap import IapVerifier
+from ingress.interceptors.access_log import AccessLogInterceptor
+from ingress.interceptors.auth import AuthInterceptor
+from ingress.interceptors.errors import ErrorInterceptor
+from ingress.interceptors.proto_validation import ProtoValidationInterceptor
+from ingress.runtime import Runtime, open_runtime
+from shared.clock import SystemClock
+from shared.errors import EventLoggingError
+from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
+from shared.logs import get_logger
+from shared.settings import IngressSettings
+
+T = TypeVar("T")
+
+_log = get_logger()
+
+
+def create_app(settings: IngressSettings) -> AsgiApp:
+    """The whole ingress as one ASGI application; its lifespan opens and closes everything."""
+    opened: list[Runtime] = []
+
+    async def lifespan() -> AsyncGenerator[EventLoggingHandler, None]:
+        try:
+            async with in_own_task(open_runtime(settings)) as runtime:
+                opened[:] = [runtime]
+                yield EventLoggingHandler(runtime.service)
+        except EventLoggingError as error:
+            _log.error("start_failed", reason=error.reason, error=str(error))
+            raise
+
+    async def is_ready() -> dict[str, bool]:
+        return await opened[0].readiness.check()
+
+    clock = SystemClock()
+    verifier = IapVerifier(audience=settings.iap_audience, clock=clock) if settings.iap_audience else None
+    rpc = EventLoggingServiceASGIApplication(
+        lifespan(),
+        # They start in this order and end in the reverse: the log line sees the code that the caller sees.
+        interceptors=(
+            AccessLogInterceptor(clock),
+            ErrorInterceptor(),
+            AuthInterceptor(verifier=verifier, behind_cloud_run_iam=settings.on_cloud_run),
+            ProtoValidationInterceptor(),
+        ),
+        read_max_bytes=settings.max_request_bytes,
+        codecs=(ExplainingBinaryCodec(), ExplainingJsonCodec()),
+    )
+    return Edge(rpc, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
+
+
+@asynccontextmanager
+async def in_own_task(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager in a task made for it.
+
+    The runtime holds a task group, which must be left in the task that entered it; an ASGI lifespan that is an async
+    generator makes no such promise (and must not keep one open across its yield).
+    """
+    entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            async with manager as value:
+                entered.set_result(value)
+                await leave.wait()
+        except BaseException as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+
+    task = asyncio.create_task(hold())
+    try:
+        yield await entered
+    finally:
+        leave.set()
+        await task

@@ -1,0 +1,191 @@
+"""Normalization: a valid request becomes an event log row, or the list of the rules it breaks. Pure and total."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from protobuf.wkt import Struct, Timestamp
+
+from shared import canonical_json
+from shared.errors import FieldViolation, InvalidEventError
+from shared.event import RESERVED_METADATA_KEY, Caller, CallerSource, Event, EventLogRow
+from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.statsig_projection import is_dropped_name
+from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
+
+MAX_NAME_LENGTH: Final = 256
+MAX_TYPE_LENGTH: Final = 128
+MAX_ACTOR_LENGTH: Final = 256
+MAX_KEY_LENGTH: Final = 128
+"""In Unicode code points, after trimming: what the columns of NestEventLog hold."""
+
+MAX_NESTING: Final = 32
+"""Levels of objects and lists in metadata, its own top level included. Spanner takes 80; a log needs few."""
+
+MAX_AHEAD_NANOS: Final = 24 * 3600 * NANOS_PER_SECOND
+"""How far in the future an event may lie: time zones mistaken for UTC pass, nonsense does not."""
+
+METADATA_SCHEMA_VERSION: Final = 1
+"""The layout of the service's own `_eventLog` object."""
+
+KEY_NAMESPACE: Final = uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52")
+"""The UUIDv5 namespace of idempotency keys. Changing it would make every retry a new event."""
+
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+_UNVERIFIED: Final = (CallerSource.UNVERIFIED_TOKEN, CallerSource.UNVERIFIED_HEADER)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a deployment decides."""
+
+    forward_to_statsig: bool
+    max_metadata_bytes: int
+
+
+def normalize_log_event_request(
+    request: LogEventRequest,
+    *,
+    caller: Caller,
+    now_nanos: int,
+    defaults: Defaults,
+    new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+) -> EventLogRow:
+    """Turn a request into the row that is stored.
+
+    Deterministic but for `new_uuid`, which is called only where the request has no idempotency key.
+
+    Raises:
+        InvalidEventError: with every broken rule, not only the first.
+    """
+    violations: list[FieldViolation] = []
+    name = _text(request.event_name, "event_name", MAX_NAME_LENGTH, violations)
+    event_type = _text(request.event_type, "event_type", MAX_TYPE_LENGTH, violations) or None
+    actor_id = _text(request.actor_id, "actor_id", MAX_ACTOR_LENGTH, violations) or None
+    key = _text(request.idempotency_key, "idempotency_key", MAX_KEY_LENGTH, violations)
+    forward = request.forward_to_statsig if request.has_field("forward_to_statsig") else defaults.forward_to_statsig
+    _check_name(name, violations, forward=forward)
+    given_nanos = _event_ts(request.event_ts, now_nanos, violations)
+    metadata = _metadata(request.metadata, defaults.max_metadata_bytes, violations)
+    if violations:
+        raise InvalidEventError(tuple(violations))
+
+    digest = _digest(
+        [name, event_type, actor_id, given_nanos, metadata]
+        + ([request.forward_to_statsig] if request.has_field("forward_to_statsig") else [])
+    )
+    event = Event(
+        event_id=str(_keyed_uuid(caller, key) if key else new_uuid()),
+        event_name=name,
+        event_type=event_type,
+        actor_id=actor_id,
+        event_ts_nanos=now_nanos if given_nanos is None else given_nanos,
+        metadata=metadata,
+    )
+    own = {
+        "caller": {"principal": caller.principal or None, "source": caller.source.value},
+        "request_digest": digest,
+        "schema_version": METADATA_SCHEMA_VERSION,
+    }
+    return EventLogRow(
+        event=event,
+        metadata_json=canonical_json.encode(metadata | {RESERVED_METADATA_KEY: own}),
+        request_digest=digest,
+        forward_to_statsig=forward,
+        keyed=bool(key),
+    )
+
+
+def _text(raw: str, field: str, limit: int, violations: list[FieldViolation]) -> str:
+    text = raw.strip()
+    if len(text) > limit:
+        violations.append(FieldViolation(field, "max_length", f"must be at most {limit} characters"))
+    if _CONTROL_CHARACTER.search(text):
+        violations.append(FieldViolation(field, "no_control_characters", "must not contain control characters"))
+    return text
+
+
+def _check_name(name: str, violations: list[FieldViolation], *, forward: bool) -> None:
+    if not name:
+        violations.append(FieldViolation("event_name", "required", "must not be empty or blank"))
+    elif forward and is_dropped_name(name):
+        violations.append(
+            FieldViolation(
+                "event_name",
+                "statsig_name",
+                r"must not contain any of \ [ ] { } < > # = ; & $ % | when it is to be forwarded: Statsig drops such "
+                "events silently",
+            )
+        )
+
+
+def _event_ts(timestamp: Timestamp | None, now_nanos: int, violations: list[FieldViolation]) -> int | None:
+    if timestamp is None:
+        return None
+    nanos = timestamp.seconds * NANOS_PER_SECOND + timestamp.nanos
+    if not 0 <= timestamp.nanos < NANOS_PER_SECOND or not EARLIEST_NANOS <= nanos <= LATEST_NANOS:
+        violations.append(FieldViolation("event_ts", "range", "must be within the years 0001 to 9999"))
+    elif nanos > now_nanos + MAX_AHEAD_NANOS:
+        violations.append(FieldViolation("event_ts", "not_in_future", "must not be more than 24 hours ahead"))
+    return nanos
+
+
+def _metadata(struct: Struct | None, max_bytes: int, violations: list[FieldViolation]) -> dict[str, Any]:
+    if struct is None:
+        return {}
+    try:
+        # By way of the text: a third of the time that Struct.to_python takes (protobuf-py 0.7).
+        metadata: dict[str, Any] = canonical_json.decode(struct.to_json())
+    except ValueError:
+        violations.append(FieldViolation("metadata", "finite", "must not contain NaN, an infinity or an unset value"))
+        return {}
+    if RESERVED_METADATA_KEY in metadata:
+        violations.append(
+            FieldViolation(f"metadata.{RESERVED_METADATA_KEY}", "reserved", "is reserved for the service")
+        )
+    if _nesting(metadata, MAX_NESTING) > MAX_NESTING:
+        violations.append(FieldViolation("metadata", "max_nesting", f"must be at most {MAX_NESTING} levels deep"))
+    text = canonical_json.encode(metadata)
+    if r"\u0000" in text and _has_nul(metadata):
+        violations.append(FieldViolation("metadata", "no_nul", "must not contain NUL characters"))
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > max_bytes:
+        violations.append(
+            FieldViolation("metadata", "max_bytes", f"must be at most {max_bytes} bytes as compact JSON, is {size}")
+        )
+    return metadata
+
+
+def _nesting(value: Any, limit: int) -> int:
+    """Levels of containers; stops counting below the limit. The codecs refuse what would exhaust the stack."""
+    if limit < 0 or not isinstance(value, dict | list):
+        return 0
+    items = value.values() if isinstance(value, dict) else value
+    return 1 + max((_nesting(item, limit - 1) for item in items if isinstance(item, dict | list)), default=0)
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any("\x00" in key or _has_nul(item) for key, item in value.items())
+        case list():
+            return any(_has_nul(item) for item in value)
+        case _:
+            return False
+
+
+def _digest(content: list[Any]) -> str:
+    """Of what the caller sent, so that a retry has the same one whatever the clock or the defaults say by then."""
+    return hashlib.sha256(canonical_json.encode(content).encode()).hexdigest()
+
+
+def _keyed_uuid(caller: Caller, key: str) -> uuid.UUID:
+    # A principal that anyone could have claimed must not reach the keys of one that was verified.
+    scope = [caller.source in _UNVERIFIED, caller.principal, key]
+    return uuid.uuid5(KEY_NAMESPACE, canonical_json.encode(scope))

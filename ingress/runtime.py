@@ -1,0 +1,79 @@
+"""The composition root of the ingress: the one place that knows concrete classes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import stamina
+
+from ingress.forward_publisher import ForwardPublisher
+from ingress.group_commit import GroupCommitter, Limits
+from ingress.normalization import Defaults
+from ingress.readiness import Readiness
+from ingress.service import EventLogging
+from shared.clock import SystemClock
+from shared.errors import StorageUnavailableError
+from shared.event_log import SpannerEventLogRepository
+from shared.pubsub import PubSubPublisher, open_publisher_client, topic_path
+from shared.schema import check_schema
+from shared.settings import IngressSettings
+from shared.spanner import open_database
+
+START_PATIENCE_SECONDS: Final = 30.0
+"""How long a start waits for Spanner: long enough for a blip, short enough for a start-up probe to see the rest."""
+
+SETTLE_SECONDS: Final = 1.5
+"""For commits and publishes that outlive their calls when the process ends; Cloud Run kills 10 s after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    service: EventLogging
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def open_runtime(settings: IngressSettings) -> AsyncIterator[Runtime]:
+    """Open the clients, check the schema, yield the service, end what is left.
+
+    Holds a task group open: enter and leave it in one task.
+
+    Raises:
+        SchemaMismatchError: the database is not the one this code was written for.
+        StorageUnavailableError: Spanner did not answer within START_PATIENCE_SECONDS.
+    """
+    clock = SystemClock()
+    async with open_database(settings) as database, open_publisher_client(settings) as publisher_client:
+        async for attempt in stamina.retry_context(
+            on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
+        ):
+            with attempt:
+                await check_schema(database, timeout_seconds=settings.commit_timeout_seconds)
+        async with anyio.create_task_group() as tasks:
+            topic = topic_path(settings, settings.forward_topic)
+            committer = GroupCommitter(
+                repository=SpannerEventLogRepository(database, timeout_seconds=settings.commit_timeout_seconds),
+                publisher=ForwardPublisher(
+                    PubSubPublisher(publisher_client, topic=topic, timeout_seconds=settings.publish_timeout_seconds),
+                    clock,
+                ),
+                limits=Limits(
+                    concurrency=settings.commit_concurrency,
+                    rows=settings.commit_rows,
+                    queue_rows=settings.commit_queue_rows,
+                    queue_bytes=settings.commit_queue_bytes,
+                    patience_seconds=settings.commit_timeout_seconds + settings.publish_timeout_seconds,
+                ),
+                task_group=tasks,
+            )
+            defaults = Defaults(
+                forward_to_statsig=settings.forward_by_default, max_metadata_bytes=settings.max_metadata_bytes
+            )
+            yield Runtime(
+                service=EventLogging(committer=committer, clock=clock, defaults=defaults),
+                readiness=Readiness(database=database, publisher=publisher_client, topic=topic),
+            )
+            committer.drain()
+            tasks.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
