@@ -1,0 +1,1 @@
+"""The forwarder: pulls forward messages and sends their events to Statsig."""

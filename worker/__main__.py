@@ -1,0 +1,56 @@
+"""`python -m worker`: settings, logging, signals, runtime."""
+
+import os
+import signal
+import sys
+
+import anyio
+
+from shared.errors import EventLoggingError, SettingsError
+from shared.logs import configure_logging, get_logger
+from shared.settings import WorkerSettings, from_environment
+from worker.runtime import run
+
+_log = get_logger()
+
+
+def main() -> int:
+    """Forward until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
+    try:
+        settings = from_environment(WorkerSettings, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging(process="worker", log_format=settings.log_format, level=settings.log_level)
+    try:
+        anyio.run(_run, settings, backend_options={"use_uvloop": True})
+    except EventLoggingError as error:
+        _log.error("start_failed", reason=error.reason, error=str(error))
+        return 1
+    return 0
+
+
+async def _run(settings: WorkerSettings) -> None:
+    stopping = anyio.Event()
+    # Received from the start, so that a signal during start-up ends the process in the same orderly way.
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        failure: EventLoggingError | None = None
+        async with anyio.create_task_group() as tasks:
+
+            async def stop_on_signal() -> None:
+                async for number in signals:
+                    _log.info("draining", signal=signal.Signals(number).name)
+                    stopping.set()
+
+            tasks.start_soon(stop_on_signal)
+            try:
+                await run(settings, stopping)
+            except EventLoggingError as error:
+                failure = error  # outside the group, which would wrap it
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The composition root of the worker: the one place that knows concrete classes."""
+
+from functools import partial
+from typing import Final
+
+import anyio
+import stamina
+
+from shared.clock import SystemClock
+from shared.errors import StorageUnavailableError
+from shared.logs import get_logger
+from shared.pubsub import (
+    PubSubPublisher,
+    open_publisher_client,
+    open_subscriber_client,
+    subscription_path,
+    topic_path,
+)
+from shared.schema import check_schema
+from shared.settings import WorkerSettings
+from shared.spanner import open_database
+from shared.spanner_forward_ledger import SpannerForwardLedger
+from worker.circuit import Circuit
+from worker.dead_letters import DeadLetters
+from worker.forwarding import Forwarding
+from worker.pull_loop import PullLoop
+from worker.reconciler import Reconciler
+from worker.sending import Sending
+from worker.settling import Settling
+from worker.statsig_forwarder import SdkStatsigForwarder
+from worker.statsig_lane import StatsigLane
+from worker.subscription import PubSubSubscription
+
+START_PATIENCE_SECONDS: Final = 30.0
+"""How long a start waits for Spanner before the platform may try another instance."""
+
+FINISH_SECONDS: Final = 3.5
+"""For batches in work after SIGTERM. With what follows (a last settlement, a release, handing back) this stays within
+7 s; Cloud Run kills after 10."""
+
+PUBLISH_SECONDS: Final = 10.0
+"""For publishes for which nobody waits: dead letters and reconciling."""
+
+_log = get_logger()
+
+
+async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
+    """Forward until `stopping` is set, then finish or hand back what is in work.
+
+    Raises:
+        SchemaMismatchError: the database is not the one this code was written for.
+        SettingsError: the Statsig key is not a server secret.
+        StorageUnavailableError: Spanner did not answer within START_PATIENCE_SECONDS.
+    """
+    clock = SystemClock()
+    new_lane = partial(
+        StatsigLane,
+        secret=settings.statsig_server_secret.get_secret_value(),
+        api_url=settings.statsig_api_url,
+        principal=settings.statsig_principal,
+        environment=settings.statsig_environment,
+        timeout_seconds=settings.statsig_timeout_seconds,
+        clock=clock,
+    )
+    attempt_seconds = 2.0 * settings.statsig_timeout_seconds
+    async with (
+        open_database(settings) as database,
+        open_publisher_client(settings) as publisher_client,
+        open_subscriber_client(settings) as subscriber_client,
+        SdkStatsigForwarder(new_lane, lanes=settings.lanes, send_timeout_seconds=attempt_seconds) as forwarder,
+    ):
+        async for attempt in stamina.retry_context(
+            on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
+        ):
+            with attempt:
+                await check_schema(database, timeout_seconds=settings.commit_timeout_seconds)
+
+        def publisher(topic: str) -> PubSubPublisher:
+            path = topic_path(settings, topic)
+            return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
+
+        circuit = Circuit(clock, probe_seconds=settings.circuit_probe_seconds)
+        ledger = SpannerForwardLedger(database, timeout_seconds=settings.commit_timeout_seconds)
+        forwarding = Forwarding(
+            ledger=ledger,
+            sending=Sending(
+                forwarder=forwarder,
+                circuit=circuit,
+                clock=clock,
+                stopping=stopping,
+                budget_seconds=settings.retry_budget_seconds,
+                attempt_seconds=attempt_seconds,
+            ),
+            settling=Settling(ledger),
+            dead_letters=DeadLetters(publisher(settings.dead_letter_topic)),
+            circuit=circuit,
+            clock=clock,
+            claim_seconds=settings.claim_seconds,
+        )
+        lanes = [
+            PullLoop(
+                subscription=PubSubSubscription(
+                    subscriber_client, subscription=subscription_path(settings, settings.forward_subscription)
+                ),
+                circuit=circuit,
+                forward=forwarding.forward,
+                batch_messages=settings.batch_events,
+                stopping=stopping,
+            )
+            for _ in range(settings.lanes)
+        ]
+        reconciler = Reconciler(
+            ledger=ledger,
+            publisher=publisher(settings.forward_topic),
+            after_seconds=settings.reconcile_after_seconds,
+            interval_seconds=settings.reconcile_interval_seconds,
+            events_per_second=settings.reconcile_events_per_second,
+        )
+        _log.info("worker_started", lanes=len(lanes))
+        await _run_until_stopped(lanes, reconciler, stopping)
+
+
+async def _run_until_stopped(lanes: list[PullLoop], reconciler: Reconciler, stopping: anyio.Event) -> None:
+    async with anyio.create_task_group() as background:
+        background.start_soon(reconciler.run_for_ever)
+        async with anyio.create_task_group() as pulling:
+            for lane in lanes:
+                pulling.start_soon(lane.run)
+            await stopping.wait()
+            pulling.cancel_scope.deadline = anyio.current_time() + FINISH_SECONDS
+        background.cancel_scope.cancel()

@@ -1,0 +1,160 @@
+"""Sending a claimed batch: requests, retries with jittered backoff inside a time budget, an account of attempts."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Self
+
+import anyio
+
+from shared.clock import Clock
+from shared.forward_ledger import Attempt, Entry
+from shared.logs import get_logger
+from shared.statsig_projection import StatsigEvent
+from worker.circuit import DEAD_LETTERS_TO_OPEN, Circuit
+from worker.rejection import send_isolating_rejections, split_into_requests
+from worker.statsig_forwarder import StatsigForwarder
+from worker.statsig_outcome import SendOutcome, Verdict
+
+FIRST_BACKOFF_SECONDS: Final = 0.5
+LONGEST_BACKOFF_SECONDS: Final = 8.0
+"""Full jitter between nothing and a bound that doubles from the one to the other: lanes and workers that failed
+together do not come back together."""
+
+LONGEST_RETRY_AFTER_SECONDS: Final = 30.0
+"""A Retry-After beyond it is left to the circuit and to redelivery."""
+
+NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
+
+_log = get_logger()
+
+
+@dataclass(slots=True)
+class _Account:
+    attempts: int
+    possible_duplicates: int
+    outcome: SendOutcome = NEVER_SENT
+    last_attempt_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Sent:
+    """What is known of each event of a batch; grows while it is sent, so that a cancelled send leaves its account."""
+
+    accounts: dict[str, _Account] = field(default_factory=dict)
+
+    @classmethod
+    def starting_from(cls, entries: Iterable[Entry]) -> Self:
+        return cls({entry.event_id: _Account(entry.attempts, entry.possible_duplicates) for entry in entries})
+
+    def with_verdict(self, verdict: Verdict) -> list[str]:
+        return [event_id for event_id, account in self.accounts.items() if account.outcome.verdict is verdict]
+
+    def attempts(self, event_ids: Iterable[str]) -> list[Attempt]:
+        """In the form in which the ledger keeps them."""
+        return [
+            Attempt(
+                event_id=event_id,
+                attempts=account.attempts,
+                possible_duplicates=account.possible_duplicates,
+                last_attempt_at=account.last_attempt_at,
+                reason=account.outcome.reason,
+                status=account.outcome.status,
+            )
+            for event_id in event_ids
+            for account in (self.accounts[event_id],)
+        ]
+
+
+class Sending:
+    """Sends to Statsig. Knows neither messages nor the ledger."""
+
+    def __init__(
+        self,
+        *,
+        forwarder: StatsigForwarder,
+        circuit: Circuit,
+        clock: Clock,
+        stopping: anyio.Event,
+        budget_seconds: float,
+        attempt_seconds: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._forwarder = forwarder
+        self._circuit = circuit
+        self._clock = clock
+        self._stopping = stopping
+        self._budget_seconds = budget_seconds
+        self._attempt_seconds = attempt_seconds
+        self._random = rng or random.Random()  # noqa: S311 - jitter
+
+    async def send(self, events: Sequence[StatsigEvent], sent: Sent, *, deadline: float) -> None:
+        """Try until each event is confirmed or rejected, or trying is over; the account says what became of each.
+
+        Trying is over when the budget is spent, the circuit opens, the process stops, or the claim's `deadline`
+        (monotonic) leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
+        """
+        give_up_at = min(self._clock.monotonic() + self._budget_seconds, deadline)
+        pending = list(events)
+        was_open = self._circuit.open_reason is not None  # then this is the probe
+        for round_number in range(1_000_000):
+            pending, retry_after = await self._send_once(pending, sent, deadline)
+            if not pending or (self._circuit.open_reason is not None) or was_open or self._stopping.is_set():
+                return
+            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(round_number, 10))
+            asked = min(retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+            # What Statsig asked for is the least; jitter comes on top of it.
+            pause = asked + self._random.uniform(0, bound)
+            if self._clock.monotonic() + pause > give_up_at:
+                return
+            with anyio.move_on_after(pause):
+                await self._stopping.wait()
+                return
+
+    async def _send_once(
+        self, events: Sequence[StatsigEvent], sent: Sent, deadline: float
+    ) -> tuple[list[StatsigEvent], float | None]:
+        """One attempt on each; what may be tried again, and how long Statsig asked to wait."""
+        again: list[StatsigEvent] = []
+        retry_after: float | None = None
+        for request in split_into_requests(events):
+            refused = self._circuit.open_reason is not None and again
+            if refused or self._clock.monotonic() + self._attempt_seconds > deadline:
+                again += request
+                continue
+            outcomes = await self._attempt(request, sent)
+            again += [e for e in request if outcomes[e.event_id].verdict in (Verdict.TRANSIENT, Verdict.AMBIGUOUS)]
+            asked = [o.retry_after_seconds for o in outcomes.values() if o.retry_after_seconds is not None]
+            retry_after = max([*asked, retry_after or 0.0]) if asked else retry_after
+        return again, retry_after
+
+    async def _attempt(self, request: Sequence[StatsigEvent], sent: Sent) -> dict[str, SendOutcome]:
+        accounts = [sent.accounts[event.event_id] for event in request]
+        now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
+        for account in accounts:
+            # Before the attempt, so that one that is cancelled has been noted: its outcome is not known.
+            account.attempts += 1
+            account.possible_duplicates += 1
+            account.last_attempt_at = now
+            account.outcome = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
+        outcomes = await send_isolating_rejections(self._forwarder, request, give_up_after=DEAD_LETTERS_TO_OPEN)
+        for event in request:
+            account, outcome = sent.accounts[event.event_id], outcomes[event.event_id]
+            account.outcome = outcome
+            if outcome.verdict is not Verdict.AMBIGUOUS:
+                account.possible_duplicates -= 1
+        self._tell_circuit(outcomes)
+        return outcomes
+
+    def _tell_circuit(self, outcomes: dict[str, SendOutcome]) -> None:
+        by_verdict = {outcome.verdict: outcome for outcome in outcomes.values()}
+        if refusal := by_verdict.get(Verdict.REFUSED):
+            _log.error("statsig_refuses_us", reason=refusal.reason, status=refusal.status)
+            self._circuit.open(refusal.reason)
+        elif trouble := by_verdict.get(Verdict.AMBIGUOUS) or by_verdict.get(Verdict.TRANSIENT):
+            ambiguous = sum(outcome.verdict is Verdict.AMBIGUOUS for outcome in outcomes.values())
+            _log.warning("attempt_failed", reason=trouble.reason, events=len(outcomes), ambiguous=ambiguous)
+            self._circuit.failed(trouble.reason, trouble.retry_after_seconds)
+        else:
+            self._circuit.answered(confirmed=Verdict.CONFIRMED in by_verdict)

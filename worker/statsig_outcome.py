@@ -1,0 +1,163 @@
+"""What one answer of Statsig means for the events of the request, decided from what the SDK tells its callback.
+
+Written for statsig 0.72.1 over requests 2.34 and urllib3 2.8; `tests/contract/test_statsig_sdk.py` makes each of these
+failures on real sockets. The SDK hides the status of a 2xx or 304 whose body is not JSON (status None).
+"""
+
+import math
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+import requests
+import urllib3.exceptions
+
+
+class Verdict(StrEnum):
+    CONFIRMED = "confirmed"
+    """Statsig has the event."""
+
+    TRANSIENT = "transient"
+    """Not accepted, and the same request may be accepted later."""
+
+    REJECTED = "rejected"
+    """This payload is not accepted, however often it is sent."""
+
+    REFUSED = "refused"
+    """Our key or our address is wrong: says nothing about the event."""
+
+    AMBIGUOUS = "ambiguous"
+    """Nobody knows whether Statsig has the event: count it, then treat it like TRANSIENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """`reason` is a stable word for logs, metrics and the ledger, never the text of a foreign exception.
+
+    `retry_after_seconds` is what the answer asked for, however absurd: whoever waits clamps it.
+    """
+
+    verdict: Verdict
+    status: int | None
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+TIMED_OUT: Final = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
+NO_OUTCOME: Final = SendOutcome(Verdict.AMBIGUOUS, None, "no_outcome")
+NOT_SERIALIZABLE: Final = SendOutcome(Verdict.REJECTED, None, "not_serializable")
+
+_OF_THE_PAYLOAD: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+_MAY_PASS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+# What requests refuses to send at all: only an address or a key from the settings can be the cause.
+_UNUSABLE_SETTINGS: Final = (
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
+
+# The first kind found anywhere in the chain decides. TRANSIENT is said only where no connection came to be, so that
+# nothing can have reached Statsig.
+_TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]] = (
+    ((urllib3.exceptions.NameResolutionError,), SendOutcome(Verdict.TRANSIENT, None, "dns")),
+    ((ConnectionRefusedError,), SendOutcome(Verdict.TRANSIENT, None, "connection_refused")),
+    ((urllib3.exceptions.NewConnectionError,), SendOutcome(Verdict.TRANSIENT, None, "unreachable")),
+    ((requests.ConnectTimeout,), SendOutcome(Verdict.TRANSIENT, None, "connect_timeout")),
+    # urllib3 raises it only before the tunnel through the proxy stands.
+    ((requests.exceptions.ProxyError,), SendOutcome(Verdict.TRANSIENT, None, "proxy")),
+    # An end of file inside TLS can come in the handshake or after the body; the exception does not tell which.
+    (
+        (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
+        SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
+    ),
+    ((requests.exceptions.SSLError,), SendOutcome(Verdict.TRANSIENT, None, "tls")),
+    ((requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), TIMED_OUT),
+    # A body that breaks off comes as urllib3's own exception: the SDK reads it past requests.
+    (
+        (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError),
+        SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
+    ),
+)
+
+
+def classify(success: bool, status: int | None, error: Exception | None, now: float) -> SendOutcome:
+    """Judge the arguments of `events_flushed_callback`; `now` (Unix seconds) is what an HTTP-date is relative to."""
+    if status is not None:
+        return SendOutcome(_of_status(success, status), status, f"http_{status}", _retry_after(error, now))
+    if error is None:
+        return NO_OUTCOME
+    if isinstance(error, requests.TooManyRedirects):
+        # A lane follows no redirect: a POST would arrive as a GET without a body, and our key with it elsewhere.
+        return SendOutcome(Verdict.REFUSED, _response_status(error), "redirect")
+    if isinstance(error, _UNUSABLE_SETTINGS):
+        return SendOutcome(Verdict.REFUSED, None, "unusable_settings")
+    if type(error) is Exception:
+        # The SDK's own "Invalid payload or failed to encode payload", made before any request.
+        return NOT_SERIALIZABLE
+    return _of_trouble(error)
+
+
+def _of_status(success: bool, status: int) -> Verdict:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Verdict.CONFIRMED if success else Verdict.AMBIGUOUS
+    if status in _OF_THE_PAYLOAD:
+        return Verdict.REJECTED
+    if status in _MAY_PASS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Verdict.TRANSIENT
+    if status < HTTPStatus.OK:
+        return Verdict.AMBIGUOUS
+    # 401, 403, 404, 405; every 3xx (the SDK calls 300 a success); and every 4xx that nobody foresaw: REJECTED would
+    # dead-letter healthy events for a proxy's or a new API's sake, TRANSIENT would hammer it. REFUSED stops and alerts.
+    return Verdict.REFUSED
+
+
+def _of_trouble(error: Exception) -> SendOutcome:
+    chain = tuple(_chain(error))
+    for kinds, outcome in _TROUBLE:
+        if any(isinstance(link, kinds) for link in chain):
+            return outcome
+    if type(error).__module__.partition(".")[0] == "ijson":
+        # The SDK parses a 2xx with ijson: an empty, truncated, text or HTML body ends here, its status lost.
+        return SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")
+    return SendOutcome(Verdict.AMBIGUOUS, None, "unexpected_error")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and all it was made of: requests keeps urllib3's in `args`, urllib3 keeps its own in `reason`."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        link = pending.pop()
+        if not isinstance(link, BaseException) or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        pending += [*link.args, getattr(link, "reason", None), link.__cause__, link.__context__]
+
+
+def _response_status(error: requests.RequestException) -> int | None:
+    # `if error.response` would be wrong: a Response of status 400 or more is falsy.
+    return None if error.response is None else error.response.status_code
+
+
+def _retry_after(error: Exception | None, now: float) -> float | None:
+    """Both forms of RFC 9110: seconds, or a date; never negative, None where it is neither."""
+    if not isinstance(error, requests.RequestException) or error.response is None:
+        return None
+    text = error.response.headers.get("Retry-After", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
