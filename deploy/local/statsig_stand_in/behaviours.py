@@ -1,0 +1,155 @@
+"""What the stand-in can be told to do with a request, as validated values; pure."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveFloat, model_validator
+
+FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Headers that say where an answer ends; a rule that set them would break the connection instead of the answer."""
+
+_HEADER_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e]*")
+
+
+def event_id_of(event: dict[str, Any]) -> str | None:
+    """The id that the worker puts into an event's metadata; None where there is none."""
+    metadata = event.get("metadata")
+    event_id = metadata.get("event_id") if isinstance(metadata, dict) else None
+    return event_id if isinstance(event_id, str) else None
+
+
+class Spec(BaseModel):
+    """Strict and closed, so that a misspelt rule is refused instead of doing nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Status(Spec):
+    """Answer this status. Keeps the events of a 2xx, unless `accept` says otherwise."""
+
+    kind: Literal["status"] = "status"
+    status: int = Field(ge=200, le=599)
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+    accept: bool | None = None
+
+    @model_validator(mode="after")
+    def _headers_leave_the_framing_alone(self) -> Self:
+        for name, value in self.headers.items():
+            if name.lower() in FRAMING_HEADERS:
+                raise ValueError(f"header {name!r} is the stand-in's own")
+            if not _HEADER_LINE.fullmatch(f"{name}: {value}"):
+                raise ValueError(f"header {name!r} cannot be sent")
+        return self
+
+    @property
+    def accepts(self) -> bool:
+        return 200 <= self.status < 300 if self.accept is None else self.accept  # noqa: PLR2004 - what 2xx means
+
+    def describe(self) -> str:
+        return f"answering {self.status}" + ("" if self.accept is None else self._kept_or_not())
+
+    def _kept_or_not(self) -> str:
+        return ", events kept" if self.accepts else ", events not kept"
+
+
+class Hang(Spec):
+    """Read the request and never answer it."""
+
+    kind: Literal["hang"] = "hang"
+    accept: bool = False
+
+    @property
+    def accepts(self) -> bool:
+        return self.accept
+
+    def describe(self) -> str:
+        return "never answering" + (", events kept" if self.accept else "")
+
+
+class Reset(Spec):
+    """Break the connection with a TCP RST, as soon as the headers are in or after the whole request was read."""
+
+    kind: Literal["reset"] = "reset"
+    when: Literal["before_read", "after_read"] = "after_read"
+    accept: bool = False
+
+    @model_validator(mode="after")
+    def _keeps_only_what_it_reads(self) -> Self:
+        if self.accept and self.when == "before_read":
+            raise ValueError("events that were not read cannot be accepted")
+        return self
+
+    @property
+    def accepts(self) -> bool:
+        return self.accept
+
+    def describe(self) -> str:
+        return f"resetting connections {self.when.replace('_', ' ')}" + (", events kept" if self.accept else "")
+
+
+class Slow(Spec):
+    """Keep the events at once, answer 202 later."""
+
+    kind: Literal["slow"] = "slow"
+    delay_seconds: Annotated[NonNegativeFloat, FiniteFloat]
+
+    @property
+    def accepts(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return f"answering after {self.delay_seconds:g} s"
+
+
+class Drip(Spec):
+    """Keep the events, then answer 202 with one byte of the body per gap: no single read is slow, the whole is."""
+
+    kind: Literal["drip"] = "drip"
+    gap_seconds: Annotated[PositiveFloat, FiniteFloat]
+
+    @property
+    def accepts(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return f"answering one byte per {self.gap_seconds:g} s"
+
+
+class RefuseEvent(Spec):
+    """Refuse every request whose batch holds one of these events; other requests pass this rule by."""
+
+    kind: Literal["refuse_event"] = "refuse_event"
+    # Not strict as a container: JSON has no sets.
+    event_ids: frozenset[str] = Field(default=frozenset(), strict=False)
+    name_contains: str | None = Field(default=None, min_length=1)
+    status: int = Field(default=400, ge=400, le=599)
+
+    @model_validator(mode="after")
+    def _names_an_event(self) -> Self:
+        if not self.event_ids and self.name_contains is None:
+            raise ValueError("needs event_ids or name_contains")
+        return self
+
+    @property
+    def accepts(self) -> bool:
+        return False
+
+    def describe(self) -> str:
+        which = [f"{len(self.event_ids)} event id(s)"] if self.event_ids else []
+        which += [f"names with {self.name_contains!r}"] if self.name_contains else []
+        return f"answering {self.status} to batches holding {' or '.join(which)}"
+
+    def concerns(self, events: Sequence[dict[str, Any]]) -> bool:
+        return any(
+            event_id_of(event) in self.event_ids
+            or (self.name_contains is not None and self.name_contains in str(event.get("eventName", "")))
+            for event in events
+        )
+
+
+Behaviour = Annotated[Status | Hang | Reset | Slow | Drip | RefuseEvent, Field(discriminator="kind")]
+
+ACCEPT: Final = Status(status=202)
+"""What happens where no rule applies."""

@@ -1,0 +1,129 @@
+"""Which rule decides about a request: parsing a control body, matching in order, counting uses; pure."""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from deploy.local.statsig_stand_in.behaviours import ACCEPT, Behaviour, RefuseEvent, Reset, Spec
+
+
+class InvalidControlError(Exception):
+    """The control body is not a list of rules; the text is one line that says where and why."""
+
+
+class Rule(Spec):
+    """One instruction. `times` None means for ever; `probability` draws per request from its own seeded sequence."""
+
+    behaviour: Behaviour
+    times: PositiveInt | None = None
+    probability: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+
+    @model_validator(mode="after")
+    def _seed_has_a_purpose(self) -> Self:
+        if self.seed is not None and self.probability is None:
+            raise ValueError("seed without probability does nothing")
+        return self
+
+
+class _Control(Spec):
+    rules: list[Rule]
+
+
+def parse_control(body: bytes) -> list[Rule]:
+    """Read `{"rules": [...]}` or the bare list.
+
+    Raises:
+        InvalidControlError: neither, or a rule is wrong.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidControlError(f"not JSON: {error}") from error
+    try:
+        return _Control.model_validate({"rules": value} if isinstance(value, list) else value).rules
+    except ValidationError as error:
+        raise InvalidControlError(
+            "; ".join(_one_line(problem["loc"], problem["msg"]) for problem in error.errors())
+        ) from error
+
+
+def _one_line(location: Sequence[int | str], message: str) -> str:
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    return f"{where or 'body'}: {message}".replace("\n", " ")
+
+
+class _ActiveRule:
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.used = 0
+        # Own sequence per rule: what one rule draws does not shift what another does.
+        self._random = random.Random(rule.seed or 0)  # noqa: S311 - repeatable faults, not cryptography
+
+    @property
+    def left(self) -> int | None:
+        return None if self.rule.times is None else self.rule.times - self.used
+
+    def draw(self) -> bool:
+        return self.rule.probability is None or self._random.random() < self.rule.probability
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            **self.rule.model_dump(mode="json", exclude_none=True),
+            "times": self.rule.times,
+            "used": self.used,
+            "left": self.left,
+            "summary": self.rule.behaviour.describe(),
+        }
+
+
+class Turn:
+    """One request's way through the rules, begun when its headers are in."""
+
+    def __init__(self, candidates: Sequence[_ActiveRule]) -> None:
+        self._candidates = candidates
+
+    def resets_before_body(self) -> bool:
+        """Whether the rule whose turn it is breaks the connection already now; if so, that is its use.
+
+        A rule ahead of it that must see the events first puts the decision off until the body is in.
+        """
+        for active in self._candidates:
+            behaviour = active.rule.behaviour
+            if active.left == 0:
+                continue
+            if isinstance(behaviour, Reset) and behaviour.when == "before_read":
+                active.used += 1
+                return True
+            return False
+        return False
+
+    def decide(self, events: Sequence[dict[str, Any]]) -> Behaviour:
+        """Use the first rule with times left that concerns the events; without one, accept."""
+        for active in self._candidates:
+            behaviour = active.rule.behaviour
+            if active.left == 0 or (isinstance(behaviour, RefuseEvent) and not behaviour.concerns(events)):
+                continue
+            active.used += 1
+            return behaviour
+        return ACCEPT
+
+
+class RuleBook:
+    """The rules in force."""
+
+    def __init__(self) -> None:
+        self._active: list[_ActiveRule] = []
+
+    def replace(self, rules: Sequence[Rule]) -> None:
+        self._active = [_ActiveRule(rule) for rule in rules]
+
+    def turn(self) -> Turn:
+        """Draws for every rule, so that the n-th draw belongs to the n-th request whatever the other rules did."""
+        return Turn([active for active in self._active if active.draw()])
+
+    def shown(self) -> list[dict[str, Any]]:
+        return [active.shown() for active in self._active]
