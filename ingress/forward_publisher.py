@@ -45,6 +45,8 @@ class ForwardPublisher:
             return False
         self._failures = 0
         self._paused_until = None
+        for event in events:
+            _log.debug("event_published", event_id=event.event_id)
         return True
 
     def _may_try(self) -> bool:

@@ -181,6 +181,7 @@ class GroupCommitter:
         else:
             for waiting in group:
                 waiting.wrote()
+                _log.debug("event_committed", event_id=waiting.row.event.event_id)
             self._task_group.start_soon(self._publish, group)
 
     async def _isolate(self, group: Sequence[_Waiting], error: StorageRejectedError) -> None:

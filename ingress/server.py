@@ -61,7 +61,7 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
     """Serve until SIGTERM or SIGINT, then drain. False where the application did not start."""
     config = uvicorn.Config(
         app,
-        host="0.0.0.0",  # noqa: S104 - a container's only interface
+        host=settings.host,
         port=settings.port,
         http=BoundedHttpProtocol,
         lifespan="on",

@@ -60,6 +60,9 @@ class Settings(BaseModel):
 
 
 class IngressSettings(Settings):
+    host: Name = "0.0.0.0"  # noqa: S104 - a container's only interface
+    """The address to listen on."""
+
     port: int = Field(default=8080, ge=0, le=65535)
     """0 takes any free port and says which in the log."""
 

@@ -164,6 +164,8 @@ class Forwarding:
 
     async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry], deadline: float) -> None:
         sent = Sent.starting_from(claimed)
+        for entry in claimed:
+            _log.debug("event_claimed", event_id=entry.event_id)
         unsettled = {entry.event_id for entry in claimed}
         try:
             events = [project(batch.events[entry.event_id]).event for entry in claimed]

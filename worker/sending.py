@@ -144,6 +144,8 @@ class Sending:
             account.outcome = outcome
             if outcome.verdict is not Verdict.AMBIGUOUS:
                 account.possible_duplicates -= 1
+            if outcome.verdict is Verdict.CONFIRMED:
+                _log.debug("event_sent", event_id=event.event_id)
         self._tell_circuit(outcomes)
         return outcomes
 

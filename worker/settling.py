@@ -50,6 +50,8 @@ class Settling:
             _log.error("settle_failed", events=len(attempts), error=str(error))
             return False
         self._forget(attempts)
+        for settled in attempts:
+            _log.debug("event_settled", event_id=settled.event_id)
         return True
 
     async def settle_at_the_end(self, attempts: Sequence[Attempt]) -> None:
