@@ -20,7 +20,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 run: $(READY) ## start everything, log one event, serve until Ctrl-C
-	@exec $(BIN)/python -m deploy.local run
+	@exec $(BIN)/python -m deploy.local run $(if $(PORT),--ingress-port $(PORT))
 
 demo: $(READY) ## log 200 different events, wait until each is where it belongs, print the count
 	@exec $(BIN)/python -m deploy.local demo

@@ -8,6 +8,7 @@ import anyio
 from ingress.main import create_app
 from ingress.server import serve
 from shared.errors import SettingsError
+from shared.fault_points import enable_fault_points
 from shared.logs import configure_logging
 from shared.settings import IngressSettings, from_environment
 
@@ -16,6 +17,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
     try:
         settings = from_environment(IngressSettings, os.environ)
+        enable_fault_points(os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

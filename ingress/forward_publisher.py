@@ -11,6 +11,7 @@ from shared import forward_message
 from shared.clock import Clock
 from shared.errors import PublishFailedError
 from shared.event import Event
+from shared.fault_points import fault_point
 from shared.logs import get_logger
 from shared.pubsub import Publisher
 
@@ -43,6 +44,7 @@ class ForwardPublisher:
             self._failed()
             _log.warning("publish_failed", error=str(error), events=len(events), failures_in_a_row=self._failures)
             return False
+        fault_point("after_publish")
         self._failures = 0
         self._paused_until = None
         for event in events:

@@ -24,6 +24,7 @@ from shared.errors import (
 )
 from shared.event import EventLogRow
 from shared.event_log import EventLogRepository
+from shared.fault_points import fault_point
 from shared.logs import get_logger
 
 _log = get_logger()
@@ -179,6 +180,7 @@ class GroupCommitter:
             _fail(group, StorageUnavailableError("the commit was interrupted"))
             raise
         else:
+            fault_point("after_commit")
             for waiting in group:
                 waiting.wrote()
                 _log.debug("event_committed", event_id=waiting.row.event.event_id)

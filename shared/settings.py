@@ -12,6 +12,9 @@ from shared.errors import SettingsError
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
+COMMIT_AND_SETTLE_SECONDS: Final = 5.0
+"""Of a claim, for what comes before and after sending."""
+
 CLOUD_RUN_VARIABLES: Final = ("K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_JOB")
 """Set by Cloud Run for services, worker pools and jobs."""
 
@@ -141,10 +144,11 @@ class WorkerSettings(Settings):
 
     @model_validator(mode="after")
     def _claim_outlasts_a_batch(self) -> Self:
-        longest = self.retry_budget_seconds + 2 * self.statsig_timeout_seconds
+        longest = self.retry_budget_seconds + 2 * self.statsig_timeout_seconds + COMMIT_AND_SETTLE_SECONDS
         if self.claim_seconds < longest:
             raise ValueError(
-                f"CLAIM_SECONDS must be at least RETRY_BUDGET_SECONDS + 2 x STATSIG_TIMEOUT_SECONDS ({longest:g})"
+                "CLAIM_SECONDS must be at least RETRY_BUDGET_SECONDS + 2 x STATSIG_TIMEOUT_SECONDS + "
+                f"{COMMIT_AND_SETTLE_SECONDS:g} ({longest:g})"
             )
         return self
 

@@ -4,10 +4,12 @@ A claim reads the batch by key and buffers its writes as mutations: one query, o
 (`UPDATE ... IN UNNEST ... THEN RETURN`) the emulator took several times longer.
 """
 
+import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import anyio
 from google.api_core import exceptions as google
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
@@ -15,6 +17,11 @@ from shared.event import RESERVED_METADATA_KEY, Event
 from shared.forward_ledger import LEDGER_TABLE, Attempt, Entry, ForwardState, Standing
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
 from shared.timestamps import from_datetime
+
+_VANISHED_WAITS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Before another try of a transaction that vanished: the emulator runs one read-write transaction at a time and answers
+NOT_FOUND or FAILED_PRECONDITION, where Spanner says ABORTED, to one that it gave up for another's sake. Work is
+written to be repeatable, as it must be for ABORTED."""
 
 _READ_FOR_CLAIM: Final = f"""
 SELECT event_id, state, claim_token, claimed_until, attempts, possible_duplicates, replays, CURRENT_TIMESTAMP()
@@ -77,21 +84,7 @@ class SpannerForwardLedger:
         return {event_id: entries.get(event_id, Entry(event_id, Standing.MISSING)) for event_id in event_ids}
 
     async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
-        if not attempts:
-            return
-        rows = [_settled(attempt, ForwardState.DELIVERED) for attempt in attempts]
-        with translated(self._timeout_seconds):
-            try:
-                async with self._database.batch(
-                    timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
-                ) as batch:
-                    batch.update(LEDGER_TABLE, _SETTLED_COLUMNS, rows)
-            except google.NotFound:
-                gone = True
-            else:
-                gone = False
-        if gone:  # a row of the batch was deleted meanwhile: settle those that are left
-            await self._update_where(_EXISTING, {}, rows, _SETTLED_COLUMNS)
+        await self._write([_settled(attempt, ForwardState.DELIVERED) for attempt in attempts], _SETTLED_COLUMNS)
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
         rows = [_settled(attempt, ForwardState.DEAD) for attempt in attempts]
@@ -111,8 +104,24 @@ class SpannerForwardLedger:
                 return [_event(row) async for row in await snapshot.execute_sql(_PENDING, parameters, types)]
 
     async def note_republished(self, event_ids: Sequence[str]) -> None:
-        rows = [(event_id, COMMIT_TIMESTAMP) for event_id in event_ids]
-        await self._update_where(_EXISTING, {}, rows, ("event_id", "republished_at"))
+        await self._write([(event_id, COMMIT_TIMESTAMP) for event_id in event_ids], ("event_id", "republished_at"))
+
+    async def _write(self, rows: Sequence[tuple[object, ...]], columns: tuple[str, ...]) -> None:
+        """Write the rows that exist: one commit without a read, unless a row was deleted meanwhile."""
+        if not rows:
+            return
+        with translated(self._timeout_seconds):
+            try:
+                async with self._database.batch(
+                    timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
+                ) as batch:
+                    batch.update(LEDGER_TABLE, columns, rows)
+            except google.NotFound:
+                gone = True
+            else:
+                gone = False
+        if gone:
+            await self._update_where(_EXISTING, {}, rows, columns)
 
     async def _update_where(
         self, query: str, parameters: dict[str, str], rows: Sequence[tuple[object, ...]], columns: tuple[str, ...]
@@ -133,9 +142,16 @@ class SpannerForwardLedger:
 
     async def _in_transaction(self, work: Any) -> Any:
         with translated(self._timeout_seconds):
-            return await self._database.run_in_transaction(
-                work, timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
-            )
+            for wait_seconds in (*_VANISHED_WAITS, None):
+                try:
+                    return await self._database.run_in_transaction(
+                        work, timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
+                    )
+                except (google.NotFound, google.FailedPrecondition):
+                    if wait_seconds is None:
+                        raise
+                    await anyio.sleep(random.uniform(0, wait_seconds))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
 
 
 def _event_ids(event_ids: Sequence[object]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,7 @@ import sys
 import anyio
 
 from shared.errors import EventLoggingError, SettingsError
+from shared.fault_points import enable_fault_points
 from shared.logs import configure_logging, get_logger
 from shared.settings import WorkerSettings, from_environment
 from worker.runtime import run
@@ -18,6 +19,7 @@ def main() -> int:
     """Forward until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
     try:
         settings = from_environment(WorkerSettings, os.environ)
+        enable_fault_points(os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

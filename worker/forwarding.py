@@ -16,6 +16,7 @@ from shared import forward_message
 from shared.clock import Clock
 from shared.errors import PublishFailedError, StorageUnavailableError, UndecodableMessageError
 from shared.event import Event
+from shared.fault_points import fault_point
 from shared.forward_ledger import Entry, ForwardLedger, Standing
 from shared.logs import get_logger
 from shared.statsig_projection import project
@@ -30,8 +31,8 @@ MISSING_ROW_DELIVERIES: Final = 3
 """Deliveries of a message without a ledger row before it is dead-lettered. The row is committed before the message is
 published and read strongly, so one would do; the others are for a restore or a fail-over in progress."""
 
-SETTLE_MARGIN_SECONDS: Final = 10.0
-"""Of a claim, kept free for settling after the last attempt has begun."""
+SETTLE_MARGIN_SECONDS: Final = 2.0
+"""Of a claim, kept free for settling after the last attempt has ended."""
 
 _log = get_logger()
 
@@ -166,6 +167,7 @@ class Forwarding:
         sent = Sent.starting_from(claimed)
         for entry in claimed:
             _log.debug("event_claimed", event_id=entry.event_id)
+        fault_point("after_claim")
         unsettled = {entry.event_id for entry in claimed}
         try:
             events = [project(batch.events[entry.event_id]).event for entry in claimed]
@@ -173,6 +175,7 @@ class Forwarding:
             delivered = sent.with_verdict(Verdict.CONFIRMED)
             rejected = sent.with_verdict(Verdict.REJECTED)
             if await self._settling.settle_delivered(sent.attempts(delivered)):
+                fault_point("after_settle")
                 batch.decide(delivered, Fate.DONE)
                 unsettled -= set(delivered)
             if self._circuit.admits_dead_letters(rejected=len(rejected), delivered=len(delivered)):
@@ -207,6 +210,8 @@ class Forwarding:
         except PublishFailedError as error:
             _log.warning("dead_letter_publish_failed", messages=len(letters), error=str(error))
             return False
+        if letters:
+            fault_point("after_dead_letter_publish")
         for letter in letters:
             _log.warning(
                 "message_dead_lettered",

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import anyio
 
 from shared.errors import SubscriptionUnavailableError
+from shared.fault_points import fault_point
 from shared.logs import get_logger
 from worker.circuit import Admission, Circuit
 from worker.forwarding import Fate
@@ -23,6 +24,9 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 
 HAND_BACK_SECONDS: Final = 1.5
 """For giving back what is held when the process stops."""
+
+CRASHED: Final = "crashed"
+"""The circuit's reason after bugs of ours in a row."""
 
 Forward = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Fate]]]
 
@@ -104,10 +108,21 @@ class PullLoop:
             return ()
         self._failures = 0
         self._leases.hold(messages)
+        if messages:
+            fault_point("after_pull")
         return messages
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
-        fates = await self._forward(messages)
+        try:
+            fates = await self._forward(messages)
+        except Exception:  # noqa: BLE001 - the next lines say why
+            # A bug of ours: it must not end the process, which would end every other lane's work and come again with
+            # the next process. The circuit keeps it from becoming a hot loop.
+            _log.exception("batch_crashed", messages=len(messages))
+            self._circuit.failed(CRASHED)
+            fates = {message.ack_id: Fate.LATER for message in messages}
+        else:
+            self._circuit.recovered(CRASHED)
         await self._leases.acknowledge(m for m in messages if fates[m.ack_id] is Fate.DONE)
         await self._leases.give_back(m for m in messages if fates[m.ack_id] is Fate.LATER)
 

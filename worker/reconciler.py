@@ -11,7 +11,8 @@ from typing import Final
 import anyio
 
 from shared import forward_message
-from shared.errors import PublishFailedError, StorageUnavailableError
+from shared.errors import EventLoggingError
+from shared.fault_points import fault_point
 from shared.forward_ledger import FORWARD_SHARDS, ForwardLedger
 from shared.logs import get_logger
 from shared.pubsub import Publisher
@@ -53,7 +54,7 @@ class Reconciler:
             await anyio.sleep(self._interval_seconds * factor * self._random.uniform(0.5, 1.5))
             try:
                 await self.reconcile()
-            except (PublishFailedError, StorageUnavailableError) as error:
+            except EventLoggingError as error:
                 failures += 1
                 _log.warning("reconcile_failed", error=str(error), failures_in_a_row=failures)
             else:
@@ -71,6 +72,7 @@ class Reconciler:
                 shard=shard, older_than_seconds=self._after_seconds, limit=BATCH_EVENTS
             ):
                 await self._publisher.publish([forward_message.encode(event) for event in events])
+                fault_point("reconciler_after_publish")
                 await self._ledger.note_republished([event.event_id for event in events])
                 republished += len(events)
                 await anyio.sleep(len(events) / self._events_per_second)

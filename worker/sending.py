@@ -9,6 +9,7 @@ from typing import Final, Self
 import anyio
 
 from shared.clock import Clock
+from shared.fault_points import fault_point
 from shared.forward_ledger import Attempt, Entry
 from shared.logs import get_logger
 from shared.statsig_projection import StatsigEvent
@@ -138,7 +139,10 @@ class Sending:
             account.possible_duplicates += 1
             account.last_attempt_at = now
             account.outcome = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
+        fault_point("before_send")
         outcomes = await send_isolating_rejections(self._forwarder, request, give_up_after=DEAD_LETTERS_TO_OPEN)
+        if any(outcome.verdict is Verdict.CONFIRMED for outcome in outcomes.values()):
+            fault_point("after_confirm")
         for event in request:
             account, outcome = sent.accounts[event.event_id], outcomes[event.event_id]
             account.outcome = outcome

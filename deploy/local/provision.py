@@ -68,7 +68,7 @@ class StackNames:
         suffix = f"-{uuid.uuid4().hex[:12]}"
         # A database's name has 30 characters at most, an instance's 64; both start with a letter.
         short = prefix[:17] + suffix
-        return cls._of("event-logging-test", short, short, suffix=f"-{prefix}{suffix}")
+        return cls._of("event-logging-local", short, short, suffix=f"-{prefix}{suffix}")
 
     @classmethod
     def _of(cls, project: str, instance: str, database: str, *, suffix: str) -> Self:

@@ -1,0 +1,115 @@
+"""The demo: logs its events, waits until each is where it belongs, and counts."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from google.cloud.spanner_v1 import param_types
+
+from deploy.local.demo_events import DemoEvent, demo_events
+from deploy.local.stack import Stack
+from deploy.local.statsig_stand_in import read_log
+from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
+from shared.spanner import create_client
+
+ARRIVAL_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.2
+CALLS_AT_ONCE: Final = 16
+
+
+@dataclass(slots=True)
+class DemoResult:
+    sent: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    stored: Counter[str] = field(default_factory=Counter)
+    delivered: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+async def run_demo(stack: Stack) -> DemoResult:
+    """Log every event once and account for all; `problems` is empty where everything is where it belongs."""
+    events = demo_events(stack.run_dir.name, datetime.now(UTC))
+    result = DemoResult()
+    answers = await _log_all(stack.ingress_url, events, result)
+    expected = {
+        event_id: event
+        for index, event in enumerate(events)
+        if event.duplicate_of is None and (event_id := answers.get(index))
+    }
+    for index, event in enumerate(events):
+        if event.duplicate_of is not None and answers.get(index) != answers.get(event.duplicate_of):
+            result.problems.append(f"{event.kind}: answered another event_id than the first call")
+    to_arrive = {event_id for event_id, event in expected.items() if event.forwarded}
+    with anyio.move_on_after(ARRIVAL_SECONDS):
+        while not to_arrive <= set(_deliveries(stack)):  # noqa: ASYNC110 - a file has no event to await
+            await anyio.sleep(POLL_SECONDS)
+    await _account(stack, expected, result)
+    return result
+
+
+async def _log_all(url: str, events: list[DemoEvent], result: DemoResult) -> dict[int, str]:
+    answers: dict[int, str] = {}
+    at_once = anyio.Semaphore(CALLS_AT_ONCE)
+
+    async def log(index: int, event: DemoEvent, client: EventLoggingServiceClient) -> None:
+        result.sent[event.kind] += 1
+        try:
+            async with at_once:
+                answers[index] = (await client.log_event(event.request)).event_id
+        except ConnectError as error:
+            result.refused[event.kind] += 1
+            if not event.refused or error.code is not Code.INVALID_ARGUMENT:
+                result.problems.append(f"{event.kind}: {error.code.value}: {error.message}")
+        else:
+            if event.refused:
+                result.problems.append(f"{event.kind}: was not refused")
+
+    async with EventLoggingServiceClient(url) as client, anyio.create_task_group() as calls:
+        for index, event in enumerate(events):
+            calls.start_soon(log, index, event, client)
+    return answers
+
+
+async def _account(stack: Stack, expected: dict[str, DemoEvent], result: DemoResult) -> None:
+    rows = await _stored(stack, list(expected))
+    deliveries = _deliveries(stack)
+    for event_id, event in expected.items():
+        if event_id in rows:
+            result.stored[event.kind] += 1
+        else:
+            result.problems.append(f"{event.kind}: {event_id} has no row")
+        copies = deliveries[event_id]
+        result.delivered[event.kind] += copies
+        if copies != int(event.forwarded):
+            result.problems.append(f"{event.kind}: {event_id} is at Statsig {copies} times")
+        wanted = "DELIVERED" if event.forwarded else None
+        if rows.get(event_id, wanted) != wanted:
+            result.problems.append(f"{event.kind}: {event_id} is {rows[event_id]} in the ledger")
+    if extra := set(deliveries) - set(expected):
+        result.problems.append(f"{len(extra)} events at Statsig that nobody logged")
+
+
+def _deliveries(stack: Stack) -> Counter[str]:
+    if stack.statsig_log is None:
+        return Counter()
+    return Counter(str(entry.event["metadata"]["event_id"]) for entry in read_log(stack.statsig_log))
+
+
+async def _stored(stack: Stack, event_ids: list[str]) -> dict[str, str | None]:
+    """The ledger state, or None, of every event that has a row."""
+    client = create_client(stack.names.project, stack.emulators.spanner_host)
+    database = await client.instance(stack.names.spanner_instance).database(stack.names.spanner_database)
+    query = """SELECT e.event_id, f.state FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)
+               WHERE e.event_id IN UNNEST(@event_ids)"""
+    try:
+        async with database.snapshot() as snapshot:
+            found = await snapshot.execute_sql(
+                query, {"event_ids": event_ids}, {"event_ids": param_types.Array(param_types.STRING)}
+            )
+            return {row[0]: row[1] async for row in found}
+    finally:
+        await database.close()
