@@ -4,9 +4,9 @@ The hand-written publisher of the same package waits 10 ms to batch a lone messa
 batches are made before they get here.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import grpc
@@ -25,6 +25,17 @@ MAX_BYTES_PER_PUBLISH: Final = 9_000_000
 
 MESSAGE_OVERHEAD_BYTES: Final = 64
 """A generous guess at that wrapping, a message."""
+
+CHANNEL_OPTIONS: Final = (
+    # gRPC's default lets two minutes pass between two attempts to connect, long after an outage is over.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # As Google's own transports have them: a pull of large messages exceeds gRPC's default of 4 MiB, and a
+    # connection that went dead is noticed.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+)
 
 CLOSE_SECONDS: Final = 1.0
 """For calls that are still running when a channel closes."""
@@ -65,11 +76,8 @@ class PubSubPublisher:
 @asynccontextmanager
 async def open_publisher_client(settings: Settings) -> AsyncIterator[PublisherAsyncClient]:
     """A publisher client; opening does no I/O."""
-    if settings.pubsub_emulator_host is None:
-        client = PublisherAsyncClient()
-    else:
-        channel = grpc.aio.insecure_channel(settings.pubsub_emulator_host)
-        client = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
+    channel = _channel(settings, PublisherGrpcAsyncIOTransport.create_channel)
+    client = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
     try:
         yield client
     finally:
@@ -80,16 +88,25 @@ async def open_publisher_client(settings: Settings) -> AsyncIterator[PublisherAs
 @asynccontextmanager
 async def open_subscriber_client(settings: Settings) -> AsyncIterator[SubscriberAsyncClient]:
     """A subscriber client; opening does no I/O."""
-    if settings.pubsub_emulator_host is None:
-        client = SubscriberAsyncClient()
-    else:
-        channel = grpc.aio.insecure_channel(settings.pubsub_emulator_host)
-        client = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
+    channel = _channel(settings, SubscriberGrpcAsyncIOTransport.create_channel)
+    client = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
     try:
         yield client
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await client.transport.close()
+
+
+def _channel(
+    settings: Settings, create_channel: Callable[..., grpc.aio.Channel]
+) -> grpc.aio.Channel | Callable[..., grpc.aio.Channel]:
+    if settings.pubsub_emulator_host is not None:
+        return grpc.aio.insecure_channel(settings.pubsub_emulator_host, options=CHANNEL_OPTIONS)
+
+    def create_with_our_options(*args: Any, options: Sequence[tuple[str, int]], **kwargs: Any) -> grpc.aio.Channel:
+        return create_channel(*args, options=[*options, *CHANNEL_OPTIONS], **kwargs)
+
+    return create_with_our_options
 
 
 def topic_path(settings: Settings, name: str) -> str:
