@@ -143,6 +143,12 @@ class WorkerSettings(Settings):
     """The ceiling on republishing, so that a backlog drains without a storm."""
 
     @model_validator(mode="after")
+    def _key_travels_encrypted(self) -> Self:
+        if self.on_cloud_run and not self.statsig_api_url.startswith("https://"):
+            raise ValueError("STATSIG_API_URL must be https on Cloud Run: the key travels with every request")
+        return self
+
+    @model_validator(mode="after")
     def _claim_outlasts_a_batch(self) -> Self:
         longest = self.retry_budget_seconds + 2 * self.statsig_timeout_seconds + COMMIT_AND_SETTLE_SECONDS
         if self.claim_seconds < longest:

@@ -1,10 +1,12 @@
 """Real processes on real emulators: what is answered is delivered once, whatever process ends when."""
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import pyqwest
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -25,6 +27,7 @@ IMPATIENT = {
     "RETRY_BUDGET_SECONDS": "3",
     "RECONCILE_AFTER_SECONDS": "1",
     "RECONCILE_INTERVAL_SECONDS": "0.5",
+    "CIRCUIT_PROBE_SECONDS": "0.5",
 }
 
 
@@ -38,6 +41,13 @@ async def stack(emulators: Emulators, names: StackNames, tmp_path: Path) -> Asyn
 def log_of(stack: Stack) -> Path:
     assert stack.statsig_log is not None
     return stack.statsig_log
+
+
+async def until_logged(stack: Stack, name: str, event: str) -> None:
+    log = anyio.Path(stack.run_dir / f"{name}.log")
+    with anyio.fail_after(20):
+        while f'"message": "{event}"' not in await log.read_text():
+            await anyio.sleep(0.05)
 
 
 async def test_every_answered_event_is_delivered_once_and_bad_ones_are_refused(stack: Stack) -> None:
@@ -71,7 +81,7 @@ async def test_ending_the_ingress_in_the_middle_loses_nothing_that_was_answered(
     async with anyio.create_task_group() as callers:
         for _ in range(8):
             callers.start_soon(log_until_it_ends)
-        while len(answered) < 200:  # noqa: ASYNC110 - a list has no event to await
+        while len(answered) < 200:
             await anyio.sleep(0.01)
         stack.processes["ingress"].send_signal(number)
     code = await stack.processes["ingress"].wait()
@@ -97,6 +107,21 @@ async def test_terminating_the_worker_in_the_middle_neither_loses_nor_doubles(st
 
     assert code == 0
     assert received == dict.fromkeys(event_ids, 1)
+
+
+async def test_statsig_being_down_costs_delay_only(stack: Stack) -> None:
+    assert stack.statsig_url is not None
+    control = f"{stack.statsig_url}/control"
+    down = json.dumps([{"behaviour": {"kind": "status", "status": 503}}]).encode()
+    await pyqwest.Client().put(control, content=down)
+    event_ids = await log_events(stack.ingress_url, 100)
+    await until_logged(stack, "worker-1", "circuit_opened")
+
+    await pyqwest.Client().delete(control)
+    received = await until_delivered(event_ids, log_of(stack))
+
+    assert received == dict.fromkeys(event_ids, 1)
+    assert "message_dead_lettered" not in (stack.run_dir / "worker-1.log").read_text()
 
 
 async def test_killing_the_worker_loses_nothing_and_doubles_at_most_what_was_in_flight(stack: Stack) -> None:

@@ -40,6 +40,6 @@ async def until_delivered(event_ids: Iterable[str], statsig_log: Path, *, second
     """
     wanted = set(event_ids)
     with anyio.fail_after(seconds):
-        while not wanted <= deliveries(statsig_log).keys():  # noqa: ASYNC110 - a file has no event to await
+        while not wanted <= deliveries(statsig_log).keys():
             await anyio.sleep(0.05)
     return deliveries(statsig_log)

@@ -1,0 +1,112 @@
+"""The event log in memory: the store that it shares with the forward ledger, and the repository."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.errors import RowExistsError, StorageRejectedError
+from shared.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.forward_ledger import ForwardState, forward_shard
+from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from tests.support.manual_clock import ManualClock
+from tests.support.scripted_failures import ScriptedFailures
+
+_UNPAIRED_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(kw_only=True)
+class LedgerRow:
+    """A row of NestEventForward."""
+
+    event_id: str
+    state: str
+    pending_since: datetime | None
+    republished_at: datetime | None = None
+    settled_at: datetime | None = None
+    attempts: int = 0
+    last_attempt_at: datetime | None = None
+    last_reason: str | None = None
+    last_status: int | None = None
+    claim_token: str | None = None
+    claimed_until: datetime | None = None
+    replays: int = 0
+    possible_duplicates: int = 0
+    forward_shard: int = 0
+
+
+@dataclass
+class MemoryStore:
+    """Both tables. Spanner's time is the clock."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    log: dict[str, EventLogRow] = field(default_factory=dict)
+    ledger: dict[str, LedgerRow] = field(default_factory=dict)
+
+    def metadata(self, event_id: str) -> dict[str, Any]:
+        """Out of the text, as Spanner has it, and not the object that was logged."""
+        parsed: dict[str, Any] = json.loads(self.log[event_id].metadata_json)
+        return parsed
+
+    def delete(self, event_id: str) -> None:
+        """With its ledger row, as ON DELETE CASCADE has it."""
+        self.log.pop(event_id, None)
+        self.ledger.pop(event_id, None)
+
+
+class MemoryEventLogRepository:
+    """EventLogRepository on a MemoryStore."""
+
+    def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
+        self._store = store
+        self.failures = failures or ScriptedFailures()
+
+    async def append(self, rows: Sequence[EventLogRow]) -> None:
+        async with self.failures.around("append"):
+            for row in rows:
+                _reject_what_spanner_would(row)
+            # No two of a call are equal, says the port; Spanner's answer to it is the one to an existing key.
+            event_ids = [row.event.event_id for row in rows]
+            if len(set(event_ids)) < len(event_ids) or any(event_id in self._store.log for event_id in event_ids):
+                raise RowExistsError("a row with this key exists already")
+            for row in rows:
+                self._store.log[row.event.event_id] = row
+                if row.forward_to_statsig:
+                    self._store.ledger[row.event.event_id] = LedgerRow(
+                        event_id=row.event.event_id,
+                        state=ForwardState.PENDING,
+                        pending_since=self._store.clock.now(),
+                        forward_shard=forward_shard(row.event.event_id),
+                    )
+
+    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+        async with self.failures.around("request_digests"):
+            return {
+                event_id: json.loads(row.metadata_json)[RESERVED_METADATA_KEY]["request_digest"]
+                for event_id in event_ids
+                if (row := self._store.log.get(event_id)) is not None
+            }
+
+
+def _reject_what_spanner_would(row: EventLogRow) -> None:
+    event = row.event
+    for text, limit in (
+        (event.event_id, 36),
+        (event.event_name, 256),
+        (event.event_type or "", 128),
+        (event.actor_id or "", 256),
+    ):
+        if len(text) > limit or _UNPAIRED_SURROGATE.search(text):
+            raise StorageRejectedError("a value does not fit its column")
+    if not EARLIEST_NANOS <= event.event_ts_nanos <= LATEST_NANOS:
+        raise StorageRejectedError("a timestamp out of range")
+    try:
+        json.loads(row.metadata_json, parse_constant=_not_json)
+    except ValueError as error:
+        raise StorageRejectedError("not JSON") from error
+
+
+def _not_json(constant: str) -> object:
+    raise ValueError(constant)

@@ -1,0 +1,108 @@
+"""The forward ledger in memory."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from shared.event import RESERVED_METADATA_KEY, Event
+from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from tests.support.memory_event_log import LedgerRow, MemoryStore
+from tests.support.scripted_failures import ScriptedFailures
+
+
+class MemoryForwardLedger:
+    """ForwardLedger on a MemoryStore. Each call is one transaction: nothing comes between its reads and writes."""
+
+    def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
+        self._store = store
+        self.failures = failures or ScriptedFailures()
+
+    async def claim(self, event_ids: Sequence[str], *, token: str, seconds: float) -> dict[str, Entry]:
+        async with self.failures.around("claim"):
+            return {event_id: self._claim(event_id, token, seconds) for event_id in event_ids}
+
+    def _claim(self, event_id: str, token: str, seconds: float) -> Entry:
+        row = self._store.ledger.get(event_id)
+        if row is None:
+            return Entry(event_id, Standing.MISSING)
+        standing = self._standing(row, token)
+        if standing is Standing.CLAIMED:
+            if row.claim_token not in (None, token):
+                row.possible_duplicates += 1
+            row.claim_token = token
+            row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
+        return Entry(event_id, standing, row.attempts, row.possible_duplicates, row.replays)
+
+    def _standing(self, row: LedgerRow, token: str) -> Standing:
+        if row.state != ForwardState.PENDING:
+            return Standing(row.state.lower())
+        if row.claim_token not in (None, token) and self._is_claimed(row):
+            return Standing.HELD
+        return Standing.CLAIMED
+
+    def _is_claimed(self, row: LedgerRow) -> bool:
+        return row.claimed_until is not None and row.claimed_until > self._store.clock.now()
+
+    async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
+        async with self.failures.around("settle_delivered"):
+            for attempt in attempts:
+                if row := self._store.ledger.get(attempt.event_id):
+                    self._settle(row, attempt, ForwardState.DELIVERED)
+
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        async with self.failures.around("settle_dead"):
+            for row, attempt in self._ours(attempts, token):
+                self._settle(row, attempt, ForwardState.DEAD)
+
+    async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        async with self.failures.around("release"):
+            for row, attempt in self._ours(attempts, token):
+                if attempt.last_attempt_at is None:
+                    row.claim_token = row.claimed_until = None
+                else:
+                    _note(row, attempt)
+
+    async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
+        async with self.failures.around("pending"):
+            before = self._store.clock.now() - timedelta(seconds=older_than_seconds)
+            found = sorted(
+                (row.pending_since, row.event_id)
+                for row in self._store.ledger.values()
+                if row.forward_shard == shard
+                and row.pending_since is not None
+                and row.pending_since < before
+                and (row.republished_at is None or row.republished_at < before)
+                and not self._is_claimed(row)
+            )
+            return [self._logged(event_id) for _, event_id in found[:limit]]
+
+    async def note_republished(self, event_ids: Sequence[str]) -> None:
+        async with self.failures.around("note_republished"):
+            for event_id in event_ids:
+                if row := self._store.ledger.get(event_id):
+                    row.republished_at = self._store.clock.now()
+
+    def _ours(self, attempts: Sequence[Attempt], token: str) -> Iterable[tuple[LedgerRow, Attempt]]:
+        for attempt in attempts:
+            row = self._store.ledger.get(attempt.event_id)
+            if row is not None and row.state == ForwardState.PENDING and row.claim_token == token:
+                yield row, attempt
+
+    def _settle(self, row: LedgerRow, attempt: Attempt, state: ForwardState) -> None:
+        _note(row, attempt)
+        row.state, row.pending_since, row.settled_at = state, None, self._store.clock.now()
+
+    def _logged(self, event_id: str) -> Event:
+        row = self._store.log[event_id]
+        metadata = self._store.metadata(event_id)
+        metadata.pop(RESERVED_METADATA_KEY, None)
+        event = row.event
+        return Event(event_id, event.event_name, event.event_type, event.actor_id, event.event_ts_nanos, metadata)
+
+
+def _note(row: LedgerRow, attempt: Attempt) -> None:
+    row.attempts = attempt.attempts
+    row.possible_duplicates = attempt.possible_duplicates
+    row.last_attempt_at = attempt.last_attempt_at
+    row.last_reason = attempt.reason
+    row.last_status = attempt.status
+    row.claim_token = row.claimed_until = None

@@ -1,0 +1,54 @@
+"""Statsig as a script: says what each attempt is answered, keeps what it accepted."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from shared.statsig_projection import StatsigEvent
+from tests.support.scripted_failures import ScriptedFailures
+from worker.statsig_outcome import SendOutcome, Verdict
+
+CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
+UNAVAILABLE = SendOutcome(Verdict.TRANSIENT, 503, "http_503")
+TOO_MANY = SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)
+REJECTED = SendOutcome(Verdict.REJECTED, 400, "http_400")
+REFUSED = SendOutcome(Verdict.REFUSED, 401, "http_401")
+TIMED_OUT = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
+
+_TAKEN = (Verdict.CONFIRMED, Verdict.AMBIGUOUS)
+
+
+class ScriptedForwarder:
+    """worker.statsig_forwarder.StatsigForwarder. What the script does not say is confirmed."""
+
+    def __init__(self, *script: SendOutcome, failures: ScriptedFailures | None = None) -> None:
+        self.script = deque(script)
+        self.always: SendOutcome | None = None
+        """The answer once the script is used up; None confirms."""
+
+        self.spoilers: set[str] = set()
+        """event_ids for whose sake a request is rejected whole."""
+
+        self.on_send: Callable[[], None] = lambda: None
+        """Called when an attempt begins: for time that passes, or a circuit that opens meanwhile."""
+
+        self.failures = failures or ScriptedFailures()
+        """Its call is `send`; hold it to have attempts that do not end."""
+
+        self.requests: list[list[str]] = []
+        self.taken: Counter[str] = Counter()
+        """Copies of each event that Statsig may have: those confirmed, and those whose outcome nobody knows."""
+
+    async def send(self, events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
+        event_ids = [event.event_id for event in events]
+        self.requests.append(event_ids)
+        self.on_send()
+        async with self.failures.around("send"):
+            if self.script:
+                outcome = self.script.popleft()
+            elif self.spoilers & set(event_ids):
+                outcome = REJECTED
+            else:
+                outcome = self.always or CONFIRMED
+            if outcome.verdict in _TAKEN:
+                self.taken.update(event_ids)
+            return dict.fromkeys(event_ids, outcome)

@@ -1,0 +1,131 @@
+"""event_id and request digest: what a retry is, and what is a reuse of its key."""
+
+import uuid
+from typing import Any
+
+import pytest
+from protobuf.wkt import Struct, Timestamp
+
+from ingress.normalization import Defaults, normalize_log_event_request
+from shared.event import ANONYMOUS, Caller, CallerSource
+from tests.support.events import ALICE, DEFAULTS, NOW, log, normalize
+
+BOB = Caller("bob@example.com", CallerSource.CLOUD_RUN_IAM)
+FIXED = uuid.UUID(int=42, version=4)
+
+
+def event_id(caller: Caller = ALICE, key: str = "key-1") -> str:
+    return normalize(log(idempotency_key=key), caller=caller).event.event_id
+
+
+def test_without_a_key_every_call_is_another_event() -> None:
+    rows = [normalize(log()) for _ in range(3)]
+
+    assert len({row.event.event_id for row in rows}) == 3
+    assert {uuid.UUID(row.event.event_id).version for row in rows} == {4}
+    assert not any(row.keyed for row in rows)
+
+
+def test_without_a_key_the_id_comes_from_the_generator() -> None:
+    row = normalize_log_event_request(log(), caller=ALICE, now_nanos=NOW, defaults=DEFAULTS, new_uuid=lambda: FIXED)
+
+    assert row.event.event_id == str(FIXED)
+
+
+def test_the_same_key_of_the_same_caller_is_the_same_event() -> None:
+    row = normalize(log(idempotency_key="key-1"))
+
+    assert row.keyed
+    assert row.event.event_id == event_id()
+    assert uuid.UUID(row.event.event_id).version == 5
+
+
+def test_the_ids_of_keys_do_not_change_between_versions() -> None:
+    # Stored ids depend on it: a changed scheme would make every retry across a deployment a new event.
+    assert event_id() == EXPECTED_ID
+
+
+EXPECTED_ID = str(uuid.uuid5(uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52"), '[false,"alice@example.com","key-1"]'))
+
+
+def test_a_key_is_trimmed() -> None:
+    assert event_id(key=" key-1\n") == event_id(key="key-1")
+
+
+@pytest.mark.parametrize("key", ["", " \t"])
+def test_a_blank_key_is_none(key: str) -> None:
+    row = normalize(log(idempotency_key=key))
+
+    assert not row.keyed
+    assert uuid.UUID(row.event.event_id).version == 4
+
+
+def test_other_callers_and_other_keys_are_other_events() -> None:
+    unverified = [Caller(ALICE.principal, source) for source in CallerSource if source.value.startswith("unverified")]
+    ids = [event_id(ALICE), event_id(BOB), event_id(ANONYMOUS), event_id(unverified[0]), event_id(key="key-2")]
+
+    assert len(set(ids)) == len(ids)
+
+
+def test_one_identity_verified_in_two_ways_has_one_scope() -> None:
+    assert event_id(Caller(ALICE.principal, CallerSource.IAP_ASSERTION)) == event_id(ALICE)
+
+
+def test_a_principal_and_key_cannot_be_split_in_another_place() -> None:
+    assert event_id(Caller("a", CallerSource.CLOUD_RUN_IAM), "bc") != event_id(
+        Caller("ab", CallerSource.CLOUD_RUN_IAM), "c"
+    )
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"now": NOW + 10**12},
+        {"defaults": Defaults(forward_to_statsig=False, max_metadata_bytes=65_536)},
+        {"caller": BOB},
+    ],
+)
+def test_the_digest_depends_on_nothing_but_the_request(again: dict[str, Any]) -> None:
+    request = log({"a": 1}, idempotency_key="k")
+
+    assert normalize(request, **again).request_digest == normalize(request).request_digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('{"a":1,"b":2}', '{ "b": 2.0, "a": 1e0 }'),
+        ('{"a":[{"x":0,"y":1}]}', '{"a":[{"y":1,"x":-0.0}]}'),
+        ('{"a":"\\u00fc"}', '{"a":"ü"}'),
+    ],
+)
+def test_the_digest_is_that_of_the_content_not_of_its_spelling(one: str, other: str) -> None:
+    assert (
+        normalize(log(Struct.from_json(one))).request_digest == normalize(log(Struct.from_json(other))).request_digest
+    )
+
+
+def test_the_digest_ignores_what_trimming_removes() -> None:
+    assert normalize(log(event_name=" a ")).request_digest == normalize(log(event_name="a")).request_digest
+
+
+def test_the_digest_depends_on_everything_the_caller_sent() -> None:
+    requests = [
+        log(),
+        log(event_name="other"),
+        log(event_type="a"),
+        log(actor_id="a"),
+        log(event_ts=Timestamp(seconds=1)),
+        log(event_ts=Timestamp(seconds=1, nanos=1)),
+        log(event_ts=Timestamp.from_nanos(NOW)),
+        log({"a": 1}),
+        log({"a": "1"}),
+        log({"a": True}),
+        log({"a": None}),
+        log({"a": [1]}),
+        log({"b": 1}),
+        log(forward_to_statsig=True),
+        log(forward_to_statsig=False),
+    ]
+
+    assert len({normalize(request).request_digest for request in requests}) == len(requests)
