@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format proto lock clean
+.PHONY: help setup run demo test bench check format proto lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(READY) ## log 200 different events, wait until each is where it belongs,
 
 test: $(READY) ## run every test, emulators included
 	$(BIN)/python -m pytest
+
+bench: $(READY) ## the ingress against the textbook way, side by side
+	$(BIN)/python -m tests.bench
 
 check: $(READY) ## format, lint, types, generated code up to date
 	$(BIN)/ruff format --check .
