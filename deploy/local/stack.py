@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +43,18 @@ class StackOptions:
     log_level: str = "INFO"
     settings: Mapping[str, str] = field(default_factory=dict)
     """Environment variables for ingress and workers on top of what the stack decides."""
+
+    settings_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """As above for one program only: `ingress` or `worker`."""
+
+    arguments_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the interpreter is started with in place of `-m ingress` or `-m worker`."""
+
+    def settings_for(self, program: str) -> dict[str, str]:
+        return {**self.settings, **self.settings_of.get(program, {})}
+
+    def arguments_for(self, program: str) -> list[str]:
+        return list(self.arguments_of.get(program, ("-m", program)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,18 +149,18 @@ async def running_stack(
         port = options.ingress_port or free_port()
         _require_free(port)
         ingress_url = f"http://127.0.0.1:{port}"
-        ingress = {**common, "HOST": "127.0.0.1", "PORT": str(port), **options.settings}
-        processes["ingress"] = await start.python("ingress", ["-m", "ingress"], ingress)
+        ingress = {**common, "HOST": "127.0.0.1", "PORT": str(port), **options.settings_for("ingress")}
+        processes["ingress"] = await start.python("ingress", options.arguments_for("ingress"), ingress)
         worker = {
             **common,
             "STATSIG_API_URL": api_url,
             "STATSIG_SERVER_SECRET": os.environ.get("STATSIG_SERVER_SECRET", LOCAL_SECRET),
             "STATSIG_ENVIRONMENT": os.environ.get("STATSIG_ENVIRONMENT", LOCAL_TIER),
-            **options.settings,
+            **options.settings_for("worker"),
         }
         for number in range(1, options.workers + 1):
             name = f"worker-{number}"
-            processes[name] = await start.python(name, ["-m", "worker"], worker)
+            processes[name] = await start.python(name, options.arguments_for("worker"), worker)
 
         await start.until_ready(processes["ingress"], lambda: _answers(f"{ingress_url}/readyz"))
         for number in range(1, options.workers + 1):

@@ -14,8 +14,8 @@ import anyio.to_thread
 import uvicorn
 from connectrpc.request import RequestContext
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import (
-    pubsub_v1,  # type: ignore[attr-defined] # ships without type information
+from google.cloud import (  # type: ignore[attr-defined] # pubsub_v1 ships without type information
+    pubsub_v1,
     spanner,
 )
 
