@@ -74,12 +74,11 @@ class SpannerAccounting:
 
     async def per_hour(self, *, since: datetime) -> Sequence[HourlyAccount]:
         bound = {"exact_staleness": self._staleness} if self._staleness else {}
-        with translated(SCAN_SECONDS):
-            async with self._database.snapshot(**bound) as snapshot:
-                rows = await snapshot.execute_sql(
-                    _PER_HOUR,
-                    {"since": since},
-                    {"since": param_types.TIMESTAMP},
-                    request_options=RequestOptions(priority=RequestOptions.Priority.PRIORITY_LOW),
-                )
-                return [HourlyAccount(*row) async for row in rows]
+        async with translated(SCAN_SECONDS), self._database.snapshot(**bound) as snapshot:
+            rows = await snapshot.execute_sql(
+                _PER_HOUR,
+                {"since": since},
+                {"since": param_types.TIMESTAMP},
+                request_options=RequestOptions(priority=RequestOptions.Priority.PRIORITY_LOW),
+            )
+            return [HourlyAccount(*row) async for row in rows]

@@ -67,25 +67,24 @@ class SpannerEventLogRepository:
         self._timeout_seconds = timeout_seconds
 
     async def append(self, rows: Sequence[EventLogRow]) -> None:
-        with translated(self._timeout_seconds):
-            # One RPC: a single-use transaction, which commits mutations without reading first.
-            async with self._database.batch(
+        # One RPC: a single-use transaction, which commits mutations without reading first.
+        async with (
+            translated(self._timeout_seconds),
+            self._database.batch(
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
-            ) as batch:
-                batch.insert(LOG_TABLE, LOG_COLUMNS, [_log_values(row) for row in rows])
-                born = [_born_pending(row) for row in rows if row.forward_to_statsig]
-                if born:
-                    batch.insert(LEDGER_TABLE, _BORN_COLUMNS, born)
+            ) as batch,
+        ):
+            batch.insert(LOG_TABLE, LOG_COLUMNS, [_log_values(row) for row in rows])
+            born = [_born_pending(row) for row in rows if row.forward_to_statsig]
+            if born:
+                batch.insert(LEDGER_TABLE, _BORN_COLUMNS, born)
 
     async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
-        with translated(self._timeout_seconds):
-            async with self._database.snapshot() as snapshot:
-                found = await snapshot.read(
-                    LOG_TABLE, ("event_id", "metadata"), KeySet(keys=[(event_id,) for event_id in event_ids])
-                )
-                return {
-                    event_id: metadata[RESERVED_METADATA_KEY]["request_digest"] async for event_id, metadata in found
-                }
+        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+            found = await snapshot.read(
+                LOG_TABLE, ("event_id", "metadata"), KeySet(keys=[(event_id,) for event_id in event_ids])
+            )
+            return {event_id: metadata[RESERVED_METADATA_KEY]["request_digest"] async for event_id, metadata in found}
 
 
 def _log_values(row: EventLogRow) -> tuple[object, ...]:

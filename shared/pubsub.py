@@ -15,6 +15,7 @@ from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyn
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
+from shared.cancellation import own_cancellation
 from shared.errors import PublishFailedError
 from shared.forward_message import OutgoingMessage
 from shared.settings import Settings
@@ -64,9 +65,10 @@ class PubSubPublisher:
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         try:
             with anyio.fail_after(self._timeout_seconds):
-                for request in _requests(messages):
-                    # The client's own retries stop with this deadline, which grpc.aio enforces here and at the server.
-                    await self._client.publish(topic=self._topic, messages=request, timeout=self._timeout_seconds)
+                async with own_cancellation():
+                    for request in _requests(messages):
+                        # The client's own retries stop with this deadline, which grpc.aio enforces at both ends.
+                        await self._client.publish(topic=self._topic, messages=request, timeout=self._timeout_seconds)
         except TimeoutError as error:
             raise PublishFailedError(f"Pub/Sub did not answer within {self._timeout_seconds:g} s") from error
         except (google.GoogleAPICallError, google.RetryError) as error:

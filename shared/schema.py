@@ -25,10 +25,9 @@ async def check_schema(database: Any, *, timeout_seconds: float) -> None:
         StorageUnavailableError: no answer.
     """
     found: dict[str, set[str]] = {}
-    with translated(timeout_seconds):
-        async with database.snapshot() as snapshot:
-            async for table, column in await snapshot.execute_sql(_COLUMNS):
-                found.setdefault(table, set()).add(column)
+    async with translated(timeout_seconds), database.snapshot() as snapshot:
+        async for table, column in await snapshot.execute_sql(_COLUMNS):
+            found.setdefault(table, set()).add(column)
     missing = [
         table if table not in found else f"{table}.{column}"
         for table, columns in REQUIRED.items()

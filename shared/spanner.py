@@ -1,7 +1,7 @@
 """The connection to Spanner, and the one place where its exceptions become ours."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -9,6 +9,7 @@ from google.api_core import exceptions as google
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.spanner_v1 import AsyncClient
 
+from shared.cancellation import own_cancellation
 from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError, StorageUnavailableError
 from shared.settings import Settings
 
@@ -46,8 +47,8 @@ def create_client(project: str, emulator_host: str | None) -> AsyncClient:
     )
 
 
-@contextmanager
-def translated(timeout_seconds: float) -> Iterator[None]:
+@asynccontextmanager
+async def translated(timeout_seconds: float) -> AsyncIterator[None]:
     """Bound a call in wall-clock time and translate what it raises.
 
     The bound is our own: `timeout_secs` of the client bounds its retries of ABORTED, not the RPC (a commit against a
@@ -60,7 +61,8 @@ def translated(timeout_seconds: float) -> Iterator[None]:
     """
     try:
         with anyio.fail_after(timeout_seconds):
-            yield
+            async with own_cancellation():
+                yield
     except TimeoutError as error:
         raise StorageUnavailableError(f"Spanner did not answer within {timeout_seconds:g} s") from error
     except (google.GoogleAPICallError, google.RetryError) as error:

@@ -118,7 +118,10 @@ class Circuit:
         elif self._probing:
             self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR)
         elif self._clock.monotonic() < self._probe_at:
-            return  # an attempt from before it opened has ended: nothing new
+            # An attempt from before it opened has ended: nothing new, but that rejections are not to be believed.
+            if reason == DEAD_LETTER_SHARE:
+                self._reason = reason
+            return
         self._reason = reason
         asked = min(retry_after_seconds or 0.0, LONGEST_RETRY_AFTER_SECONDS)
         self._probe_at = self._clock.monotonic() + max(asked, self._wait) * self._random.uniform(1.0, 1.25)

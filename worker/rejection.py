@@ -6,7 +6,7 @@ only that it is rejected: a batch is halved until the event that spoils it is al
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from shared.errors import EventLoggingError
@@ -20,6 +20,7 @@ MAX_BYTES: Final = 1_000_000
 _USER_BYTES: Final = 256
 """What the SDK adds to each event: the principal and the environment tier, generously."""
 
+SEARCH_CUT_SHORT: Final = SendOutcome(Verdict.TRANSIENT, None, "search_cut_short")
 REJECTING_EVERYTHING: Final = SendOutcome(Verdict.TRANSIENT, None, "rejecting_everything")
 
 
@@ -63,12 +64,19 @@ def _size_or_infinite(event: StatsigEvent) -> float:
 
 
 async def send_isolating_rejections(
-    forwarder: StatsigForwarder, events: Sequence[StatsigEvent], *, give_up_after: int
+    forwarder: StatsigForwarder,
+    events: Sequence[StatsigEvent],
+    *,
+    give_up_after: int,
+    may_send: Callable[[], bool] = lambda: True,
+    learned: Callable[[dict[str, SendOutcome]], None] = lambda _: None,
 ) -> dict[str, SendOutcome]:
     """Send, and halve what is rejected: REJECTED is said only of an event that was rejected alone.
 
     When `give_up_after` events were and nothing at all was confirmed, Statsig rejects everything, or our events are
-    all wrong: what is left is TRANSIENT, so that a backlog is held and not dead-lettered.
+    all wrong: what is left is TRANSIENT, so that a backlog is held and not dead-lettered. The same where `may_send`
+    forbids another request before all are found. `learned` is told every outcome as soon as it is final, so that a
+    cancellation takes away nothing that is known.
     """
     outcomes: dict[str, SendOutcome] = {}
     found, anything_confirmed = 0, False
@@ -79,6 +87,9 @@ async def send_isolating_rejections(
             outcomes |= {event.event_id: REJECTING_EVERYTHING for event in part}
             continue
         if not part:
+            continue
+        if not may_send():
+            outcomes |= {event.event_id: SEARCH_CUT_SHORT for event in part}
             continue
         answer = await forwarder.send(part)
         anything_confirmed |= any(outcome.verdict is Verdict.CONFIRMED for outcome in answer.values())
@@ -91,5 +102,6 @@ async def send_isolating_rejections(
             }
             half = len(suspects) // 2
             pending += [suspects[half:], suspects[:half]]  # a stack: the first half is next
+        learned(answer)
         outcomes |= answer
     return outcomes

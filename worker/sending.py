@@ -26,6 +26,7 @@ together do not come back together."""
 LONGEST_RETRY_AFTER_SECONDS: Final = 30.0
 """A Retry-After beyond it is left to the circuit and to redelivery."""
 
+INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
 NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
 
 _log = get_logger()
@@ -48,6 +49,20 @@ class Sent:
     @classmethod
     def starting_from(cls, entries: Iterable[Entry]) -> Self:
         return cls({entry.event_id: _Account(entry.attempts, entry.possible_duplicates) for entry in entries})
+
+    def learn(self, outcomes: dict[str, SendOutcome]) -> None:
+        """Replace `interrupted` by what became of the attempt."""
+        for event_id, outcome in outcomes.items():
+            account = self.accounts[event_id]
+            account.outcome = outcome
+            if outcome.verdict is not Verdict.AMBIGUOUS:
+                account.possible_duplicates -= 1
+            if outcome.verdict is Verdict.CONFIRMED:
+                _log.debug("event_sent", event_id=event_id)
+
+    def is_open(self, event_id: str) -> bool:
+        """Whether an attempt has begun of which nothing is known yet."""
+        return self.accounts[event_id].outcome is INTERRUPTED
 
     def with_verdict(self, verdict: Verdict) -> list[str]:
         return [event_id for event_id, account in self.accounts.items() if account.outcome.verdict is verdict]
@@ -96,7 +111,7 @@ class Sending:
         Trying is over when the budget is spent, the circuit opens, the process stops, or the claim's `deadline`
         (monotonic) leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
         """
-        give_up_at = min(self._clock.monotonic() + self._budget_seconds, deadline)
+        give_up_at = min(self._clock.monotonic() + self._budget_seconds, deadline - self._attempt_seconds)
         pending = list(events)
         was_open = self._circuit.open_reason is not None  # then this is the probe
         for round_number in range(1_000_000):
@@ -121,16 +136,19 @@ class Sending:
         retry_after: float | None = None
         for request in split_into_requests(events):
             refused = self._circuit.open_reason is not None and again
-            if refused or self._clock.monotonic() + self._attempt_seconds > deadline:
+            if refused or not self._may_send(deadline):
                 again += request
                 continue
-            outcomes = await self._attempt(request, sent)
+            outcomes = await self._attempt(request, sent, deadline)
             again += [e for e in request if outcomes[e.event_id].verdict in (Verdict.TRANSIENT, Verdict.AMBIGUOUS)]
             asked = [o.retry_after_seconds for o in outcomes.values() if o.retry_after_seconds is not None]
             retry_after = max([*asked, retry_after or 0.0]) if asked else retry_after
         return again, retry_after
 
-    async def _attempt(self, request: Sequence[StatsigEvent], sent: Sent) -> dict[str, SendOutcome]:
+    def _may_send(self, deadline: float) -> bool:
+        return self._clock.monotonic() + self._attempt_seconds <= deadline
+
+    async def _attempt(self, request: Sequence[StatsigEvent], sent: Sent, deadline: float) -> dict[str, SendOutcome]:
         accounts = [sent.accounts[event.event_id] for event in request]
         now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
         for account in accounts:
@@ -138,18 +156,19 @@ class Sending:
             account.attempts += 1
             account.possible_duplicates += 1
             account.last_attempt_at = now
-            account.outcome = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
+            account.outcome = INTERRUPTED
         fault_point("before_send")
-        outcomes = await send_isolating_rejections(self._forwarder, request, give_up_after=DEAD_LETTERS_TO_OPEN)
+        outcomes = await send_isolating_rejections(
+            self._forwarder,
+            request,
+            give_up_after=DEAD_LETTERS_TO_OPEN,
+            may_send=lambda: self._may_send(deadline),
+            learned=sent.learn,
+        )
         if any(outcome.verdict is Verdict.CONFIRMED for outcome in outcomes.values()):
             fault_point("after_confirm")
-        for event in request:
-            account, outcome = sent.accounts[event.event_id], outcomes[event.event_id]
-            account.outcome = outcome
-            if outcome.verdict is not Verdict.AMBIGUOUS:
-                account.possible_duplicates -= 1
-            if outcome.verdict is Verdict.CONFIRMED:
-                _log.debug("event_sent", event_id=event.event_id)
+        # What was never answered for itself: the rest of a search that was given up.
+        sent.learn({event_id: outcome for event_id, outcome in outcomes.items() if sent.is_open(event_id)})
         self._tell_circuit(outcomes)
         return outcomes
 

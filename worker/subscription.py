@@ -13,6 +13,7 @@ import anyio
 from google.api_core import exceptions as google
 from google.pubsub_v1 import SubscriberAsyncClient
 
+from shared.cancellation import own_cancellation
 from shared.errors import SubscriptionUnavailableError
 
 PULL_SECONDS: Final = 20.0
@@ -79,9 +80,10 @@ class PubSubSubscription:
     async def pull(self, *, max_messages: int, wait_seconds: float = PULL_SECONDS) -> list[ReceivedMessage]:
         try:
             # No retry of the client's own: the loop that calls has its own pauses, and knows when to stop.
-            response = await self._client.pull(
-                subscription=self._subscription, max_messages=max_messages, timeout=wait_seconds, retry=None
-            )
+            async with own_cancellation():
+                response = await self._client.pull(
+                    subscription=self._subscription, max_messages=max_messages, timeout=wait_seconds, retry=None
+                )
         except google.DeadlineExceeded:
             return []
         except google.GoogleAPICallError as error:
@@ -103,9 +105,10 @@ class PubSubSubscription:
             part = ack_ids[start : start + MAX_IDS_PER_CALL]
             try:
                 with anyio.fail_after(CALL_SECONDS):
-                    await self._client.acknowledge(
-                        subscription=self._subscription, ack_ids=list(part), timeout=CALL_SECONDS
-                    )
+                    async with own_cancellation():
+                        await self._client.acknowledge(
+                            subscription=self._subscription, ack_ids=list(part), timeout=CALL_SECONDS
+                        )
             except (google.GoogleAPICallError, google.RetryError, TimeoutError) as error:
                 raise _unavailable("acknowledge", error) from error
 
@@ -114,12 +117,13 @@ class PubSubSubscription:
             part = ack_ids[start : start + MAX_IDS_PER_CALL]
             try:
                 with anyio.fail_after(CALL_SECONDS):
-                    await self._client.modify_ack_deadline(
-                        subscription=self._subscription,
-                        ack_ids=list(part),
-                        ack_deadline_seconds=seconds,
-                        timeout=CALL_SECONDS,
-                    )
+                    async with own_cancellation():
+                        await self._client.modify_ack_deadline(
+                            subscription=self._subscription,
+                            ack_ids=list(part),
+                            ack_deadline_seconds=seconds,
+                            timeout=CALL_SECONDS,
+                        )
             except (google.GoogleAPICallError, google.RetryError, TimeoutError) as error:
                 raise _unavailable("extend", error) from error
 

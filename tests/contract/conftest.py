@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from deploy.local.emulators import Emulators
+from deploy.local.provision import StackNames
+from tests.support.brokers import Broker, MemoryBroker, PubSubBroker, pubsub_broker
 from tests.support.storages import MemoryStorage, SpannerStorage, Storage, spanner_storage
 
 BOTH = ["memory", pytest.param("emulator", marks=pytest.mark.emulators)]
@@ -15,10 +18,7 @@ def memory_storage() -> MemoryStorage:
 
 
 @pytest.fixture
-async def emulator_storage(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[SpannerStorage]:
-    monkeypatch.setenv("SPANNER_EMULATOR_HOST", environment["SPANNER_EMULATOR_HOST"])
+async def emulator_storage(environment: dict[str, str]) -> AsyncIterator[SpannerStorage]:
     async with spanner_storage(environment) as storage:
         yield storage
 
@@ -27,4 +27,21 @@ async def emulator_storage(
 def storage(request: pytest.FixtureRequest) -> Storage:
     # Not both at once: the emulators start only where they are asked for.
     found: Storage = request.getfixturevalue(f"{request.param}_storage")
+    return found
+
+
+@pytest.fixture
+async def memory_broker() -> MemoryBroker:
+    return MemoryBroker()
+
+
+@pytest.fixture
+async def emulator_broker(emulators: Emulators) -> AsyncIterator[PubSubBroker]:
+    async with pubsub_broker(StackNames.unique("t").variables | emulators.variables) as broker:
+        yield broker
+
+
+@pytest.fixture(params=BOTH)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    found: Broker = request.getfixturevalue(f"{request.param}_broker")
     return found

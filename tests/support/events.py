@@ -2,7 +2,7 @@
 
 import math
 import string
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 from protobuf import Oneof
@@ -45,7 +45,8 @@ def violations(request: LogEventRequest, *, defaults: Defaults = DEFAULTS) -> li
 
 def number(value: float) -> Struct:
     """A Struct that JSON cannot carry, as binary protobuf can."""
-    return Struct(fields={"n": Value(kind=Oneof(field="number_value", value=value))})
+    kind: Oneof[Literal["number_value"], float] = Oneof(field="number_value", value=value)
+    return Struct(fields={"n": Value(kind=kind)})
 
 
 def nested_objects(levels: int) -> dict[str, Any]:

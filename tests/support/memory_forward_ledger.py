@@ -43,17 +43,23 @@ class MemoryForwardLedger:
         return row.claimed_until is not None and row.claimed_until > self._store.clock.now()
 
     async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
+        if not attempts:
+            return  # no call to Spanner
         async with self.failures.around("settle_delivered"):
             for attempt in attempts:
                 if row := self._store.ledger.get(attempt.event_id):
                     self._settle(row, attempt, ForwardState.DELIVERED)
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        if not attempts:
+            return  # no call to Spanner
         async with self.failures.around("settle_dead"):
             for row, attempt in self._ours(attempts, token):
                 self._settle(row, attempt, ForwardState.DEAD)
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+        if not attempts:
+            return  # no call to Spanner
         async with self.failures.around("release"):
             for row, attempt in self._ours(attempts, token):
                 if attempt.last_attempt_at is None:
@@ -76,6 +82,8 @@ class MemoryForwardLedger:
             return [self._logged(event_id) for _, event_id in found[:limit]]
 
     async def note_republished(self, event_ids: Sequence[str]) -> None:
+        if not event_ids:
+            return  # no call to Spanner
         async with self.failures.around("note_republished"):
             for event_id in event_ids:
                 if row := self._store.ledger.get(event_id):

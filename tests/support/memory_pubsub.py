@@ -1,7 +1,8 @@
 """Pub/Sub in memory: topics, and subscriptions with leases, redelivery, backoff and native dead-lettering."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -31,10 +32,15 @@ class MemoryTopic:
         self.failures = failures or ScriptedFailures()
         self.published: list[OutgoingMessage] = []
         self._subscriptions: list[MemorySubscription] = []
+        self._deleted = False
         self._numbers = itertools.count(1)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        if not messages:
+            return  # no request
         async with self.failures.around("publish"):
+            if self._deleted:
+                raise PublishFailedError("no such topic")
             for message in messages:
                 _refuse_what_production_would(message)
             for message in messages:
@@ -46,6 +52,9 @@ class MemoryTopic:
         number = str(next(self._numbers))
         for subscription in self._subscriptions:
             subscription.enqueue(number, message)
+
+    def delete(self) -> None:
+        self._deleted = True
 
     def attach(self, subscription: "MemorySubscription") -> None:
         """Whatever is published from now on; what was published before it never sees, as with Pub/Sub."""
@@ -83,7 +92,8 @@ class MemorySubscription:
 
     _backlog: dict[str, _Backlogged] = field(default_factory=dict)
     _ack_ids: dict[str, str] = field(default_factory=dict)
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _deleted: bool = False
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -94,6 +104,9 @@ class MemorySubscription:
         publish_time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.topic.clock.now_nanos() // 1000)
         self._backlog[message_id] = _Backlogged(message_id, message, publish_time)
         self._notify()
+
+    def delete(self) -> None:
+        self._deleted = True
 
     @property
     def backlog(self) -> dict[str, int]:
@@ -108,20 +121,24 @@ class MemorySubscription:
         return {message_id for message_id, each in self._backlog.items() if each.ack_id is not None}
 
     async def pull(self, *, max_messages: int, wait_seconds: float = PULL_SECONDS) -> list[ReceivedMessage]:
-        async with self.failures.around("pull"):
+        async with self._call("pull"):
             with anyio.move_on_after(wait_seconds):
                 while not (due := self._due()):
                     await self._changed.wait()
             return [self._deliver(each) for each in due[:max_messages]]
 
     async def acknowledge(self, ack_ids: Sequence[str]) -> None:
-        async with self.failures.around("acknowledge"):
+        if not ack_ids:
+            return  # as above
+        async with self._call("acknowledge"):
             for each in self._running(ack_ids):
                 self.acknowledged.append(each.message_id)
                 del self._backlog[each.message_id]
 
     async def extend(self, ack_ids: Sequence[str], *, seconds: int) -> None:
-        async with self.failures.around("extend" if seconds else "give_back"):
+        if not ack_ids:
+            return
+        async with self._call("extend" if seconds else "give_back"):
             if not 0 <= seconds <= _MAX_ACK_DEADLINE_SECONDS:
                 raise SubscriptionUnavailableError("an ack deadline has 0 to 600 seconds")
             now = self._now()
@@ -129,6 +146,13 @@ class MemorySubscription:
                 each.leased_until = now + seconds
             self._end_leases()
             self._notify()
+
+    @asynccontextmanager
+    async def _call(self, name: str) -> AsyncIterator[None]:
+        async with self.failures.around(name):
+            if self._deleted:
+                raise SubscriptionUnavailableError("no such subscription")
+            yield
 
     def _running(self, ack_ids: Sequence[str]) -> list[_Backlogged]:
         """What is still leased under these; a lease that has ended is passed over in silence, as Pub/Sub does."""

@@ -36,7 +36,7 @@ def test_nothing_presented_is_anonymous() -> None:
 @pytest.mark.parametrize(
     ("cloud_run", "source"), [(True, CallerSource.CLOUD_RUN_IAM), (False, CallerSource.UNVERIFIED_TOKEN)]
 )
-def test_a_token_is_trusted_only_behind_cloud_run(cloud_run: bool, source: CallerSource) -> None:  # noqa: FBT001
+def test_a_token_is_trusted_only_behind_cloud_run(cloud_run: bool, source: CallerSource) -> None:
     assert caller(cloud_run=cloud_run, authorization=ALICES_TOKEN) == Caller("alice@example.com", source)
 
 

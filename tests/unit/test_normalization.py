@@ -26,7 +26,7 @@ def test_stores_what_was_sent() -> None:
 
 def test_trims_unicode_white_space_around_every_string() -> None:
     space = " \t\r\n\u00a0\u2003\u3000\u2029\x85"
-    row = normalize(log(**{name: f"{space}a b{space}" for name in ("event_name", "event_type", "actor_id")}))
+    row = normalize(log(None, **dict.fromkeys(("event_name", "event_type", "actor_id"), f"{space}a b{space}")))
 
     assert (row.event.event_name, row.event.event_type, row.event.actor_id) == ("a b", "a b", "a b")
 
@@ -48,14 +48,14 @@ def test_a_blank_type_or_actor_becomes_null(blank: str) -> None:
     ("field", "limit"), [("event_name", 256), ("event_type", 128), ("actor_id", 256), ("idempotency_key", 128)]
 )
 def test_limits_count_code_points_after_trimming(field: str, limit: int, character: str) -> None:
-    assert violations(log(**{field: f"  {character * limit}\n"})) == []
-    assert violations(log(**{field: f"  {character * (limit + 1)}\n"})) == [(field, "max_length")]
+    assert violations(log(None, **{field: f"  {character * limit}\n"})) == []
+    assert violations(log(None, **{field: f"  {character * (limit + 1)}\n"})) == [(field, "max_length")]
 
 
 @pytest.mark.parametrize("field", ["event_name", "event_type", "actor_id", "idempotency_key"])
 @pytest.mark.parametrize("character", ["\x00", "\x01", "\x1b", "\x1f", "\x7f", "\n", "\r", "\x80", "\x85", "\x9f"])
 def test_refuses_control_characters(field: str, character: str) -> None:
-    assert (field, "no_control_characters") in violations(log(**{field: f"a{character}b"}))
+    assert (field, "no_control_characters") in violations(log(None, **{field: f"a{character}b"}))
 
 
 @pytest.mark.parametrize("name", ["order paid", "注文", "a\u200bb", "\u202eabc", "e\u0301", "it's", 'say "x"', ASTRAL])
@@ -74,7 +74,7 @@ def test_refuses_a_name_that_statsig_drops_only_where_it_is_to_be_forwarded(char
 
 
 @pytest.mark.parametrize("default", [True, False])
-def test_forwarding_is_the_requests_value_else_the_default(default: bool) -> None:  # noqa: FBT001 - a parameter
+def test_forwarding_is_the_requests_value_else_the_default(default: bool) -> None:
     defaults = Defaults(forward_to_statsig=default, max_metadata_bytes=100)
 
     assert normalize(log(), defaults=defaults).forward_to_statsig is default

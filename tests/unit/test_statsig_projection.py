@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.event import Event
-from shared.statsig_projection import Loss, StatsigEvent, is_dropped_name, project
+from shared.statsig_projection import StatsigEvent, is_dropped_name, project
 from tests.support.events import ASTRAL, EVENT_ID, NOW, event, events, hostile_text
 
 OBJECT_LIMIT = 4096
@@ -261,4 +261,4 @@ def test_a_loss_names_the_field_and_never_the_value() -> None:
     told = project(event({"k": canary * 1000, "value": canary * 10, "event_id": canary}, event_name=canary * 20)).losses
 
     assert len(told) == 4
-    assert all(isinstance(loss, Loss) and canary not in repr(loss) for loss in told)
+    assert canary not in repr(told)

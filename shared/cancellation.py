@@ -1,0 +1,22 @@
+"""Makes a cancelled call over grpc.aio look cancelled to anyio."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.lowlevel
+
+
+@asynccontextmanager
+async def own_cancellation() -> AsyncIterator[None]:
+    """Around every call over grpc.aio.
+
+    grpc.aio swallows the cancellation of a unary call and raises a CancelledError of its own, without the mark by which
+    anyio's scopes know theirs. Left alone it comes out of `fail_after` in place of a TimeoutError, and a task group
+    takes it for the end of all its tasks (grpcio 1.85, anyio 4.16; `tests/contract/test_silent_servers.py`).
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # raises the one of the scope that was cancelled
+        raise

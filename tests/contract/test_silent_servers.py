@@ -1,0 +1,134 @@
+"""Servers that take a call and never answer it: what our adapters on grpc.aio then raise, and when.
+
+grpc.aio answers a cancellation with a CancelledError of its own, which anyio's scopes do not take for theirs. Left
+alone it comes out of `fail_after` in place of a TimeoutError, and ends whatever task group it meets.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import pytest
+
+from shared.errors import PublishFailedError, StorageUnavailableError, SubscriptionUnavailableError
+from shared.event_log import SpannerEventLogRepository
+from shared.forward_ledger import Attempt
+from shared.forward_message import OutgoingMessage
+from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscriber_client, subscription_path, topic_path
+from shared.settings import Settings, from_environment
+from shared.spanner import open_database
+from shared.spanner_forward_ledger import SpannerForwardLedger
+from tests.support.sample_events import sample_row
+from worker.subscription import PubSubSubscription
+
+BOUND_SECONDS = 0.05
+ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None)
+
+
+class SilentServers:
+    """Our adapters, opened on a port that reads and never writes."""
+
+    repository: SpannerEventLogRepository
+    ledger: SpannerForwardLedger
+    publisher: PubSubPublisher
+    subscription: PubSubSubscription
+
+
+@pytest.fixture
+async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentServers]:
+    monkeypatch.setattr("worker.subscription.CALL_SECONDS", BOUND_SECONDS)
+    connections: list[asyncio.StreamWriter] = []
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while await reader.read(65_536):
+            pass
+
+    server = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    variables = {
+        "GOOGLE_CLOUD_PROJECT": "silent",
+        "SPANNER_INSTANCE": "silent",
+        "SPANNER_DATABASE": "silent",
+        "FORWARD_TOPIC": "silent",
+        "SPANNER_EMULATOR_HOST": host,
+        "PUBSUB_EMULATOR_HOST": host,
+    }
+    settings = from_environment(Settings, variables)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        publishing = await stack.enter_async_context(open_publisher_client(settings))
+        subscribing = await stack.enter_async_context(open_subscriber_client(settings))
+        found = SilentServers()
+        found.repository = SpannerEventLogRepository(database, timeout_seconds=BOUND_SECONDS)
+        found.ledger = SpannerForwardLedger(database, timeout_seconds=BOUND_SECONDS)
+        found.publisher = PubSubPublisher(
+            publishing, topic=topic_path(settings, "silent"), timeout_seconds=BOUND_SECONDS
+        )
+        found.subscription = PubSubSubscription(subscribing, subscription=subscription_path(settings, "silent"))
+        yield found
+    server.close()
+    for connection in connections:
+        connection.transport.abort()
+
+
+Call = Callable[[SilentServers], Awaitable[Any]]
+
+CALLS: dict[str, tuple[Call, type[Exception]]] = {
+    "append": (lambda silent: silent.repository.append([sample_row()]), StorageUnavailableError),
+    "request_digests": (lambda silent: silent.repository.request_digests(["e-1"]), StorageUnavailableError),
+    "claim": (lambda silent: silent.ledger.claim(["e-1"], token="t", seconds=1), StorageUnavailableError),
+    "settle_delivered": (lambda silent: silent.ledger.settle_delivered([ATTEMPT]), StorageUnavailableError),
+    "settle_dead": (lambda silent: silent.ledger.settle_dead([ATTEMPT], token="t"), StorageUnavailableError),
+    "release": (lambda silent: silent.ledger.release([ATTEMPT], token="t"), StorageUnavailableError),
+    "pending": (
+        lambda silent: silent.ledger.pending(shard=0, older_than_seconds=0, limit=1),
+        StorageUnavailableError,
+    ),
+    "note_republished": (lambda silent: silent.ledger.note_republished(["e-1"]), StorageUnavailableError),
+    "publish": (lambda silent: silent.publisher.publish([OutgoingMessage(b"m", {})]), PublishFailedError),
+    "acknowledge": (lambda silent: silent.subscription.acknowledge(["ack-1"]), SubscriptionUnavailableError),
+    "extend": (lambda silent: silent.subscription.extend(["ack-1"], seconds=30), SubscriptionUnavailableError),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_without_an_answer_fails_within_its_bound_and_so_does_the_next(
+    silent: SilentServers, name: str
+) -> None:
+    call, error = CALLS[name]
+
+    for _ in range(2):
+        started = anyio.current_time()
+        with pytest.raises(error):
+            await call(silent)
+        assert anyio.current_time() - started < 20 * BOUND_SECONDS
+
+
+async def test_a_pull_without_an_answer_brings_nothing(silent: SilentServers) -> None:
+    assert await silent.subscription.pull(max_messages=1, wait_seconds=BOUND_SECONDS) == []
+
+
+@pytest.mark.parametrize("name", [*CALLS, "pull"])
+async def test_a_call_that_is_cancelled_ends_no_more_than_what_was_cancelled(silent: SilentServers, name: str) -> None:
+    async def pull(silent: SilentServers) -> object:
+        return await silent.subscription.pull(max_messages=1)
+
+    call = CALLS[name][0] if name in CALLS else pull
+    neighbour_ended = True
+
+    async def neighbour() -> None:
+        nonlocal neighbour_ended
+        await anyio.sleep(BOUND_SECONDS / 2)
+        neighbour_ended = False
+
+    async with anyio.create_task_group() as others:
+        others.start_soon(neighbour)
+        with anyio.move_on_after(BOUND_SECONDS / 4) as scope:
+            await call(silent)
+
+    assert scope.cancelled_caught
+    assert not neighbour_ended

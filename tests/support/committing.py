@@ -1,0 +1,142 @@
+"""The group committer on collaborators that a test scripts."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from ingress.forward_publisher import ForwardPublisher
+from ingress.group_commit import GroupCommitter, Limits
+from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError
+from shared.event import EventLogRow
+from shared.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
+from tests.support.clock import ManualClock
+from tests.support.events import log, normalize
+
+
+def row(key: str = "", name: str = "order_paid", *, forward: bool = True, pad: int = 0) -> EventLogRow:
+    return normalize(log({"pad": "x" * pad}, event_name=name, idempotency_key=key, forward_to_statsig=forward))
+
+
+async def until_idle() -> None:
+    """Let every task run as far as it gets without outside help."""
+    await anyio.wait_all_tasks_blocked()
+
+
+@dataclass
+class MemoryRepository:
+    """EventLogRepository in memory, with faults to order."""
+
+    stored: dict[str, EventLogRow] = field(default_factory=dict)
+    attempts: list[list[str]] = field(default_factory=list)
+    """The names of the rows of each append."""
+
+    gate: anyio.Event | None = None
+    """While set to an Event, appends wait for it."""
+
+    answers: deque[BaseException | None] = field(default_factory=deque)
+    """What the next appends raise instead of storing."""
+
+    lost_answers: deque[BaseException] = field(default_factory=deque)
+    """What the next appends raise after storing."""
+
+    bad_names: frozenset[str] = frozenset()
+    digest_error: EventLoggingError | None = None
+    blind: bool = False
+    """Reads find nothing."""
+
+    async def append(self, rows: Sequence[EventLogRow]) -> None:
+        self.attempts.append([one.event.event_name for one in rows])
+        ids = [one.event.event_id for one in rows]
+        assert len(set(ids)) == len(ids), "the port forbids two rows of one event_id"
+        if self.gate is not None:
+            await self.gate.wait()
+        await anyio.lowlevel.checkpoint()
+        if self.answers and (answer := self.answers.popleft()) is not None:
+            raise answer
+        if any(one.event.event_name in self.bad_names for one in rows):
+            raise StorageRejectedError("a row is bad")
+        if any(event_id in self.stored for event_id in ids):
+            raise RowExistsError("exists")
+        self.stored |= dict(zip(ids, rows, strict=True))
+        if self.lost_answers:
+            raise self.lost_answers.popleft()
+
+    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+        await anyio.lowlevel.checkpoint()
+        if self.digest_error:
+            raise self.digest_error
+        if self.blind:
+            return {}
+        return {one: self.stored[one].request_digest for one in event_ids if one in self.stored}
+
+
+@dataclass
+class MemoryPublisher:
+    """Publisher in memory, with faults to order."""
+
+    published: list[list[str]] = field(default_factory=list)
+    attempts: int = 0
+    failure: Exception | None = None
+    gate: anyio.Event | None = None
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        self.attempts += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        await anyio.lowlevel.checkpoint()
+        if self.failure:
+            raise self.failure
+        self.published.append([message.attributes[EVENT_ID_ATTRIBUTE] for message in messages])
+
+    @property
+    def event_ids(self) -> list[str]:
+        return [event_id for batch in self.published for event_id in batch]
+
+
+@dataclass
+class Calls:
+    """What concurrent calls of `commit` came to, by the name the test gave them."""
+
+    committer: GroupCommitter
+    repository: MemoryRepository
+    publisher: MemoryPublisher
+    outcomes: dict[str, bool | EventLoggingError] = field(default_factory=dict)
+
+    async def commit(self, name: str, one: EventLogRow) -> None:
+        try:
+            self.outcomes[name] = await self.committer.commit(one)
+        except EventLoggingError as error:
+            self.outcomes[name] = error
+
+
+@asynccontextmanager
+async def committing(
+    repository: MemoryRepository | None = None,
+    publisher: MemoryPublisher | None = None,
+    *,
+    concurrency: int = 1,
+    rows: int = 256,
+    queue_rows: int = 4096,
+    queue_bytes: int = 1_000_000,
+    patience_seconds: float = 30.0,
+) -> AsyncIterator[Calls]:
+    repository = repository or MemoryRepository()
+    publisher = publisher or MemoryPublisher()
+    async with anyio.create_task_group() as tasks:
+        committer = GroupCommitter(
+            repository=repository,
+            publisher=ForwardPublisher(publisher, ManualClock()),
+            limits=Limits(
+                concurrency=concurrency,
+                rows=rows,
+                queue_rows=queue_rows,
+                queue_bytes=queue_bytes,
+                patience_seconds=patience_seconds,
+            ),
+            task_group=tasks,
+        )
+        yield Calls(committer, repository, publisher)
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,193 @@
+"""The ingress as production runs it, but for the process: the same application and server on a real socket.
+
+async with running_ingress(environment, COMMIT_TIMEOUT_SECONDS="0.3") as ingress:
+    async with EventLoggingServiceClient(ingress.url) as client: ...
+"""
+
+import asyncio
+import io
+import json
+import logging
+import time
+import warnings
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from google.pubsub_v1 import SubscriberAsyncClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
+
+from deploy.local.emulators import local_channel
+from ingress.main import create_app
+from ingress.server import BoundedHttpProtocol, _Server
+from shared.logs import NOISY_LIBRARIES, configure_logging
+from shared.settings import IngressSettings, from_environment
+from shared.spanner import open_database
+
+START_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Ingress:
+    port: int
+    settings: IngressSettings
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def running_ingress(
+    environment: Mapping[str, str], *, head_timeout_seconds: float | None = None, **overrides: str
+) -> AsyncIterator[Ingress]:
+    """Serve in this event loop; leaving drains as a SIGTERM does. `overrides` are environment variables."""
+    settings = from_environment(IngressSettings, {**environment, **overrides})
+
+    class Protocol(BoundedHttpProtocol):
+        pass
+
+    if head_timeout_seconds is not None:
+        Protocol.head_timeout_seconds = head_timeout_seconds
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings),
+            host="127.0.0.1",
+            port=0,
+            http=Protocol,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not server.started:
+                if serving.done():
+                    serving.result()
+                    raise RuntimeError("the ingress did not start; see its log")
+                await asyncio.sleep(0.005)
+        yield Ingress(server.servers[0].sockets[0].getsockname()[1], settings)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+class Store:
+    """What the ingress wrote, read past it: rows, ledger, messages."""
+
+    def __init__(self, database: Any, subscriber: SubscriberAsyncClient, subscription: str) -> None:
+        self._database = database
+        self._subscriber = subscriber
+        self._subscription = subscription
+
+    async def rows(self, where: str = "TRUE") -> list[dict[str, Any]]:
+        """Rows of NestEventLog with the state of their ledger row, None where there is none."""
+        columns = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata", "forward_to_statsig")
+        query = f"""
+            SELECT {", ".join(f"e.{column}" for column in columns)}, f.state
+            FROM NestEventLog AS e LEFT JOIN NestEventForward AS f ON f.event_id = e.event_id
+            WHERE {where} ORDER BY e.ingested_at"""  # noqa: S608 - a test's own condition
+        async with self._database.snapshot() as snapshot:
+            found = [row async for row in await snapshot.execute_sql(query)]
+        return [dict(zip((*columns, "state"), row, strict=True)) for row in found]
+
+    async def row(self, event_id: str) -> dict[str, Any]:
+        (found,) = await self.rows(f"e.event_id = '{event_id}'")
+        return found
+
+    async def until_rows(self, count: int, *, seconds: float = 10.0) -> list[dict[str, Any]]:
+        """For a row that nobody waited for.
+
+        Raises:
+            TimeoutError: there are not so many.
+        """
+        async with asyncio.timeout(seconds):
+            while len(found := await self.rows()) < count:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def messages(self, *, expected: int, patience_seconds: float = 5.0) -> list[str]:
+        """The event_ids of the messages on the forward topic; stops at the expected number, or waits in vain."""
+        found: list[str] = []
+        end = time.monotonic() + patience_seconds
+        while len(found) < expected and time.monotonic() < end:
+            pulled = await self._pull()
+            found += pulled
+            if not pulled:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def no_messages(self) -> bool:
+        """Whether the forward topic holds none."""
+        return await self._pull() == []
+
+    async def _pull(self) -> list[str]:
+        """What is there now. A pull that waits and is then given up can still take what is published later."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of return_immediately, for the reason above
+            answer = await self._subscriber.pull(
+                subscription=self._subscription, max_messages=1000, return_immediately=True, timeout=5
+            )
+        if answer.received_messages:
+            ids = [received.ack_id for received in answer.received_messages]
+            await self._subscriber.acknowledge(subscription=self._subscription, ack_ids=ids)
+        return [received.message.attributes["event_id"] for received in answer.received_messages]
+
+
+@asynccontextmanager
+async def open_store(environment: Mapping[str, str]) -> AsyncIterator[Store]:
+    """Straight to the emulators of this environment, even where the ingress goes through a proxy."""
+    settings = from_environment(IngressSettings, environment)
+    subscription = SubscriberAsyncClient.subscription_path(
+        settings.google_cloud_project, environment["FORWARD_SUBSCRIPTION"]
+    )
+    async with open_database(settings) as database, local_channel(environment["PUBSUB_EMULATOR_HOST"]) as channel:
+        subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
+        yield Store(database, subscriber, subscription)
+
+
+class LogLines:
+    """What the process wrote to its log, as text and as data."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    def lines(self, message: str | None = None) -> list[dict[str, Any]]:
+        parsed: list[dict[str, Any]] = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in parsed if message in (None, line["message"])]
+
+
+@contextmanager
+def captured_log(level: str = "DEBUG") -> Iterator[LogLines]:
+    """The log exactly as `python -m ingress` writes it, kept in memory; undone afterwards."""
+    root = logging.getLogger()
+    handlers, root_level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in NOISY_LIBRARIES}
+    stream = io.StringIO()
+    try:
+        configure_logging(process="ingress", log_format="json", level=level)
+        # A logger that is cached now would outlive this configuration.
+        structlog.configure(cache_logger_on_first_use=False)
+        (handler,) = root.handlers
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(stream)
+        yield LogLines(stream)
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.unbind_contextvars("process")
+        root.handlers[:] = handlers
+        root.setLevel(root_level)
+        for name, one in levels.items():
+            logging.getLogger(name).setLevel(one)
