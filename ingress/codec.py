@@ -11,7 +11,9 @@ from connectrpc.codec import Codec, proto_binary_codec, proto_json_codec
 from connectrpc.errors import ConnectError
 from protobuf import DescField, DescFieldValueMessage, DescFieldValueScalar, Message, ScalarType
 
+from ingress.error_codes import shortened
 from shared.gen.google.rpc.error_details_pb import BadRequest
+from shared.json_nesting import is_nested_too_deeply
 
 M = TypeVar("M", bound=Message)
 
@@ -31,6 +33,8 @@ class ExplainingJsonCodec(Codec[Message, Any]):
         return self._codec.encode(message)
 
     def decode(self, data: bytes | bytearray, message_class: type[M]) -> M:
+        if is_nested_too_deeply(data):
+            raise _malformed("the body is nested too deeply")
         try:
             message: M = self._codec.decode(data, message_class)
         except _FAILURES:
@@ -67,8 +71,6 @@ def _explanation(data: bytes, message_class: type[Message]) -> ConnectError:
         return _malformed(f"the body is not valid JSON (line {error.lineno}, column {error.colno})")
     except UnicodeDecodeError:
         return _malformed("the body is not valid UTF-8")
-    except RecursionError:
-        return _malformed("the body is nested too deeply")
     if not isinstance(fields, dict):
         return _malformed("the body must be a JSON object")
     expected = {
@@ -83,7 +85,9 @@ def _explanation(data: bytes, message_class: type[Message]) -> ConnectError:
         BadRequest.FieldViolation(field=name, reason="TYPE", description=text) for name, text in wrong.items()
     ]
     message = "; ".join(f"{name}: {text}" for name, text in wrong.items()) or "the body is not valid proto JSON"
-    return ConnectError(Code.INVALID_ARGUMENT, message, [BadRequest(field_violations=violations)] if wrong else [])
+    return ConnectError(
+        Code.INVALID_ARGUMENT, shortened(message), [BadRequest(field_violations=violations)] if wrong else []
+    )
 
 
 def _expected(field: DescField) -> str:

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 import anyio
 
+from ingress.refusals import Message, Send, completing_refusals
 from shared.errors import RequestReadTimeoutError
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 ReadinessCheck = Callable[[], Awaitable[dict[str, bool]]]
 
@@ -42,11 +41,15 @@ class Edge:
             words = {name: "ok" if up else "unreachable" for name, up in reachable.items()}
             await _answer(send, 200 if all(reachable.values()) else 503, words)
         elif not _is_text(scope["headers"]):
-            await _answer(send, 400, {"code": "invalid_argument", "message": "a header is not valid UTF-8"})
+            await _answer(
+                completing_refusals(send), 400, {"code": "invalid_argument", "message": "a header is not valid UTF-8"}
+            )
         elif _content_type(scope["headers"]).startswith(UNSERVED_CONTENT_TYPES):
-            await _answer(send, 415, {}, [(b"accept-post", b"application/json, application/proto")])
+            await _answer(
+                completing_refusals(send), 415, {}, [(b"accept-post", b"application/json, application/proto")]
+            )
         else:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, completing_refusals(send))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         deadline = anyio.current_time() + self._read_timeout_seconds

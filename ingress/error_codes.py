@@ -50,7 +50,10 @@ def answer_for(error: EventLoggingError) -> Answer:
 def message_for(error: EventLoggingError, request_id: str) -> str:
     if type(error) not in ANSWERS:
         return f"internal error, reference {request_id}"
-    text = str(error)
+    return shortened(str(error))
+
+
+def shortened(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 

@@ -164,11 +164,7 @@ class GroupCommitter:
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Settle every row of the group: this never raises, since nobody is there to catch it."""
         try:
-            await self._repository.append([waiting.row for waiting in group])
-        except RowExistsError:
-            await self._resolve_existing(group)
-        except StorageRejectedError as error:
-            await self._isolate(group, error)
+            await self._commit(group)
         except EventLoggingError as error:
             _fail(group, error)
         except Exception:  # noqa: BLE001 - the next line says why
@@ -179,6 +175,14 @@ class GroupCommitter:
             # The task group is going down: the calls must not wait for ever.
             _fail(group, StorageUnavailableError("the commit was interrupted"))
             raise
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        try:
+            await self._repository.append([waiting.row for waiting in group])
+        except RowExistsError:
+            await self._resolve_existing(group)
+        except StorageRejectedError as error:
+            await self._isolate(group, error)
         else:
             fault_point("after_commit")
             for waiting in group:
@@ -197,11 +201,7 @@ class GroupCommitter:
 
     async def _resolve_existing(self, group: Sequence[_Waiting]) -> None:
         """Answer those that exist by their digest and commit the others."""
-        try:
-            digests = await self._repository.request_digests([waiting.row.event.event_id for waiting in group])
-        except EventLoggingError as error:
-            _fail(group, error)
-            return
+        digests = await self._repository.request_digests([waiting.row.event.event_id for waiting in group])
         rest: list[_Waiting] = []
         own: list[_Waiting] = []
         for waiting in group:
@@ -233,5 +233,7 @@ class GroupCommitter:
 
 
 def _fail(group: Iterable[_Waiting], error: EventLoggingError) -> None:
+    """Those that are not settled; a row that is committed is left to its publish."""
     for waiting in group:
-        waiting.fail(error)
+        if not waiting.committed and not waiting.settled.is_set():
+            waiting.fail(error)

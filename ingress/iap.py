@@ -53,13 +53,15 @@ class IapVerifier:
             return None
         try:
             key_id = jwt.decode_header(assertion).get("kid")
+            if not isinstance(key_id, str):
+                return None
             if key_id not in self._keys:
                 await self._refresh_keys()
             # `decode` checks signature, expiry and audience; the algorithm is fixed by the key's kind (ES256).
             claims = jwt.decode(
                 assertion, certs=self._keys, audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_SECONDS
             )
-        except (ValueError, GoogleAuthError):
+        except (ValueError, TypeError, GoogleAuthError):  # TypeError: a claim of a type that the library trips over
             return None
         if claims.get("iss") != ISSUER:
             return None

@@ -34,7 +34,7 @@ METADATA_SCHEMA_VERSION: Final = 1
 KEY_NAMESPACE: Final = uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52")
 """The UUIDv5 namespace of idempotency keys. Changing it would make every retry a new event."""
 
-_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _UNVERIFIED: Final = (CallerSource.UNVERIFIED_TOKEN, CallerSource.UNVERIFIED_HEADER)
 

@@ -27,14 +27,19 @@ _log = get_logger()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose first request's head does not arrive in time: uvicorn waits for ever."""
+    """Closes a connection on which a request's head does not arrive in time: uvicorn waits for ever."""
 
     head_timeout_seconds = 10.0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn declares it
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(self.head_timeout_seconds, transport.close)
+        self._start_timer()
+
+    def on_message_begin(self) -> None:
+        self._stop_timer()
+        self._start_timer()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
@@ -43,6 +48,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -1,12 +1,14 @@
 """protovalidate's rules of a message, as our violations."""
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from protobuf import Message
 from protovalidate import FieldPathPb, Validator
 
 from shared.errors import FieldViolation, InvalidEventError
+
+NESTED_TOO_DEEPLY: Final = FieldViolation("metadata", "max_nesting", "must be at most 32 levels deep")
 
 
 def validate(message: Message[Any]) -> None:
@@ -15,7 +17,12 @@ def validate(message: Message[Any]) -> None:
     Raises:
         InvalidEventError: with every broken rule. Names fields and rules, never values.
     """
-    violations = _validator().collect_violations(message)
+    try:
+        violations = _validator().collect_violations(message)
+    except ValueError:
+        # For its CEL rule on metadata protovalidate 2.1 serializes the message and reads it back, which fails beyond
+        # some 33 levels of objects: more than normalization takes anyway.
+        raise InvalidEventError((NESTED_TOO_DEEPLY,)) from None
     if violations:
         raise InvalidEventError(
             tuple(

@@ -4,6 +4,7 @@ Attributes are what a subscription filters on and an operator reads at a glance.
 here: production refuses a publish that breaks them, the emulator does not.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,11 +14,14 @@ from shared import canonical_json
 from shared.errors import UndecodableMessageError
 from shared.event import Event
 from shared.gen.events.v1.forward_pb import ForwardMessage
+from shared.json_nesting import MAX_LEVELS, is_nested_too_deeply
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 
 SCHEMA_VERSION: Final = 1
 
 EVENT_ID_ATTRIBUTE: Final = "event_id"
+
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 MAX_ATTRIBUTES: Final = 100
 MAX_ATTRIBUTE_KEY_BYTES: Final = 256
@@ -46,10 +50,10 @@ def encode(event: Event, *, trace_context: dict[str, str] | None = None) -> Outg
         metadata=Struct.from_json(canonical_json.encode(event.metadata)),
     )
     attributes = {
+        **(trace_context or {}),
         EVENT_ID_ATTRIBUTE: event.event_id,
         "event_name": event.event_name,
         "schema_version": str(SCHEMA_VERSION),
-        **(trace_context or {}),
     }
     return OutgoingMessage(message.to_json().encode(), bounded_attributes(attributes))
 
@@ -61,14 +65,18 @@ def decode(data: bytes) -> Event:
         UndecodableMessageError: not proto JSON of a ForwardMessage, a later schema version, or an event that the
             service could not have written.
     """
+    if is_nested_too_deeply(data):
+        raise UndecodableMessageError(f"nested more than {MAX_LEVELS} levels deep")
     try:
         message = ForwardMessage.from_json(data)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise UndecodableMessageError("not the JSON of a ForwardMessage") from error
     if message.schema_version != SCHEMA_VERSION:
         raise UndecodableMessageError(f"schema version {message.schema_version}, expected {SCHEMA_VERSION}")
-    if not message.event_id or not message.event_name or message.event_ts is None:
-        raise UndecodableMessageError("event_id, event_name and event_ts must be set")
+    if not _EVENT_ID.fullmatch(message.event_id):
+        raise UndecodableMessageError("event_id is not a UUID in canonical form")
+    if not message.event_name or message.event_ts is None:
+        raise UndecodableMessageError("event_name and event_ts must be set")
     nanos = message.event_ts.to_nanos()
     if not EARLIEST_NANOS <= nanos <= LATEST_NANOS:
         raise UndecodableMessageError("event_ts is out of range")

@@ -6,7 +6,17 @@ Every problem is reported in one error. `deploy/settings.env` documents each var
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from shared.errors import SettingsError
 
@@ -23,8 +33,16 @@ class Settings(BaseModel):
     """What every process needs. The variable of a field is its name in upper case."""
 
     model_config = ConfigDict(
-        frozen=True, alias_generator=str.upper, populate_by_name=False, hide_input_in_errors=True, extra="ignore"
+        frozen=True,
+        alias_generator=str.upper,
+        populate_by_name=False,
+        hide_input_in_errors=True,
+        extra="ignore",
+        allow_inf_nan=False,
     )
+
+    on_cloud_run: bool = Field(default=False, alias="ON_CLOUD_RUN_DERIVED")
+    """Derived from CLOUD_RUN_VARIABLES, never set by hand. First, because later fields are checked by it."""
 
     google_cloud_project: Name
     spanner_instance: Name
@@ -50,16 +68,12 @@ class Settings(BaseModel):
     publish_timeout_seconds: float = Field(default=1.0, gt=0, le=60)
     """The bound on one publish. A caller waits for it, so it is short: a publish that misses it costs delay only."""
 
-    on_cloud_run: bool = Field(default=False, alias="ON_CLOUD_RUN_DERIVED")
-    """Derived from CLOUD_RUN_VARIABLES, never set by hand."""
-
-    @model_validator(mode="after")
-    def _no_emulators_on_cloud_run(self) -> Self:
-        if self.on_cloud_run:
-            for name in ("spanner_emulator_host", "pubsub_emulator_host"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name.upper()} must not be set on Cloud Run")
-        return self
+    @field_validator("spanner_emulator_host", "pubsub_emulator_host")
+    @classmethod
+    def _not_on_cloud_run(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("on_cloud_run"):
+            raise ValueError("must not be set on Cloud Run")
+        return value
 
 
 class IngressSettings(Settings):
@@ -185,4 +199,5 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     name = ".".join(str(part) for part in location)
     if kind == "missing":
         return f"{name} must be set"
-    return f"{name}: {message}" if name else message.removeprefix("Value error, ")
+    text = message.removeprefix("Value error, ")
+    return f"{name} {text}" if text.startswith("must ") else f"{name}: {text}" if name else text

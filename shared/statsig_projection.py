@@ -24,6 +24,10 @@ OBJECT_FIELD_LIMIT: Final = 4096
 CUT_LIST_KEY: Final = "_truncated"
 """The metadata key under which the projection lists the keys it cut or left out, comma-separated."""
 
+OWN_KEYS: Final = ("event_id", "event_type", "actor_id", CUT_LIST_KEY)
+"""Keys whose value is the service's. A caller's value is left out also where the service has none, so that it is never
+taken for ours."""
+
 CUT_LIST_LIMIT: Final = 512
 """Characters kept free for that list where anything is cut: an eighth of the object, some thirty keys."""
 
@@ -115,12 +119,12 @@ def _metadata(event: Event, losses: list[Loss]) -> dict[str, str]:
     if event.actor_id is not None:
         own["actor_id"] = event.actor_id
     losses.extend(
-        Loss(f"metadata.{key}", "statsig_metadata_replaced", "Statsig receives the service's own value here")
-        for key in (*own, CUT_LIST_KEY)
+        Loss(f"metadata.{key}", "statsig_metadata_replaced", "Statsig receives the service's own value here, or none")
+        for key in OWN_KEYS
         if key in event.metadata
     )
     # The key `value` stays in the metadata too: a string cut for the value field survives there.
-    theirs = {key: _as_string(item) for key, item in event.metadata.items() if key not in own and key != CUT_LIST_KEY}
+    theirs = {key: _as_string(item) for key, item in event.metadata.items() if key not in OWN_KEYS}
     whole = own | theirs
     if _object_size(whole) <= OBJECT_FIELD_LIMIT:
         return whole

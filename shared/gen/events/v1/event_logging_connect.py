@@ -54,7 +54,8 @@ class EventLoggingService(Protocol):
     async def log_events(self, request: LogEventsRequest, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
+        that does not decode is refused as a whole.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -158,7 +159,8 @@ class EventLoggingServiceClient(ConnectClient):
     ) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
+        that does not decode is refused as a whole.
         """
         return await self.execute_unary(
             request=request,
@@ -198,7 +200,8 @@ class EventLoggingServiceSync(Protocol):
     def log_events(self, request: LogEventsRequest, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
+        that does not decode is refused as a whole.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -300,7 +303,8 @@ class EventLoggingServiceClientSync(ConnectClientSync):
     ) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
+        that does not decode is refused as a whole.
         """
         return self.execute_unary(
             request=request,

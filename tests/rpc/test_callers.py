@@ -1,0 +1,82 @@
+"""Who called is recorded in the row, with how it was established."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.http1 import JSON, connection
+from tests.support.ingress import Ingress, Store, running_ingress
+
+pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
+
+
+def bearer(email: str) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"email": email}).encode()).decode().rstrip("=")
+    return f"Bearer eyJhbGciOiJSUzI1NiJ9.{claims}.SIGNATURE_REMOVED_BY_GOOGLE"
+
+
+ALICE = "alice@example.com"
+CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "nothing": ({}, {"principal": None, "source": "none"}),
+    "a token": ({"authorization": bearer(ALICE)}, {"principal": ALICE, "source": "unverified_token"}),
+    "a plain header": (
+        {"x-goog-authenticated-user-email": f"accounts.google.com:{ALICE}"},
+        {"principal": ALICE, "source": "unverified_header"},
+    ),
+    "a malformed token and a plain header": (
+        {"authorization": "Bearer x", "x-goog-authenticated-user-email": f"accounts.google.com:{ALICE}"},
+        {"principal": ALICE, "source": "unverified_header"},
+    ),
+    "an assertion that nobody verifies": ({"x-goog-iap-jwt-assertion": "a.b.c"}, {"principal": None, "source": "none"}),
+    "forwarding headers": (
+        {"x-forwarded-for": ALICE, "forwarded": f"for={ALICE}"},
+        {"principal": None, "source": "none"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "recorded"), CASES.values(), ids=CASES.keys())
+async def test_records_the_caller(
+    ingress: Ingress, store: Store, headers: dict[str, str], recorded: dict[str, Any]
+) -> None:
+    async with connection(ingress.port) as caller:
+        answer = await caller.call({"event_name": "who", "forward_to_statsig": False}, JSON | headers)
+
+    own = (await store.row(answer.json()["eventId"]))["metadata"]["_eventLog"]
+    assert own["caller"] == recorded
+    assert own["schema_version"] == 1
+    assert len(own["request_digest"]) == 64
+
+
+async def test_two_callers_with_one_key_do_not_meet(ingress: Ingress) -> None:
+    async with connection(ingress.port) as caller:
+        answers = [
+            await caller.call(
+                {"event_name": "who", "actor_id": email, "idempotency_key": "k", "forward_to_statsig": False},
+                JSON | {"authorization": bearer(email)},
+            )
+            for email in (ALICE, "bob@example.com")
+        ]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert len({answer.json()["eventId"] for answer in answers}) == 2
+
+
+@pytest.mark.parametrize("key_id", ["unknown", [], {}], ids=["unknown", "a list", "an object"])
+async def test_a_forged_assertion_is_of_no_effect(
+    module_environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch, key_id: Any
+) -> None:
+    monkeypatch.setattr("ingress.iap._fetch_keys", lambda _url: {})
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": key_id}).encode()).decode().rstrip("=")
+    async with (
+        running_ingress(module_environment, IAP_AUDIENCE="/projects/1/global/backendServices/2") as ingress,
+        connection(ingress.port) as caller,
+    ):
+        headers = JSON | {"x-goog-iap-jwt-assertion": f"{header}.e30.c2ln", "authorization": bearer(ALICE)}
+        answer = await caller.call({"event_name": "forged", "forward_to_statsig": False}, headers)
+
+    assert answer.status == 200
+    own = (await store.row(answer.json()["eventId"]))["metadata"]["_eventLog"]
+    assert own["caller"] == {"principal": ALICE, "source": "unverified_token"}
