@@ -193,7 +193,7 @@ async def test_a_reset_before_the_body_is_read_is_ambiguous_all_the_same(server:
 async def test_an_address_or_key_that_cannot_be_used(server: ScriptedHttp) -> None:
     assert await attempt("http://[half/v1") == {"e-1": SendOutcome(Verdict.REFUSED, None, "unusable_settings")}
     with pytest.raises(SettingsError):
-        new_lane(server.api_url("x"), secret="client-key")  # noqa: S106 - the wrong kind of key
+        new_lane(server.api_url("x"), secret="client-key")
 
 
 async def test_what_arrives(server: ScriptedHttp) -> None:
@@ -290,5 +290,5 @@ def sdk_threads() -> list[str]:
 
 async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(3):
-        while not condition():  # noqa: ASYNC110 - threads of the SDK signal nothing
+        while not condition():
             await asyncio.sleep(0.01)

@@ -87,7 +87,7 @@ def members(groups: list[int]) -> list[str]:
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
     with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 -- other processes set no Event
+        while not condition():
             await anyio.sleep(0.02)
 
 
