@@ -26,7 +26,8 @@ LONGEST_WAIT_FACTOR: Final = 10.0
 DEAD_LETTER_WINDOW: Final = 200
 DEAD_LETTERS_TO_OPEN: Final = 20
 DEAD_LETTER_SHARE_TO_OPEN: Final = 0.5
-"""More than half of the last 200 final outcomes, and at least 20: then it is not the events that are wrong."""
+"""Twenty with nothing confirmed between them, or more than half of the last 200 final outcomes: then it is not the
+events that are wrong."""
 
 DEAD_LETTER_SHARE: Final = "dead_letter_share"
 """The reason of a circuit that these opened."""
@@ -58,6 +59,8 @@ class Circuit:
         self._random = rng or random.Random()  # noqa: S311 - jitter
         self._failures = 0
         self._finals: deque[bool] = deque(maxlen=DEAD_LETTER_WINDOW)
+        self._rejected_in_a_row = 0
+        self._quiet_until = 0.0
         self._reason: str | None = None
         self._probe_at = 0.0
         self._wait = probe_seconds
@@ -99,6 +102,15 @@ class Circuit:
         if self._reason is not None and (confirmed or self._reason != DEAD_LETTER_SHARE):
             self._close()
 
+    def ask_for_quiet(self, seconds: float) -> None:
+        """Statsig asked for a pause (Retry-After), of all of us and not only of the batch that was answered so."""
+        quiet = min(seconds, LONGEST_RETRY_AFTER_SECONDS)
+        self._quiet_until = max(self._quiet_until, self._clock.monotonic() + quiet)
+
+    def quiet_seconds(self) -> float:
+        """What is left of that pause; 0 where none is asked for."""
+        return max(0.0, self._quiet_until - self._clock.monotonic())
+
     def recovered(self, reason: str) -> None:
         """What opened the circuit for this reason works again."""
         if self._reason == reason:
@@ -131,14 +143,19 @@ class Circuit:
         """Note final outcomes; False, and the circuit is open, where too many are rejections to believe them."""
         if not rejected:
             self._finals.extend([False] * delivered)
+            if delivered:
+                self._rejected_in_a_row = 0
             return True
         if self._reason == DEAD_LETTER_SHARE and not delivered:
             self.open(DEAD_LETTER_SHARE)
             return False
         self._finals.extend([False] * delivered + [True] * rejected)
         dead = sum(self._finals)
-        if dead >= DEAD_LETTERS_TO_OPEN and dead > DEAD_LETTER_SHARE_TO_OPEN * len(self._finals):
+        self._rejected_in_a_row = 0 if delivered else self._rejected_in_a_row + rejected
+        mostly = dead >= DEAD_LETTERS_TO_OPEN and dead > DEAD_LETTER_SHARE_TO_OPEN * len(self._finals)
+        if mostly or self._rejected_in_a_row >= DEAD_LETTERS_TO_OPEN:
             self._finals.clear()
+            self._rejected_in_a_row = 0
             self.open(DEAD_LETTER_SHARE)
             return False
         return True

@@ -81,6 +81,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
 
         circuit = Circuit(clock, probe_seconds=settings.circuit_probe_seconds)
         ledger = SpannerForwardLedger(database, timeout_seconds=settings.commit_timeout_seconds)
+        dead_letters = DeadLetters(publisher(settings.dead_letter_topic))
         forwarding = Forwarding(
             ledger=ledger,
             sending=Sending(
@@ -92,7 +93,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
                 attempt_seconds=attempt_seconds,
             ),
             settling=Settling(ledger),
-            dead_letters=DeadLetters(publisher(settings.dead_letter_topic)),
+            dead_letters=dead_letters,
             circuit=circuit,
             clock=clock,
             claim_seconds=settings.claim_seconds,
@@ -112,6 +113,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
         reconciler = Reconciler(
             ledger=ledger,
             publisher=publisher(settings.forward_topic),
+            dead_letters=dead_letters,
             after_seconds=settings.reconcile_after_seconds,
             interval_seconds=settings.reconcile_interval_seconds,
             events_per_second=settings.reconcile_events_per_second,

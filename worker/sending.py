@@ -24,7 +24,7 @@ LONGEST_BACKOFF_SECONDS: Final = 8.0
 together do not come back together."""
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 30.0
-"""A Retry-After beyond it is left to the circuit and to redelivery."""
+"""A longer Retry-After opens the circuit: no batch should be held, nor handed back and pulled again, for so long."""
 
 INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
 NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
@@ -115,35 +115,40 @@ class Sending:
         pending = list(events)
         was_open = self._circuit.open_reason is not None  # then this is the probe
         for round_number in range(1_000_000):
-            pending, retry_after = await self._send_once(pending, sent, deadline)
-            if not pending or (self._circuit.open_reason is not None) or was_open or self._stopping.is_set():
+            if not await self._paused(round_number, give_up_at):
                 return
-            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(round_number, 10))
-            asked = min(retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)
-            # What Statsig asked for is the least; jitter comes on top of it.
-            pause = asked + self._random.uniform(0, bound)
-            if self._clock.monotonic() + pause > give_up_at:
-                return
-            with anyio.move_on_after(pause):
-                await self._stopping.wait()
+            pending = await self._send_once(pending, sent, deadline)
+            if not pending or self._circuit.open_reason is not None or was_open or self._stopping.is_set():
                 return
 
-    async def _send_once(
-        self, events: Sequence[StatsigEvent], sent: Sent, deadline: float
-    ) -> tuple[list[StatsigEvent], float | None]:
-        """One attempt on each; what may be tried again, and how long Statsig asked to wait."""
+    async def _paused(self, round_number: int, give_up_at: float) -> bool:
+        """Wait as long as Statsig asked everybody to, and before another try as long as backoff says on top of it.
+
+        False where that takes too long, or the process stops meanwhile.
+        """
+        pause = self._circuit.quiet_seconds()
+        if round_number:
+            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(round_number - 1, 10))
+            pause += self._random.uniform(0, bound)
+        elif not pause:
+            return True  # the first try, and nobody asked for a pause
+        if self._clock.monotonic() + pause > give_up_at:
+            return False
+        with anyio.move_on_after(pause):
+            await self._stopping.wait()
+        return not self._stopping.is_set()
+
+    async def _send_once(self, events: Sequence[StatsigEvent], sent: Sent, deadline: float) -> list[StatsigEvent]:
+        """One attempt on each; what may be tried again."""
         again: list[StatsigEvent] = []
-        retry_after: float | None = None
         for request in split_into_requests(events):
-            refused = self._circuit.open_reason is not None and again
-            if refused or not self._may_send(deadline):
+            told_to_wait = again and (self._circuit.open_reason is not None or self._circuit.quiet_seconds())
+            if told_to_wait or not self._may_send(deadline):
                 again += request
                 continue
             outcomes = await self._attempt(request, sent, deadline)
             again += [e for e in request if outcomes[e.event_id].verdict in (Verdict.TRANSIENT, Verdict.AMBIGUOUS)]
-            asked = [o.retry_after_seconds for o in outcomes.values() if o.retry_after_seconds is not None]
-            retry_after = max([*asked, retry_after or 0.0]) if asked else retry_after
-        return again, retry_after
+        return again
 
     def _may_send(self, deadline: float) -> bool:
         return self._clock.monotonic() + self._attempt_seconds <= deadline
@@ -180,6 +185,10 @@ class Sending:
         elif trouble := by_verdict.get(Verdict.AMBIGUOUS) or by_verdict.get(Verdict.TRANSIENT):
             ambiguous = sum(outcome.verdict is Verdict.AMBIGUOUS for outcome in outcomes.values())
             _log.warning("attempt_failed", reason=trouble.reason, events=len(outcomes), ambiguous=ambiguous)
-            self._circuit.failed(trouble.reason, trouble.retry_after_seconds)
+            if (trouble.retry_after_seconds or 0.0) > LONGEST_RETRY_AFTER_SECONDS:
+                self._circuit.open(trouble.reason, trouble.retry_after_seconds)
+            else:
+                self._circuit.ask_for_quiet(trouble.retry_after_seconds or 0.0)
+                self._circuit.failed(trouble.reason, trouble.retry_after_seconds)
         else:
             self._circuit.answered(confirmed=Verdict.CONFIRMED in by_verdict)

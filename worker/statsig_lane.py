@@ -9,6 +9,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -23,7 +24,14 @@ from statsig.statsig_server import StatsigServer
 from shared.clock import Clock
 from shared.errors import SettingsError
 from shared.statsig_projection import StatsigEvent
-from worker.statsig_outcome import NO_OUTCOME, NOT_SERIALIZABLE, SendOutcome, Verdict, classify
+from worker.statsig_outcome import (
+    NO_OUTCOME,
+    NOT_SERIALIZABLE,
+    AnswerSaysNoError,
+    SendOutcome,
+    Verdict,
+    classify,
+)
 
 _NOWHERE: Final = "disabled://statsig/"
 """requests has no adapter for the scheme: what the SDK would fetch fails before any socket or name lookup."""
@@ -90,7 +98,7 @@ class StatsigLane:
             # A WARNING a failed request, with URL and exception text: classified and logged by ourselves.
             output_logger_level=LogLevel.ERROR,
         )
-        _follow_no_redirects()
+        _use_honest_sessions()
         self._server = StatsigServer()
         details = self._server.initialize(secret, options)
         if not details.init_success or details.source is not DataSource.BOOTSTRAP:
@@ -151,18 +159,38 @@ class StatsigLane:
             raise _NotConfirmedError
 
 
-class _UnredirectedSession(requests.Session):
+class _HonestSession(requests.Session):
+    """What the SDK's own session lets pass as a success, and is none."""
+
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = 0  # raises TooManyRedirects on the first one, before it is followed
 
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        response = super().request(*args, **kwargs)
+        if response.ok:
+            # The SDK reads the body itself, past requests, and looks only whether it is JSON.
+            body = response.raw.read(decode_content=False)
+            if _says_no(body):
+                raise AnswerSaysNoError(response=response)
+            response.raw = BytesIO(body)
+        return response
 
-def _follow_no_redirects() -> None:
-    """Make the SDK's HTTP sessions, and nobody else's in the process, stop at a redirect.
 
-    Left alone they follow a 302 by a GET without the body but with our key, and the callback then sees a plain 202: a
-    loss that looks confirmed. No option of the SDK reaches its sessions; the module's `requests` is the narrowest seam.
-    Where a later SDK makes them elsewhere, the redirects of the contract test fail.
+def _says_no(body: bytes) -> bool:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False  # compressed, or none at all: the SDK's own reading decides
+    return isinstance(answer, dict) and answer.get("success") is False
+
+
+def _use_honest_sessions() -> None:
+    """Make the SDK's HTTP sessions, and nobody else's in the process, stop at a redirect and at a no.
+
+    Left alone they follow a 302 by a GET without the body but with our key, and the callback then sees a plain 202; and
+    `202 {"success": false}` is one too: losses that look confirmed. No option of the SDK reaches its sessions; the
+    module's `requests` is the narrowest seam. Where a later SDK makes them elsewhere, the contract test fails.
     """
-    ours = SimpleNamespace(**{**vars(requests), "Session": _UnredirectedSession})
+    ours = SimpleNamespace(**{**vars(requests), "Session": _HonestSession})
     http_worker.requests = ours  # type: ignore[attr-defined, assignment]

@@ -47,6 +47,13 @@ class SendOutcome:
     retry_after_seconds: float | None = None
 
 
+class AnswerSaysNoError(requests.RequestException):
+    """A 2xx whose body says `"success": false`: raised by a lane's session, since the SDK goes by the status alone.
+
+    Statsig documents that body for a 503 only, so what a 2xx with it means nobody knows.
+    """
+
+
 TIMED_OUT: Final = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
 NO_OUTCOME: Final = SendOutcome(Verdict.AMBIGUOUS, None, "no_outcome")
 NOT_SERIALIZABLE: Final = SendOutcome(Verdict.REJECTED, None, "not_serializable")
@@ -62,6 +69,13 @@ _UNUSABLE_SETTINGS: Final = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
+)
+
+_OF_REQUESTS: Final[tuple[tuple[tuple[type[requests.RequestException], ...], Verdict, str], ...]] = (
+    ((AnswerSaysNoError,), Verdict.AMBIGUOUS, "success_false"),
+    # A lane follows no redirect: a POST would arrive as a GET without a body, and our key with it elsewhere.
+    ((requests.TooManyRedirects,), Verdict.REFUSED, "redirect"),
+    (_UNUSABLE_SETTINGS, Verdict.REFUSED, "unusable_settings"),
 )
 
 # The first kind found anywhere in the chain decides. TRANSIENT is said only where no connection came to be, so that
@@ -94,11 +108,9 @@ def classify(success: bool, status: int | None, error: Exception | None, now: fl
         return SendOutcome(_of_status(success, status), status, f"http_{status}", _retry_after(error, now))
     if error is None:
         return NO_OUTCOME
-    if isinstance(error, requests.TooManyRedirects):
-        # A lane follows no redirect: a POST would arrive as a GET without a body, and our key with it elsewhere.
-        return SendOutcome(Verdict.REFUSED, _response_status(error), "redirect")
-    if isinstance(error, _UNUSABLE_SETTINGS):
-        return SendOutcome(Verdict.REFUSED, None, "unusable_settings")
+    for kinds, verdict, reason in _OF_REQUESTS:
+        if isinstance(error, kinds):
+            return SendOutcome(verdict, _response_status(error), reason)
     if type(error) is Exception:
         # The SDK's own "Invalid payload or failed to encode payload", made before any request.
         return NOT_SERIALIZABLE

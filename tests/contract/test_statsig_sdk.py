@@ -106,6 +106,10 @@ OUTCOMES: dict[str, tuple[Act, SendOutcome]] = {
     "200-text": (answer(200, b"OK"), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
     "200-html": (answer(200, b"<html>"), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
     "202-truncated": (answer(202, ACCEPTED[:9]), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
+    "202-success-false": (
+        answer(202, b'{"success": false}'),
+        SendOutcome(Verdict.AMBIGUOUS, 202, "success_false"),
+    ),
     "204": (answer(204, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
     "300": (answer(300), SendOutcome(Verdict.REFUSED, 300, "http_300")),
     "304": (answer(304, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),

@@ -112,6 +112,10 @@ class OpenLoopClient:
             bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt)
             await anyio.sleep(self._random.uniform(bound / 2, bound))
 
+    def forget_failures(self, key: str) -> None:
+        """Leave out what the fault itself has judged: attempts on this key that were refused on purpose."""
+        self.attempts = [attempt for attempt in self.attempts if attempt.key != key or attempt.code == OK]
+
     async def call(
         self, request: LogEventRequest, *, key: str, number: int = 1, deadline: float = 5.0, load: Load | None = None
     ) -> Attempt:
@@ -120,11 +124,12 @@ class OpenLoopClient:
         code, event_id, duplicate, answered = ABANDONED, "", False, False
         hang_up = None if load is None or load.abandon_after is None else load.abandon_after(self._random)
         try:
-            with anyio.move_on_after(hang_up):
+            with anyio.move_on_after(hang_up) as patience:
                 response = await self._client.log_event(request, timeout_ms=max(1, int(deadline * 1000)))
                 code, event_id, duplicate, answered = OK, response.event_id, response.duplicate, True
         except ConnectError as error:
-            code = error.code.value
+            # The client library answers a cancellation with an error of its own.
+            code = ABANDONED if patience.cancel_called else error.code.value
             # Only the service adds details; what the client makes of a broken connection has none.
             answered = bool(error.details) or code == "deadline_exceeded"
         attempt = Attempt(key, number, sent_at, time.time(), deadline, code, event_id, duplicate, answered)

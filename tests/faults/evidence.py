@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,15 @@ from deploy.local.stack import Stack
 from deploy.local.statsig_stand_in import LoggedEvent, read_log
 from shared.forward_message import EVENT_ID_ATTRIBUTE
 from shared.spanner import create_client
+from shared.timestamps import from_datetime
 from worker.dead_letters import PREFIX
 
 EMPTY_SECONDS: Final = 0.5
 """Without a message after which the dead letters count as read."""
 
 _ROWS: Final = """
-SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplicates, f.attempts
+SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplicates, e.event_name, e.event_type,
+  e.event_ts
 FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)"""
 
 _PENDING: Final = "SELECT COUNT(*) FROM NestEventForward WHERE state = 'PENDING'"
@@ -40,7 +42,9 @@ class StoredEvent:
     forwarded: bool
     state: str | None
     possible_duplicates: int
-    attempts: int
+    event_name: str
+    event_type: str | None
+    event_ts_nanos: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +90,20 @@ async def pending_events(database: Any) -> int:
 async def stored_events(database: Any) -> dict[str, StoredEvent]:
     async with database.snapshot() as snapshot:
         return {
-            row[0]: StoredEvent(row[0], row[1] or "", row[2], row[3], row[4] or 0, row[5] or 0)
+            row[0]: StoredEvent(
+                row[0], row[1] or "", row[2], row[3], row[4] or 0, row[5], row[6], from_datetime(row[7])
+            )
             async for row in await snapshot.execute_sql(_ROWS)
         }
 
 
-async def gather_evidence(stack: Stack, database: Any) -> Evidence:
+async def gather_evidence(stack: Stack, database: Any, found: Sequence[FoundDeadLetter] = ()) -> Evidence:
+    """`found` are dead letters that were read before."""
     assert stack.statsig_log is not None
     return Evidence(
         stored=await stored_events(database),
         received=read_log(stack.statsig_log),
-        dead_letters=await dead_letters(stack),
+        dead_letters=[*found, *await dead_letters(stack)],
     )
 
 
@@ -108,9 +115,7 @@ async def dead_letters(stack: Stack) -> list[FoundDeadLetter]:
         subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
         while True:
             try:
-                answer = await subscriber.pull(
-                    subscription=path, max_messages=1000, timeout=EMPTY_SECONDS, retry=None
-                )
+                answer = await subscriber.pull(subscription=path, max_messages=1000, timeout=EMPTY_SECONDS, retry=None)
             except DeadlineExceeded:
                 break
             if not answer.received_messages:

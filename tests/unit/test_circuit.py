@@ -247,9 +247,34 @@ async def test_more_dead_letters_than_deliveries_open_it(circuit: Circuit) -> No
 
 async def test_deliveries_of_long_ago_do_not_excuse_dead_letters(circuit: Circuit) -> None:
     assert circuit.admits_dead_letters(rejected=0, delivered=10_000)
-    assert circuit.admits_dead_letters(rejected=100, delivered=0)
+    for _ in range(6):
+        assert circuit.admits_dead_letters(rejected=15, delivered=5)
+
+    assert not circuit.admits_dead_letters(rejected=15, delivered=5)
+
+
+async def test_twenty_rejections_with_nothing_confirmed_between_them_are_not_believed(circuit: Circuit) -> None:
+    assert circuit.admits_dead_letters(rejected=0, delivered=10_000)
+    assert circuit.admits_dead_letters(rejected=19, delivered=0)
 
     assert not circuit.admits_dead_letters(rejected=1, delivered=0)
+
+
+async def test_a_confirmation_between_rejections_starts_their_count_anew(circuit: Circuit) -> None:
+    for _ in range(3):
+        assert circuit.admits_dead_letters(rejected=15, delivered=0)
+        assert circuit.admits_dead_letters(rejected=0, delivered=40)
+
+
+async def test_a_pause_that_statsig_asked_for_is_everybodys_and_bounded(circuit: Circuit, clock: ManualClock) -> None:
+    circuit.ask_for_quiet(7)
+    circuit.ask_for_quiet(2)
+    assert circuit.quiet_seconds() == 7
+    circuit.ask_for_quiet(1e9)
+    assert circuit.quiet_seconds() == LONGEST_RETRY_AFTER_SECONDS
+    clock.advance(LONGEST_RETRY_AFTER_SECONDS)
+
+    assert circuit.quiet_seconds() == 0
 
 
 async def test_a_probe_of_rejections_keeps_it_open_and_doubles_the_wait(circuit: Circuit, clock: ManualClock) -> None:

@@ -164,6 +164,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         reconciler = Reconciler(
             ledger=process.port(MemoryForwardLedger(self.store)),
             publisher=process.port(self.topic),
+            dead_letters=DeadLetters(process.port(self.dead_topic)),
             after_seconds=RECONCILE_AFTER_SECONDS,
             interval_seconds=1,
             events_per_second=10**9,

@@ -13,6 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.sample_events import in_shard, sample_event, sample_row
 from tests.support.scripted_failures import When
 from tests.support.worker_world import FixedRandom, WorkerWorld
+from worker.dead_letters import DeadLetters
 from worker.reconciler import BATCH_EVENTS, Reconciler
 
 AFTER_SECONDS = 60.0
@@ -29,6 +30,7 @@ async def world() -> WorkerWorld:
 
 def reconciler(world: WorkerWorld, *, events_per_second: float = FAST, rng: FixedRandom | None = None) -> Reconciler:
     return Reconciler(
+        dead_letters=DeadLetters(world.dead_letter_topic),
         ledger=world.ledger,
         publisher=world.topic,
         after_seconds=AFTER_SECONDS,
@@ -203,3 +205,18 @@ async def test_pauses_are_jittered_by_half(world: WorkerWorld) -> None:
         tasks.cancel_scope.cancel()
 
     assert set(rng.bounds) == {(0.5, 1.5)}
+
+
+async def test_a_row_of_which_no_event_can_be_made_is_dead_lettered_once_and_spoils_nothing(world: WorkerWorld) -> None:
+    (good,) = await committed(world, 1)
+    bad = sample_event("")  # only a hand or a bug can write it: the ingress refuses a blank name
+    await world.repository.append([sample_row(bad)])
+    for _ in range(2):
+        world.clock.advance(AFTER_SECONDS * 2)
+        await reconciler(world).reconcile()
+
+    (letter,) = world.dead_letter_topic.published
+    assert letter.attributes["dead_letter_reason"] == "undecodable"
+    assert letter.attributes["event_id"] == bad.event_id
+    assert world.row(bad.event_id).state == "DEAD"
+    assert {event.event_id for event in published(world)} == {good.event_id}

@@ -195,25 +195,20 @@ async def test_a_retry_after_beyond_the_budget_ends_trying() -> None:
     assert attempts(await send(world, batch(1))) == [1]
 
 
-@pytest.mark.parametrize(("budget_seconds", "waits"), [(29, False), (31, True)])
-async def test_an_absurd_retry_after_is_capped_at_30_seconds(budget_seconds: float, waits: bool) -> None:
-    world = WorkerWorld(budget_seconds=budget_seconds)
+async def test_an_absurd_retry_after_opens_the_circuit_instead_of_holding_the_batch() -> None:
+    world = WorkerWorld(budget_seconds=60)
     world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", 1e9))
 
-    ended = anyio.Event()
+    assert attempts(await send(world, batch(1))) == [1]
+    assert world.circuit.open_reason == "http_429"
 
-    async def send_to_the_end() -> None:
-        await send(world, batch(1))
-        ended.set()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(send_to_the_end)
-        await eventually(lambda: world.random.bounds)
-        await anyio.wait_all_tasks_blocked()
-        waited = not ended.is_set()
-        tasks.cancel_scope.cancel()
+async def test_a_retry_after_holds_for_the_next_batch_too() -> None:
+    world = WorkerWorld(budget_seconds=6)
+    world.forwarder.script.append(TOO_MANY)
+    await send(world, batch(1))
 
-    assert waited is waits
+    assert attempts(await send(world, batch(1))) == [0]
 
 
 async def test_stopping_ends_a_pause_at_once(world: WorkerWorld) -> None:

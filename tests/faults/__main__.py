@@ -1,0 +1,77 @@
+"""`python -m tests.faults`: runs rows of the fault matrix one after the other and ends in one table."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from deploy.local.emulators import running_emulators
+from deploy.local.errors import LocalStackError
+from tests.faults.altered import GUARDS
+from tests.faults.checker import Verdict
+from tests.faults.guards import ROWS_OF_GUARD, arguments_without
+from tests.faults.progress import display
+from tests.faults.row import Row
+from tests.faults.rows import ROWS, chosen
+from tests.faults.run import DEFAULT_EVENTS, RunOptions, run_row
+from tests.faults.table import table
+
+SEEDS = "1,2,3"
+
+
+def main(
+    *,
+    rows: Annotated[str, typer.Option(help="Rows by id, or by the beginning of it; all where none is named.")] = "",
+    events: Annotated[int, typer.Option(min=10, help="Events of each run.")] = DEFAULT_EVENTS,
+    seeds: Annotated[str, typer.Option(help="One run of each row for each seed.")] = SEEDS,
+    markdown: Annotated[Path | None, typer.Option(help="Where the table goes too.")] = None,
+    without: Annotated[str, typer.Option(help=f"Turn a guard off; one of {', '.join(GUARDS)}.")] = "",
+    full: Annotated[bool, typer.Option(help="The scenarios as long as the promise says.")] = False,
+) -> None:
+    """Exit 0 where every row holds; with --without where at least one fails, as it must."""
+    if without and without not in GUARDS:
+        raise typer.BadParameter(f"no guard {without}; there are {', '.join(GUARDS)}")
+    wanted = chosen(rows or (",".join(ROWS_OF_GUARD[without]) if without else ""))
+    options = RunOptions(events=events, full=full, arguments_of=arguments_without(without) if without else {})
+    numbers = [int(seed) for seed in seeds.split(",")]
+    try:
+        verdicts = anyio.run(_run, wanted, numbers, options)
+    except LocalStackError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    text = table(verdicts)
+    print(text)
+    if markdown is not None:
+        markdown.write_text(text)
+    failed = any(verdict.breaches for verdict in verdicts)
+    if without:
+        print(f"Without the guard '{without}' the lab {'sees it' if failed else 'SEES NOTHING'}.", file=sys.stderr)
+    raise typer.Exit(int(failed != bool(without)))
+
+
+async def _run(rows: tuple[Row, ...], seeds: list[int], options: RunOptions) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    run_dir = Path(tempfile.mkdtemp(prefix="fault-lab-"))
+    print(f"Logs in {run_dir}, seeds {', '.join(map(str, seeds))}", file=sys.stderr)
+    async with running_emulators(run_dir / "emulators") as emulators:
+        with display(len(rows) * len(seeds)) as shown:
+            for row in rows:
+                for seed in seeds:
+                    shown.begins(f"{row.id} seed {seed}: {row.title}")
+                    began = time.monotonic()
+                    verdict = await run_row(
+                        row, seed=seed, emulators=emulators, run_dir=run_dir / f"{row.id}-{seed}", options=options
+                    )
+                    verdicts.append(verdict)
+                    shown.ended(verdict, time.monotonic() - began)
+    return verdicts
+
+
+assert len({row.id for row in ROWS}) == len(ROWS)
+
+if __name__ == "__main__":
+    typer.run(main)

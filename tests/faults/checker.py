@@ -1,0 +1,203 @@
+"""The one checker: holds the client's log against Spanner, Statsig's log and the dead letters, and counts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.faults.client import ABANDONED, OK, Attempt
+from tests.faults.evidence import Evidence
+from tests.faults.measures import Latency, latency, requests_per_second
+from tests.faults.row import Row
+
+LATE_SECONDS: Final = 0.25
+"""What an answer may come later than its deadline."""
+
+MAX_NAMED: Final = 3
+"""Ids in the text of a breach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run noted of itself."""
+
+    fault_at: float
+    healed_at: float
+    drain_seconds: float
+    incidents: int
+    memory_growth_mib: float
+    peak_mib: dict[str, float]
+    noted: Sequence[str] = ()
+    """Breaches that the fault saw."""
+
+    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    foreign_ids: frozenset[str] = frozenset()
+    """Ids that the fault itself brought in past the ingress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    row: Row
+    seed: int
+    events: int
+    answered: int
+    lost: int
+    duplicated: int
+    allowed: int
+    ambiguous: int
+    dead: int
+    phantom: int
+    before: Latency
+    during: Latency
+    after: Latency
+    drain_seconds: float
+    peak_mib: dict[str, float]
+    requests_per_second: float
+    attempts: dict[str, int]
+    """How many ended with which code."""
+
+    breaches: tuple[str, ...]
+
+
+def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> Verdict:
+    answered = {attempt.event_id for attempt in attempts if attempt.code == OK}
+    copies = evidence.copies
+    dead = {letter.event_id for letter in evidence.dead_letters if letter.reason}
+    wanted = answered | {event.event_id for event in evidence.stored.values() if event.forwarded}
+    lost = wanted - copies.keys() - dead
+    phantom = copies.keys() - evidence.stored.keys()
+    duplicated = sum(count - 1 for count in copies.values())
+    allowed = row.expect.duplicates_per_incident * run.incidents
+    rate = requests_per_second(evidence.received, run.healed_at)
+    by_phase = _phases(attempts, run)
+    breaches = [
+        *run.noted,
+        *_if(lost, "lost", lost),
+        *_if(answered - evidence.stored.keys(), "answered without a row", answered - evidence.stored.keys()),
+        *_if(phantom, "at Statsig without a row", phantom),
+        *_counting(evidence, duplicated, allowed),
+        *_ledger(evidence, dead),
+        *_keys(attempts, evidence),
+        *_answers(row, attempts),
+        *_dead_letters(row, evidence),
+        *_bounds(row, run, by_phase["during"], rate),
+        *_logs(row, run),
+    ]
+    return Verdict(
+        row=row,
+        seed=seed,
+        events=len({attempt.key for attempt in attempts}),
+        answered=len(answered),
+        lost=len(lost),
+        duplicated=duplicated,
+        allowed=allowed,
+        ambiguous=sum(event.possible_duplicates for event in evidence.stored.values()),
+        dead=len(evidence.dead_letters),
+        phantom=len(phantom),
+        **by_phase,
+        drain_seconds=run.drain_seconds,
+        peak_mib=run.peak_mib,
+        requests_per_second=rate,
+        attempts=dict(Counter(attempt.code for attempt in attempts)),
+        breaches=tuple(breaches),
+    )
+
+
+def _if(what: object, text: str, ids: set[str]) -> Iterator[str]:
+    if what:
+        yield f"{len(ids)} {text}: {', '.join(sorted(ids)[:MAX_NAMED])}"
+
+
+def _phases(attempts: Sequence[Attempt], run: Run) -> dict[str, Latency]:
+    return {
+        "before": latency(a for a in attempts if a.sent_at < run.fault_at),
+        "during": latency(a for a in attempts if run.fault_at <= a.sent_at < run.healed_at),
+        "after": latency(a for a in attempts if a.sent_at >= run.healed_at),
+    }
+
+
+def _counting(evidence: Evidence, duplicated: int, allowed: int) -> Iterator[str]:
+    if duplicated > allowed:
+        yield f"{duplicated} copies too many at Statsig, {allowed} allowed"
+    uncounted = {
+        event_id
+        for event_id, count in evidence.copies.items()
+        if event_id in evidence.stored and count - 1 > evidence.stored[event_id].possible_duplicates
+    }
+    yield from _if(uncounted, "copies that the ledger does not count as possible duplicates", uncounted)
+
+
+def _ledger(evidence: Evidence, dead: set[str]) -> Iterator[str]:
+    copies = evidence.copies
+    for state, ids in (("DELIVERED", set(copies)), ("DEAD", dead)):
+        settled = {event.event_id for event in evidence.stored.values() if event.state == state}
+        yield from _if(settled - ids, f"{state} in the ledger only", settled - ids)
+        missing = (ids & evidence.stored.keys()) - settled
+        yield from _if(missing, f"not {state} in the ledger although they are", missing)
+    pending = {event.event_id for event in evidence.stored.values() if event.state == "PENDING"}
+    yield from _if(pending, "still pending", pending)
+    unborn = {event.event_id for event in evidence.stored.values() if event.forwarded and event.state is None}
+    yield from _if(unborn, "without a ledger row", unborn)
+
+
+def _keys(attempts: Sequence[Attempt], evidence: Evidence) -> Iterator[str]:
+    ids: dict[str, set[str]] = {}
+    for attempt in attempts:
+        if attempt.code == OK:
+            ids.setdefault(attempt.key, set()).add(attempt.event_id)
+    several = {key for key, answers in ids.items() if len(answers) > 1}
+    yield from _if(several, "keys answered with several ids", several)
+    rows = Counter(event.actor_id for event in evidence.stored.values())
+    doubled = {key for key in {attempt.key for attempt in attempts} if rows[key] > 1}
+    yield from _if(doubled, "keys with several rows", doubled)
+
+
+def _answers(row: Row, attempts: Sequence[Attempt]) -> Iterator[str]:
+    last: dict[str, Attempt] = {}
+    for attempt in attempts:
+        if attempt.key not in last or attempt.number >= last[attempt.key].number:
+            last[attempt.key] = attempt
+    final = Counter(attempt.code for attempt in last.values())
+    # Several calls may share a key: an attempt is a last one where no later one is known.
+    earlier = Counter(attempt.code for attempt in attempts if attempt.number < last[attempt.key].number)
+    for code, allowed, which in (
+        *((code, row.expect.failures, "last") for code in final),
+        *((code, row.expect.attempt_failures | row.expect.failures, "earlier") for code in earlier),
+    ):
+        if code not in allowed | {OK}:
+            count = (final if which == "last" else earlier)[code]
+            yield f"{count} {which} attempts ended with {code}"
+    late = [a for a in attempts if a.code != ABANDONED and a.seconds > a.deadline_seconds + LATE_SECONDS]
+    if late:
+        longest = max(a.seconds - a.deadline_seconds for a in late)
+        yield f"{len(late)} attempts outlived their deadline, by {longest:.2f} s at most"
+
+
+def _dead_letters(row: Row, evidence: Evidence) -> Iterator[str]:
+    for reason, count in Counter(letter.reason for letter in evidence.dead_letters).items():
+        allowed = row.expect.dead_letters.get(reason, 0)
+        if count > allowed:
+            yield f"{count} dead letters for '{reason or 'no reason'}', {allowed} allowed"
+
+
+def _bounds(row: Row, run: Run, during: Latency, rate: float) -> Iterator[str]:
+    expect = row.expect
+    for what, value, bound in (
+        ("p99 during the fault (ms)", during.p99, expect.p99_during_ms),
+        ("drain (s)", run.drain_seconds, expect.drain_seconds),
+        ("growth of a process (MiB)", run.memory_growth_mib, expect.memory_growth_mib),
+        ("requests/s to Statsig after the heal", rate, expect.requests_per_second),
+    ):
+        if bound is not None and value > bound:
+            yield f"{what} {value:.1f}, {bound:g} allowed"
+
+
+def _logs(row: Row, run: Run) -> Iterator[str]:
+    for name, lines in run.logs.items():
+        strange = [line["not_json"] for line in lines if "not_json" in line]
+        if strange and not row.expect.log_may_break:
+            yield f"{name}: {len(strange)} lines that are no JSON: {strange[0].strip()[:120]}"
+        crashes = [line for line in lines if str(line.get("message", "")).endswith("_crashed")]
+        if crashes:
+            last = str(crashes[0].get("exception", "")).strip().splitlines()[-1:]
+            yield f"{name}: {len(crashes)} times {crashes[0]['message']}: {''.join(last)[:200]}"

@@ -1,0 +1,209 @@
+"""The running system of one row, and what a fault may do to it."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import anyio
+import pyqwest
+from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
+
+from deploy.local.emulators import local_channel
+from deploy.local.stack import Stack
+from tests.faults.client import OK, Load, OpenLoopClient
+from tests.faults.evidence import FoundDeadLetter, StoredEvent, dead_letters, pending_events, process_log, stored_events
+from tests.faults.links import Links
+from tests.faults.measures import MemoryWatch
+from tests.faults.row import Row
+from tests.faults.unpublishable import delete_row
+from tests.support.tcp_proxy import Mode
+
+T = TypeVar("T")
+
+POLL_SECONDS: Final = 0.02
+PATIENCE_SECONDS: Final = 30.0
+
+NO_FAULT_POINTS: Final = {"FAULT_POINTS": ""}
+
+
+@dataclass(slots=True)
+class Lab:
+    """What a fault is given. `require` and `incidents` are how it tells the checker what it saw and did."""
+
+    row: Row
+    stack: Stack
+    client: OpenLoopClient
+    load: Load
+    links: Links
+    database: Any
+    memory: MemoryWatch
+    random: random.Random
+    scale: float = 1.0
+    """Of the fault's durations: below 1 for a quick look."""
+
+    full: bool = False
+    incidents: int = 0
+    """Deaths and lost answers: what bounds duplicates."""
+
+    breaches: list[str] = field(default_factory=list)
+    found_dead_letters: list[FoundDeadLetter] = field(default_factory=list)
+    fault_at: float = 0.0
+    healed_at: float = 0.0
+
+    def require(self, holds: bool, breach: str) -> None:
+        if not holds:
+            self.breaches.append(breach)
+
+    def long(self, seconds: float, *, short: float) -> float:
+        """How long a scenario's fault lasts."""
+        return seconds if self.full else short * self.scale
+
+    def unless_quick(self, *values: T) -> tuple[T, ...]:
+        """What is left out where a quick look is enough."""
+        return values if self.scale >= 1 else ()
+
+    async def hold(self, seconds: float) -> None:
+        """Let the fault last."""
+        await anyio.sleep(seconds * self.scale)
+
+    async def until(self, holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> bool:
+        """Wait until it holds; a breach where it does not come to that."""
+
+        async def asked() -> bool:
+            return holds()
+
+        return await self.until_true(asked, what, seconds)
+
+    async def until_true(
+        self, holds: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> bool:
+        # Not move_on_after: grpc.aio turns its cancellation into one that anyio does not know for its own.
+        give_up_at = anyio.current_time() + seconds
+        while not await holds():
+            if anyio.current_time() > give_up_at:
+                self.breaches.append(f"did not come to pass within {seconds:g} s: {what}")
+                return False
+            await anyio.sleep(POLL_SECONDS)
+        return True
+
+    async def until_sent(self, share: float) -> None:
+        """Until that share of the load's events has been sent."""
+        await self.until(lambda: self.client.started >= share * self.load.events, f"{share:.0%} sent", 600)
+
+    @asynccontextmanager
+    async def broken(self, mode: Mode, *names: str, delay_seconds: float = 0.1) -> AsyncIterator[None]:
+        """These links in this mode meanwhile; `ingress` stands for both links of the ingress, and so on."""
+        chosen = [link for name, link in self.links.items() for wanted in names if wanted in name]
+        for link in chosen:
+            await link.switch(mode, delay_seconds=delay_seconds)
+        try:
+            yield
+        finally:
+            for link in chosen:
+                await link.switch(Mode.PASS)
+            if mode is Mode.DROP_RESPONSE:
+                self.require(any(link.counts.swallowed for link in chosen), "no answer was dropped: no fault")
+
+    async def heal(self) -> None:
+        for link in self.links.values():
+            await link.switch(Mode.PASS)
+        await self.statsig()
+        for process in self.stack.processes.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+
+    async def statsig(
+        self, *behaviours: Mapping[str, Any], times: int | None = None, probability: float | None = None
+    ) -> None:
+        """Replace the rules of the stand-in, in this order; none means accept everything."""
+        more: dict[str, Any] = {} if times is None else {"times": times}
+        if probability is not None:
+            more |= {"probability": probability, "seed": self.client.seed}
+        rules = [{"behaviour": behaviour, **more} for behaviour in behaviours]
+        response = await pyqwest.Client().put(f"{self.stack.statsig_url}/control", content=json.dumps(rules).encode())
+        assert response.status == 200, response.content
+
+    async def statsig_stats(self) -> dict[str, Any]:
+        response = await pyqwest.Client().get(f"{self.stack.statsig_url}/stats")
+        stats: dict[str, Any] = json.loads(response.content)
+        return stats
+
+    async def requests(self) -> int:
+        """That the stand-in has begun to read so far."""
+        return int((await self.statsig_stats())["requests"])
+
+    async def settled(self) -> bool:
+        """Whether nothing is pending."""
+        return await self.pending() == 0
+
+    async def pending(self) -> int:
+        return await pending_events(self.database)
+
+    async def dead_letters(self) -> list[FoundDeadLetter]:
+        """All that are there now; they can be read once, so they are kept for the checker."""
+        self.found_dead_letters += await dead_letters(self.stack)
+        return self.found_dead_letters
+
+    async def forget_row(self, event_id: str) -> None:
+        """Take a row away that the fault itself has made, with what became of it."""
+        await delete_row(self.database, event_id)
+
+    async def stored(self) -> dict[str, StoredEvent]:
+        return await stored_events(self.database)
+
+    def logged(self, name: str, message: str) -> list[dict[str, Any]]:
+        return [line for line in process_log(self.stack, name) if line.get("message") == message]
+
+    def worker_names(self) -> list[str]:
+        return [name for name in self.stack.processes if name.startswith("worker-")]
+
+    def answered_ids(self) -> list[str]:
+        return [attempt.event_id for attempt in self.client.attempts if attempt.code == OK]
+
+    async def kill(self, name: str) -> None:
+        process = self.stack.processes[name]
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        self.incidents += 1
+
+    async def until_ended(self, name: str, seconds: float = PATIENCE_SECONDS) -> int | None:
+        """Until it ended by a fault point, or by a signal that was sent to it; its exit code."""
+        code: int | None = None
+        with anyio.move_on_after(seconds):
+            code = await self.stack.processes[name].wait()
+        if code is None:
+            self.breaches.append(f"{name} did not end within {seconds:g} s")
+            await self.kill(name)
+        self.incidents += 1
+        return code
+
+    async def restart(self, name: str, settings: Mapping[str, str] = NO_FAULT_POINTS) -> None:
+        await self.stack.start_again(name, settings)
+
+    async def publish(self, messages: Iterable[PubsubMessage]) -> None:
+        """To the forward topic, past every proxy."""
+        await publish_to(self.stack, self.stack.names.forward_topic, list(messages))
+
+
+async def publish_to(stack: Stack, topic: str, messages: list[PubsubMessage]) -> None:
+    async with local_channel(stack.emulators.pubsub_host) as channel:
+        publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
+        for start in range(0, len(messages), 500):
+            await publisher.publish(topic=stack.names.topic_path(topic), messages=messages[start : start + 500])
+
+
+@asynccontextmanager
+async def timed(lab: Lab) -> AsyncIterator[None]:
+    """The fault's beginning and end, unless the fault notes better ones itself."""
+    begun = time.time()
+    try:
+        yield
+    finally:
+        lab.fault_at = lab.fault_at or begun
+        lab.healed_at = lab.healed_at or time.time()

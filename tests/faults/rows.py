@@ -1,0 +1,38 @@
+"""All rows, in the order of the matrix."""
+
+from typing import Final
+
+from tests.faults.row import Row
+from tests.faults.rows_ingress import INGRESS_ROWS
+from tests.faults.rows_load import LOAD_ROWS
+from tests.faults.rows_reconciler import RECONCILER_ROWS
+from tests.faults.rows_scenarios import SCENARIO_ROWS
+from tests.faults.rows_statsig import STATSIG_ROWS
+from tests.faults.rows_worker import WORKER_ROWS
+
+
+def _place(row: Row) -> tuple[bool, int, str]:
+    digits = row.id.lstrip("FS").rstrip("abc")
+    return row.id.startswith("S"), int(digits), row.id
+
+
+ROWS: Final = tuple(
+    sorted((*INGRESS_ROWS, *LOAD_ROWS, *RECONCILER_ROWS, *WORKER_ROWS, *STATSIG_ROWS, *SCENARIO_ROWS), key=_place)
+)
+
+
+def chosen(ids: str) -> tuple[Row, ...]:
+    """By full ids, or by the matrix's (`F10` is F10a, F10b and F10c), separated by commas; none means all.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    if not ids:
+        return ROWS
+    rows: list[Row] = []
+    for one in ids.split(","):
+        found = [row for row in ROWS if one in (row.id, row.id.rstrip("abc"))]
+        if not found:
+            raise ValueError(f"no row {one}")
+        rows += found
+    return tuple(rows)

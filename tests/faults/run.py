@@ -1,0 +1,150 @@
+"""One run of one row: start everything, load, fault, heal, drain, check."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from deploy.local.emulators import Emulators
+from deploy.local.provision import StackNames, provisioner
+from deploy.local.stack import StackOptions, running_stack
+from tests.faults.checker import Run, Verdict, check
+from tests.faults.client import Load, OpenLoopClient
+from tests.faults.evidence import gather_evidence, open_checker_database, process_log
+from tests.faults.lab import Lab, timed
+from tests.faults.links import linked, settings_of
+from tests.faults.measures import MemoryWatch
+from tests.faults.row import IMPATIENT, QUICK, Row
+
+DEFAULT_EVENTS: Final = 2000
+
+BEFORE: Final = 0.25
+"""Of the events are sent before the fault begins."""
+
+QUICK_PER_SECOND: Final = 120.0
+"""The least rate of a quick look, whatever a row's load would last."""
+
+DRAIN_SECONDS: Final = 60.0
+"""Before what is still pending counts as stuck: leases that nobody ends have been seen to last two minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    events: int = DEFAULT_EVENTS
+    quick: bool = False
+    """Shorter faults and no slow load, for a look at a row with few events."""
+
+    full: bool = False
+    """The scenarios as long as the promise says."""
+
+    arguments_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """See StackOptions: how a program is started with a guard off."""
+
+
+async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> Verdict:
+    await anyio.Path(run_dir).mkdir(parents=True, exist_ok=True)
+    async with _running_lab(row, seed, emulators, run_dir, options) as lab:
+        async with anyio.create_task_group() as background:
+            background.start_soon(lab.memory.run)
+            marks = await _load_and_break(lab)
+            done_at = time.time()
+            await lab.heal()
+            await _drain(lab)
+            drained_at = time.time()
+            await anyio.sleep(row.linger_seconds)
+            background.cancel_scope.cancel()
+        names = ["ingress", *lab.worker_names()]
+        run = Run(
+            fault_at=lab.fault_at,
+            healed_at=lab.healed_at,
+            drain_seconds=drained_at - max(lab.healed_at, done_at),
+            incidents=lab.incidents,
+            memory_growth_mib=lab.memory.growth_since(marks),
+            peak_mib=lab.memory.peaks(),
+            noted=lab.breaches,
+            logs={name: process_log(lab.stack, name) for name in names},
+        )
+        evidence = await gather_evidence(lab.stack, lab.database, lab.found_dead_letters)
+        return check(row, seed, lab.client.attempts, evidence, run)
+
+
+@asynccontextmanager
+async def _running_lab(
+    row: Row, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions
+) -> AsyncIterator[Lab]:
+    per_second = options.events / (
+        row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds
+    )
+    load = Load(
+        events=options.events,
+        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else per_second,
+        tries=row.tries,
+        deadline_seconds=row.deadline_seconds,
+        event_name=row.event_name,
+        abandon_after=_abandon_soon if row.abandon else None,
+    )
+    stack_names = StackNames.unique("f")
+    async with linked(emulators) as links:
+        stack_options = StackOptions(
+            workers=row.workers,
+            settings={**IMPATIENT, **(QUICK if options.quick else {}), **row.settings},
+            settings_of=settings_of(links),
+            arguments_of={**_altered(row), **options.arguments_of},
+        )
+        async with (
+            running_stack(run_dir, stack_options, names=stack_names, emulators=emulators) as stack,
+            open_checker_database(stack) as database,
+            OpenLoopClient(stack.ingress_url, run_dir / "client.jsonl", seed) as client,
+        ):
+            yield Lab(
+                row=row,
+                stack=stack,
+                client=client,
+                load=load,
+                links=links,
+                database=database,
+                memory=MemoryWatch(stack.processes),
+                random=random.Random(seed),
+                scale=0.4 if options.quick else 1.0,
+                full=options.full,
+            )
+    async with provisioner(emulators) as admin:
+        await admin.delete_topics(stack_names)
+        await admin.delete_instance(stack_names)
+
+
+async def _load_and_break(lab: Lab) -> dict[str, int]:
+    """Returns where the memory's samples were when the fault began."""
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(lab.client.run, lab.load)
+        await lab.until_sent(BEFORE)
+        marks = lab.memory.marks()
+        async with timed(lab):
+            await lab.row.fault(lab)
+    return marks
+
+
+async def _drain(lab: Lab) -> None:
+    async def settled() -> bool:
+        for name, process in list(lab.stack.processes.items()):
+            if process.returncode is not None:
+                lab.breaches.append(f"{name} ended by itself with {process.returncode}")
+                await lab.restart(name)
+        return await lab.settled()
+
+    await lab.until_true(settled, "everything settled", DRAIN_SECONDS)
+
+
+def _altered(row: Row) -> dict[str, Sequence[str]]:
+    return (
+        {} if row.worker_altered is None else {"worker": ("-m", "tests.faults.altered", row.worker_altered, "worker")}
+    )
+
+
+def _abandon_soon(source: random.Random) -> float:
+    return source.uniform(0.001, 0.03)

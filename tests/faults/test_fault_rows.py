@@ -1,0 +1,28 @@
+"""The quick and telling rows of the fault matrix, with few events; `python -m tests.faults` runs them all."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.emulators import Emulators
+from tests.faults.row import Row
+from tests.faults.rows import ROWS
+from tests.faults.run import RunOptions, run_row
+
+# Longer than the lab's own patience, which says more than a time-out does.
+pytestmark = [pytest.mark.emulators, pytest.mark.processes, pytest.mark.timeout(120)]
+
+QUICK = ("F2", "F11", "F19", "F31", "F35", "F36a", "F38", "F39", "F40a", "F43")
+EVENTS = 150
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.id in QUICK], ids=lambda row: f"{row.id}: {row.title}")
+async def test_nothing_is_lost_and_nothing_doubled_beyond_what_nobody_could_know(
+    row: Row, emulators: Emulators, tmp_path: Path
+) -> None:
+    options = RunOptions(events=EVENTS, quick=True)
+
+    verdict = await run_row(row, seed=1, emulators=emulators, run_dir=tmp_path, options=options)
+
+    assert not verdict.breaches
+    assert verdict.lost == 0
