@@ -12,7 +12,7 @@ import typer
 from deploy.local.emulators import running_emulators
 from deploy.local.errors import LocalStackError
 from tests.faults.altered import GUARDS
-from tests.faults.checker import Verdict
+from tests.faults.checker import Verdict, not_run
 from tests.faults.guards import ROWS_OF_GUARD, arguments_without
 from tests.faults.progress import display
 from tests.faults.row import Row
@@ -63,9 +63,12 @@ async def _run(rows: tuple[Row, ...], seeds: list[int], options: RunOptions) -> 
                 for seed in seeds:
                     shown.begins(f"{row.id} seed {seed}: {row.title}")
                     began = time.monotonic()
-                    verdict = await run_row(
-                        row, seed=seed, emulators=emulators, run_dir=run_dir / f"{row.id}-{seed}", options=options
-                    )
+                    row_dir = run_dir / f"{row.id}-{seed}"
+                    try:
+                        verdict = await run_row(row, seed=seed, emulators=emulators, run_dir=row_dir, options=options)
+                    except (LocalStackError, TimeoutError, ExceptionGroup) as error:
+                        # One row that cannot be run must not take the others' results with it.
+                        verdict = not_run(row, seed, error)
                     verdicts.append(verdict)
                     shown.ended(verdict, time.monotonic() - began)
     return verdicts

@@ -59,6 +59,18 @@ class Verdict:
     breaches: tuple[str, ...]
 
 
+def not_run(row: Row, seed: int, error: Exception) -> Verdict:
+    """Of a row whose run broke off: it holds nothing, and counts as a breach."""
+    causes: list[BaseException] = [error]
+    while isinstance(causes[-1], BaseExceptionGroup):
+        causes.append(causes[-1].exceptions[0])
+    why = f"did not run: {type(causes[-1]).__name__}: {str(causes[-1]).splitlines()[0] if str(causes[-1]) else ''}"
+    none = Latency()
+    return Verdict(
+        row, seed, 0, 0, 0, 0, 0, 0, 0, 0, none, none, none, 0.0, {}, 0.0, {}, (why,)
+    )  # fmt: skip
+
+
 def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> Verdict:
     answered = {attempt.event_id for attempt in attempts if attempt.code == OK}
     copies = evidence.copies
