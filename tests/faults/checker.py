@@ -65,10 +65,20 @@ def not_run(row: Row, seed: int, error: Exception) -> Verdict:
     while isinstance(causes[-1], BaseExceptionGroup):
         causes.append(causes[-1].exceptions[0])
     why = f"did not run: {type(causes[-1]).__name__}: {str(causes[-1]).splitlines()[0] if str(causes[-1]) else ''}"
-    none = Latency()
+    counts = dict.fromkeys(("events", "answered", "lost", "duplicated", "allowed", "ambiguous", "dead", "phantom"), 0)
     return Verdict(
-        row, seed, 0, 0, 0, 0, 0, 0, 0, 0, none, none, none, 0.0, {}, 0.0, {}, (why,)
-    )  # fmt: skip
+        row=row,
+        seed=seed,
+        **counts,
+        before=Latency(),
+        during=Latency(),
+        after=Latency(),
+        drain_seconds=0.0,
+        peak_mib={},
+        requests_per_second=0.0,
+        attempts={},
+        breaches=(why,),
+    )
 
 
 def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> Verdict:
