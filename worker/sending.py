@@ -1,5 +1,6 @@
 """Sending a claimed batch: requests, retries with jittered backoff inside a time budget, an account of attempts."""
 
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ class Sending:
         give_up_at = min(self._clock.monotonic() + self._budget_seconds, deadline - self._attempt_seconds)
         pending = list(events)
         was_open = self._circuit.open_reason is not None  # then this is the probe
-        for round_number in range(1_000_000):
+        for round_number in itertools.count():
             if not await self._paused(round_number, give_up_at):
                 return
             pending = await self._send_once(pending, sent, deadline)

@@ -122,6 +122,17 @@ def test_run_shows_the_journey_of_an_event_and_ends_with_ctrl_c(emulators: Emula
     assert "eventId" in json.loads(answer)
 
 
+def test_ctrl_c_while_starting_ends_everything_without_a_traceback() -> None:
+    process = start_stack("run", "--ingress-port", "0")
+    assert process.stdout is not None
+    process.stdout.readline()  # "Starting": from here on there are processes to end
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=12)
+
+    assert process.returncode == 0
+    assert err == ""
+
+
 def test_demo_accounts_for_every_event(emulators: Emulators) -> None:
     process = start_stack("demo", env=emulators.variables)
     out, err = process.communicate(timeout=55)
