@@ -58,8 +58,9 @@ def run(*, workers: Workers = 1, ingress_port: IngressPort = DEFAULT_PORT) -> No
         await report_deaths(stack)
         return 0
 
-    terminal.say("Starting: emulators, schema, topics, a stand-in for Statsig, ingress, worker ...")
-    _with_stack(serve, StackOptions(ingress_port=ingress_port, workers=workers, log_level="DEBUG"))
+    greeting = "Starting: emulators, schema, topics, a stand-in for Statsig, ingress, worker ..."
+    options = StackOptions(ingress_port=ingress_port, workers=workers, log_level="DEBUG")
+    _with_stack(serve, options, greeting=greeting)
 
 
 @app.command()
@@ -71,29 +72,37 @@ def demo(*, workers: Workers = 1) -> None:
         terminal.show_demo(result)
         return 1 if result.problems else 0
 
-    terminal.say("Starting the stack ...")
     # Names of its own: on emulators that were running already there may be another stack's events.
-    _with_stack(count, StackOptions(workers=workers), StackNames.unique("demo"))
+    names = StackNames.unique("demo")
+    _with_stack(count, StackOptions(workers=workers), names=names, greeting="Starting the stack ...")
 
 
 def _with_stack(
-    work: Callable[[Stack], Awaitable[int]], options: StackOptions, names: StackNames | None = None
+    work: Callable[[Stack], Awaitable[int]],
+    options: StackOptions,
+    *,
+    names: StackNames | None = None,
+    greeting: str = "",
 ) -> None:
     """Exit with what the work returns, with 0 after SIGINT or SIGTERM, with 2 where the stack cannot run."""
     run_dir = REPOSITORY / ".local" / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run_dir.mkdir(parents=True)
     try:
-        code = anyio.run(_until_signal, work, running_stack(run_dir, options, names=names))
+        code = anyio.run(_until_signal, work, running_stack(run_dir, options, names=names), greeting)
     except LocalStackError as error:
         print(f"deploy.local: {error}", file=sys.stderr)
         code = 2
     raise typer.Exit(code)
 
 
-async def _until_signal(work: Callable[[Stack], Awaitable[int]], starting: AbstractAsyncContextManager[Stack]) -> int:
+async def _until_signal(
+    work: Callable[[Stack], Awaitable[int]], starting: AbstractAsyncContextManager[Stack], greeting: str
+) -> int:
     code = 0
     failure: LocalStackError | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        if greeting:
+            terminal.say(greeting)
         async with anyio.create_task_group() as tasks:
 
             async def stop_on_signal() -> None:
