@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench check format proto lock clean
+.PHONY: help setup run demo test bench faults check format proto lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(READY) ## run every test, emulators included
 bench: $(READY) ## the ingress against the textbook way, side by side
 	$(BIN)/python -m tests.bench
 
+faults: $(READY) ## every fault on real processes, counted (about 50 minutes); ARGS="--rows F2,F31 --seeds 1"
+	$(BIN)/python -m tests.faults $(ARGS)
+
 check: $(READY) ## format, lint, types, generated code up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,6 +50,7 @@ proto: $(READY) ## generate shared/gen from proto/
 lock: $(READY) ## resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -c requirements-dev.lock -o deploy/requirements-build.lock
 
 clean: ## remove what the other verbs made
 	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,6 +31,8 @@ NAMES: Final = frozenset(
         "after_settle",
         "after_dead_letter_publish",
         "reconciler_after_publish",
+        "replay_after_reopen",
+        "replay_after_publish",
     }
 )
 

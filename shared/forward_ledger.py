@@ -16,6 +16,11 @@ FORWARD_SHARDS: Final = 16
 grow without making the reconciler's round long."""
 
 
+REPUBLISH_FACTOR: Final = 10
+"""What was republished once waits this many times longer for the next time. The first time mends a lost publish; after
+that it is the worker or Statsig that is behind, and more messages would only add to its work."""
+
+
 def forward_shard(event_id: str) -> int:
     return UUID(event_id).int % FORWARD_SHARDS
 
@@ -51,6 +56,34 @@ class Entry:
     attempts: int = 0
     possible_duplicates: int = 0
     replays: int = 0
+
+
+class Reopening(enum.StrEnum):
+    """What a replay found, and did."""
+
+    REOPENED = "reopened"
+    """Was dead; is pending again, and counted as a replay."""
+
+    PENDING = "pending"
+    """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. Nothing was changed."""
+
+    HELD = "held"
+    """A worker has it in work; what becomes of it is not known yet."""
+
+    DELIVERED = "delivered"
+    QUARANTINED = "quarantined"
+    """Dead, and replayed as often as is allowed."""
+
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    event_id: str
+    found: Reopening
+
+    replays: int = 0
+    """This one included, where it was reopened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +149,28 @@ class ForwardLedger(Protocol):
     async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
         """A shard's pending events, oldest first, as the event log has them.
 
-        Left out are those born or republished within that time, and those held by a live claim.
+        Left out are those born within that time, those republished within REPUBLISH_FACTOR times of it, and those held
+        by a live claim.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        ...
+
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+        """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
+
+        The caller publishes next; where it dies before that, the reconciler does.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; call again.
+        """
+        ...
+
+    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
+        """Dead events as the event log has them, by event_id from `after` on, which is left out.
+
+        Reads the ledger's whole key space, for operators.
 
         Raises:
             StorageUnavailableError: no answer.

@@ -5,7 +5,7 @@ Events are static names with fields. Never a payload, a secret or a caller's met
 
 import logging
 import sys
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -18,8 +18,11 @@ NOISY_LIBRARIES: Final = ("statsig.sdk", "urllib3", "google", "grpc", "asyncio")
 """Libraries whose own account of a failure repeats what the adapters log, some with addresses and payloads."""
 
 
-def configure_logging(*, process: str, log_format: Literal["json", "console"], level: str) -> None:
-    """Send everything, the standard library's loggers included, to stdout in one format."""
+def configure_logging(
+    *, process: str, log_format: Literal["json", "console"], level: str, stream: TextIO | None = None
+) -> None:
+    """Send everything, the standard library's loggers included, to the stream (stdout) in one format."""
+    stream = stream or sys.stdout
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -29,9 +32,9 @@ def configure_logging(*, process: str, log_format: Literal["json", "console"], l
     renderer: list[Processor] = (
         [_cloud_logging_fields, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), timestamp_key="time")]
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")]
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],

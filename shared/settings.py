@@ -25,6 +25,10 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 COMMIT_AND_SETTLE_SECONDS: Final = 5.0
 """Of a claim, for what comes before and after sending."""
 
+StatsigUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")]
+
+STATSIG_URL: Final = "https://events.statsigapi.net/v1"
+
 CLOUD_RUN_VARIABLES: Final = ("K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_JOB")
 """Set by Cloud Run for services, worker pools and jobs."""
 
@@ -47,6 +51,9 @@ class Settings(BaseModel):
     google_cloud_project: Name
     spanner_instance: Name
     spanner_database: Name
+    spanner_database_role: Name | None = None
+    """The fine-grained access role to act in (deploy/spanner/roles/). Unset: IAM on the database decides alone."""
+
     spanner_emulator_host: Name | None = None
     """Google's own variable, read by its client library too. `host:port`. Refused on Cloud Run."""
 
@@ -118,9 +125,7 @@ class WorkerSettings(Settings):
     """Not read by the worker's loop; operators' commands and start-up checks use it."""
 
     statsig_server_secret: SecretStr
-    statsig_api_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")] = (
-        "https://events.statsigapi.net/v1"
-    )
+    statsig_api_url: StatsigUrl = STATSIG_URL
     """The base that `/log_event` is appended to; the final address, since a redirect would look like success."""
 
     statsig_environment: Name
@@ -171,6 +176,17 @@ class WorkerSettings(Settings):
                 f"{COMMIT_AND_SETTLE_SECONDS:g} ({longest:g})"
             )
         return self
+
+
+class OperatorSettings(Settings):
+    """What `nest-events` needs. Of Statsig only what `doctor` looks at, and no command needs it."""
+
+    forward_subscription: Name
+    dead_letter_topic: Name
+    dead_letter_subscription: Name
+
+    statsig_server_secret: SecretStr | None = None
+    statsig_api_url: StatsigUrl = STATSIG_URL
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

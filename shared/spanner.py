@@ -26,7 +26,9 @@ _REJECTED: Final = (google.InvalidArgument, google.FailedPrecondition, google.Ou
 async def open_database(settings: Settings) -> AsyncIterator[Any]:
     """The database of the settings. Opening does no I/O: the client makes its session with the first call."""
     client = create_client(settings.google_cloud_project, settings.spanner_emulator_host)
-    database = await client.instance(settings.spanner_instance).database(settings.spanner_database)
+    database = await client.instance(settings.spanner_instance).database(
+        settings.spanner_database, database_role=settings.spanner_database_role
+    )
     try:
         yield database
     finally:

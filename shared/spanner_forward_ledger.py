@@ -11,10 +11,19 @@ from typing import Any, Final
 
 import anyio
 from google.api_core import exceptions as google
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet, param_types
 
 from shared.event import RESERVED_METADATA_KEY, Event
-from shared.forward_ledger import LEDGER_TABLE, Attempt, Entry, ForwardState, Standing
+from shared.forward_ledger import (
+    LEDGER_TABLE,
+    REPUBLISH_FACTOR,
+    Attempt,
+    Entry,
+    ForwardState,
+    Reopened,
+    Reopening,
+    Standing,
+)
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
 from shared.timestamps import from_datetime
 
@@ -34,9 +43,17 @@ _PENDING: Final = f"""
 SELECT e.event_id, e.event_name, e.event_type, e.actor_id, e.event_ts, e.metadata
 FROM {LEDGER_TABLE}@{{FORCE_INDEX=NestEventForwardPending}} AS f JOIN NestEventLog AS e ON e.event_id = f.event_id
 WHERE f.forward_shard = @shard AND f.pending_since < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @age MICROSECOND)
-  AND (f.republished_at IS NULL OR f.republished_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @age MICROSECOND))
+  AND (f.republished_at IS NULL OR f.republished_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @again MICROSECOND))
   AND (f.claimed_until IS NULL OR f.claimed_until < CURRENT_TIMESTAMP())
 ORDER BY f.pending_since LIMIT @limit"""  # noqa: S608 - as above
+
+_DEAD: Final = f"""
+SELECT e.event_id, e.event_name, e.event_type, e.actor_id, e.event_ts, e.metadata
+FROM {LEDGER_TABLE} AS f JOIN NestEventLog AS e ON e.event_id = f.event_id
+WHERE f.event_id > @after AND f.state = 'DEAD' ORDER BY f.event_id LIMIT @limit"""  # noqa: S608 - as above
+
+_SCAN_SECONDS: Final = 300.0
+"""For a read of the whole ledger, as in shared/accounting.py."""
 
 _ATTEMPT_COLUMNS: Final = (
     "event_id",
@@ -50,6 +67,8 @@ _ATTEMPT_COLUMNS: Final = (
 )
 _SETTLED_COLUMNS: Final = (*_ATTEMPT_COLUMNS, "state", "pending_since", "settled_at")
 _UNCLAIMED_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
+_READ_FOR_REOPENING: Final = ("event_id", "state", "claimed_until", "replays")
+_REOPENED_COLUMNS: Final = (*_UNCLAIMED_COLUMNS, "state", "pending_since", "settled_at", "republished_at", "replays")
 _CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until", "possible_duplicates")
 
 
@@ -96,10 +115,37 @@ class SpannerForwardLedger:
         await self._update_where(_STILL_OURS, {"token": token}, untried, _UNCLAIMED_COLUMNS)
 
     async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
-        parameters = {"shard": shard, "age": int(older_than_seconds * 1_000_000), "limit": limit}
+        age = int(older_than_seconds * 1_000_000)
+        parameters = {"shard": shard, "age": age, "again": age * REPUBLISH_FACTOR, "limit": limit}
         types = dict.fromkeys(parameters, param_types.INT64)
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
             return [_event(row) async for row in await snapshot.execute_sql(_PENDING, parameters, types)]
+
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+        async def in_transaction(transaction: Any) -> dict[str, Reopened]:
+            found: dict[str, Reopened] = {}
+            (now,) = [row[0] async for row in await transaction.execute_sql("SELECT CURRENT_TIMESTAMP()")]
+            keys = KeySet(keys=[(event_id,) for event_id in event_ids])
+            async for row in await transaction.read(LEDGER_TABLE, _READ_FOR_REOPENING, keys):
+                found[row[0]] = _reopened(row, now, max_replays)
+            rows = [
+                (each.event_id, None, None, ForwardState.PENDING, COMMIT_TIMESTAMP, None, None, each.replays)
+                for each in found.values()
+                if each.found is Reopening.REOPENED
+            ]
+            if rows:
+                transaction.update(LEDGER_TABLE, _REOPENED_COLUMNS, rows)
+            return found
+
+        found = await self._in_transaction(in_transaction)
+        return {event_id: found.get(event_id, Reopened(event_id, Reopening.MISSING)) for event_id in event_ids}
+
+    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
+        types = {"after": param_types.STRING, "limit": param_types.INT64}
+        async with translated(_SCAN_SECONDS), self._database.snapshot() as snapshot:
+            return [
+                _event(row) async for row in await snapshot.execute_sql(_DEAD, {"after": after, "limit": limit}, types)
+            ]
 
     async def note_republished(self, event_ids: Sequence[str]) -> None:
         await self._write([(event_id, COMMIT_TIMESTAMP) for event_id in event_ids], ("event_id", "republished_at"))
@@ -163,6 +209,18 @@ def _entry(row: Sequence[Any], *, token: str, now: datetime) -> Entry:
         # Its holder neither settled nor released it: the event may have been sent.
         possible_duplicates += 1
     return Entry(event_id, Standing.CLAIMED, attempts, possible_duplicates, replays)
+
+
+def _reopened(row: Sequence[Any], now: datetime, max_replays: int) -> Reopened:
+    event_id, state, claimed_until, replays = row
+    if state == ForwardState.DELIVERED:
+        return Reopened(event_id, Reopening.DELIVERED, replays)
+    if state == ForwardState.PENDING:
+        is_held = claimed_until is not None and claimed_until > now
+        return Reopened(event_id, Reopening.HELD if is_held else Reopening.PENDING, replays)
+    if replays >= max_replays:
+        return Reopened(event_id, Reopening.QUARANTINED, replays)
+    return Reopened(event_id, Reopening.REOPENED, replays + 1)
 
 
 def _noted(attempt: Attempt) -> tuple[object, ...]:

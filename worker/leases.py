@@ -21,8 +21,9 @@ _log = get_logger()
 class Leases:
     """The messages that one lane holds."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, *, seconds: int = LEASE_SECONDS) -> None:
         self._subscription = subscription
+        self._seconds = seconds
         self._held: dict[str, ReceivedMessage] = {}
 
     def hold(self, messages: Iterable[ReceivedMessage]) -> None:
@@ -56,7 +57,7 @@ class Leases:
             await anyio.sleep(EXTENSION_SECONDS)
             if self._held:
                 try:
-                    await self._subscription.extend(list(self._held), seconds=LEASE_SECONDS)
+                    await self._subscription.extend(list(self._held), seconds=self._seconds)
                 except SubscriptionUnavailableError as error:
                     # The next try may come in time; if not, the claim keeps the event from being sent twice.
                     _log.warning("extension_failed", messages=len(self._held), error=str(error))

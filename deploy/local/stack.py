@@ -31,6 +31,9 @@ ATTEMPT_SECONDS: Final = 3.0
 LOCAL_SECRET: Final = "secret-local-stack"  # noqa: S105 - the SDK wants a key of this form; the stand-in takes any
 LOCAL_TIER: Final = "development"
 
+OPERATORS_ENVIRONMENT: Final = "environment"
+"""A file of the run's folder, for a shell to source: the settings with which `nest-events` finds this stack."""
+
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 
@@ -166,6 +169,8 @@ async def running_stack(
         for number in range(1, options.workers + 1):
             log = run_dir / f"worker-{number}.log"
             await start.until_ready(processes[f"worker-{number}"], partial(_has_logged, log, "worker_started"))
+        operators = {**names.variables, **running.variables, "STATSIG_API_URL": api_url, "INGRESS_URL": ingress_url}
+        (run_dir / OPERATORS_ENVIRONMENT).write_text("".join(f"export {k}={v}\n" for k, v in operators.items()))
         yield Stack(
             ingress_url=ingress_url,
             statsig_url=statsig_url,

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from deploy.local.demo import DemoResult
 from deploy.local.journey import STAGES, journey_of
-from deploy.local.stack import Stack
+from deploy.local.stack import OPERATORS_ENVIRONMENT, Stack
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
@@ -28,6 +28,9 @@ def addresses(stack: Stack) -> str:
             "Log an event:",
             '  curl --json \'{"eventName": "order_paid", "metadata": {"value": 12.5}}\' \\',
             f"    {stack.ingress_url}/events.v1.EventLoggingService/LogEvent",
+            "",
+            "Operate it, in another terminal:",
+            f"  . {stack.run_dir / OPERATORS_ENVIRONMENT}; .venv/bin/nest-events doctor",
         ]
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from shared.event import RESERVED_METADATA_KEY, Event
-from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.forward_ledger import REPUBLISH_FACTOR, Attempt, Entry, ForwardState, Reopened, Reopening, Standing
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -70,16 +70,45 @@ class MemoryForwardLedger:
     async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
         async with self.failures.around("pending"):
             before = self._store.clock.now() - timedelta(seconds=older_than_seconds)
+            long_before = self._store.clock.now() - timedelta(seconds=older_than_seconds * REPUBLISH_FACTOR)
             found = sorted(
                 (row.pending_since, row.event_id)
                 for row in self._store.ledger.values()
                 if row.forward_shard == shard
                 and row.pending_since is not None
                 and row.pending_since < before
-                and (row.republished_at is None or row.republished_at < before)
+                and (row.republished_at is None or row.republished_at < long_before)
                 and not self._is_claimed(row)
             )
             return [self._logged(event_id) for _, event_id in found[:limit]]
+
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+        async with self.failures.around("reopen"):
+            return {event_id: self._reopen(event_id, max_replays) for event_id in dict.fromkeys(event_ids)}
+
+    def _reopen(self, event_id: str, max_replays: int) -> Reopened:
+        row = self._store.ledger.get(event_id)
+        if row is None:
+            return Reopened(event_id, Reopening.MISSING)
+        if row.state == ForwardState.DELIVERED:
+            return Reopened(event_id, Reopening.DELIVERED, row.replays)
+        if row.state == ForwardState.PENDING:
+            return Reopened(event_id, Reopening.HELD if self._is_claimed(row) else Reopening.PENDING, row.replays)
+        if row.replays >= max_replays:
+            return Reopened(event_id, Reopening.QUARANTINED, row.replays)
+        row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
+        row.claim_token = row.claimed_until = None
+        row.replays += 1
+        return Reopened(event_id, Reopening.REOPENED, row.replays)
+
+    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
+        async with self.failures.around("dead"):
+            found = sorted(
+                row.event_id
+                for row in self._store.ledger.values()
+                if row.state == ForwardState.DEAD and row.event_id > after
+            )
+            return [self._logged(event_id) for event_id in found[:limit]]
 
     async def note_republished(self, event_ids: Sequence[str]) -> None:
         if not event_ids:

@@ -2,7 +2,7 @@
 
 from deploy.local.stack import REPOSITORY
 from shared.fault_points import VARIABLE
-from shared.settings import IngressSettings, Settings, WorkerSettings
+from shared.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
 
 
 def documented() -> dict[str, str]:
@@ -12,7 +12,7 @@ def documented() -> dict[str, str]:
 
 def in_code() -> dict[str, str]:
     settings: dict[str, str] = {VARIABLE: ""}
-    for cls in (Settings, IngressSettings, WorkerSettings):
+    for cls in (Settings, IngressSettings, WorkerSettings, OperatorSettings):
         for field in cls.model_fields.values():
             if field.alias and field.alias != "ON_CLOUD_RUN_DERIVED":
                 default = "" if field.is_required() or field.default is None else field.default

@@ -1,0 +1,147 @@
+"""What every ForwardLedger does for a replay: makes the dead pending again, counts it, and leaves the rest alone."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from shared.event import Event
+from shared.forward_ledger import Attempt, Reopened, Reopening, Standing
+from tests.support.sample_events import sample_event, sample_row
+from tests.support.storages import Storage
+
+AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
+
+
+async def logged(storage: Storage) -> str:
+    row = sample_row()
+    await storage.repository.append([row])
+    return row.event.event_id
+
+
+async def bury(storage: Storage, event_id: str) -> None:
+    await storage.ledger.claim([event_id], token="worker", seconds=60)
+    await storage.ledger.settle_dead([Attempt(event_id, 2, 1, AT, "http_400", 400)], token="worker")
+
+
+async def dead(storage: Storage) -> str:
+    event_id = await logged(storage)
+    await bury(storage, event_id)
+    return event_id
+
+
+async def reopen(storage: Storage, *event_ids: str, max_replays: int = 3) -> list[Reopened]:
+    return list((await storage.ledger.reopen(event_ids, max_replays=max_replays)).values())
+
+
+async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(storage: Storage) -> None:
+    event_id = await dead(storage)
+    before = await storage.now()
+
+    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.REOPENED, replays=1)]
+
+    row = await storage.ledger_row(event_id)
+    assert row is not None
+    assert (row.state, row.replays, row.settled_at) == ("PENDING", 1, None)
+    assert (row.claim_token, row.claimed_until) == (None, None)
+    assert (row.attempts, row.possible_duplicates, row.last_reason, row.last_status) == (2, 1, "http_400", 400)
+    assert row.pending_since is not None
+    assert row.pending_since >= before
+    entries = await storage.ledger.claim([event_id], token="other", seconds=60)
+    assert entries[event_id].standing is Standing.CLAIMED
+    assert entries[event_id].replays == 1
+
+
+async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(storage: Storage) -> None:
+    event = sample_event()
+    await storage.repository.append([sample_row(event)])
+    await bury(storage, event.event_id)
+    await reopen(storage, event.event_id)
+    await storage.time_passes(0.001)
+
+    shard = uuid.UUID(event.event_id).int % 16
+
+    assert await storage.ledger.pending(shard=shard, older_than_seconds=0, limit=9) == [event]
+
+
+async def test_each_is_told_as_it_was_found_and_only_the_dead_are_changed(storage: Storage) -> None:
+    delivered, pending, held, gone, other = [await logged(storage) for _ in range(5)]
+    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202)])
+    await storage.ledger.claim([held], token="worker", seconds=60)
+    await storage.delete(gone)
+    before = [await storage.ledger_row(event_id) for event_id in (delivered, pending, held, other)]
+    never = str(uuid.uuid4())
+
+    assert await reopen(storage, delivered, pending, held, gone, never) == [
+        Reopened(delivered, Reopening.DELIVERED),
+        Reopened(pending, Reopening.PENDING),
+        Reopened(held, Reopening.HELD),
+        Reopened(gone, Reopening.MISSING),
+        Reopened(never, Reopening.MISSING),
+    ]
+    assert [await storage.ledger_row(event_id) for event_id in (delivered, pending, held, other)] == before
+
+
+async def test_an_expired_claim_holds_nothing(storage: Storage) -> None:
+    event_id = await logged(storage)
+    await storage.ledger.claim([event_id], token="died", seconds=0.05)
+    await storage.time_passes(0.06)
+
+    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.PENDING)]
+
+
+async def test_an_event_that_keeps_coming_back_is_quarantined(storage: Storage) -> None:
+    event_id = await dead(storage)
+    for replays in (1, 2):
+        assert await reopen(storage, event_id, max_replays=2) == [Reopened(event_id, Reopening.REOPENED, replays)]
+        await bury(storage, event_id)
+    before = await storage.ledger_row(event_id)
+
+    assert await reopen(storage, event_id, max_replays=2) == [Reopened(event_id, Reopening.QUARANTINED, 2)]
+    assert await storage.ledger_row(event_id) == before
+    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.REOPENED, 3)]
+
+
+async def test_reopening_again_counts_once(storage: Storage) -> None:
+    event_id = await dead(storage)
+    await reopen(storage, event_id)
+
+    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.PENDING, replays=1)]
+
+
+async def test_of_two_at_once_one_reopens(storage: Storage) -> None:
+    event_ids = [await dead(storage) for _ in range(3)]
+    ledgers = [storage.ledger, await storage.another_ledger()]
+    found: list[Reopened] = []
+
+    async def reopen_with(number: int) -> None:
+        found.extend((await ledgers[number].reopen(event_ids, max_replays=3)).values())
+
+    async with anyio.create_task_group() as tasks:
+        for number in (0, 1):
+            tasks.start_soon(reopen_with, number)
+
+    assert sorted(each.found for each in found) == [*[Reopening.PENDING] * 3, *[Reopening.REOPENED] * 3]
+    assert {each.replays for each in found} == {1}
+
+
+async def test_nothing_to_reopen_is_no_error(storage: Storage) -> None:
+    assert await reopen(storage) == []
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+async def test_the_dead_are_listed_as_they_were_logged_page_by_page(storage: Storage, limit: int) -> None:
+    events = [sample_event(metadata={"n": number}) for number in range(5)]
+    await storage.repository.append([sample_row(event) for event in events])
+    for event in events[:4]:
+        await bury(storage, event.event_id)
+    await reopen(storage, events[0].event_id)
+
+    listed: list[Event] = []
+    while page := await storage.ledger.dead(after=listed[-1].event_id if listed else "", limit=limit):
+        assert len(page) <= limit
+        listed += page
+
+    assert listed == sorted([replace(event) for event in events[1:4]], key=lambda event: event.event_id)

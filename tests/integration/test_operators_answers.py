@@ -1,0 +1,108 @@
+"""What `nest-events` answers on one event, on all of them, on what goes on, and on what is wrong."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.pubsub_v1 import ExpirationPolicy, Subscription
+
+from shared.forward_ledger import LEDGER_TABLE, Attempt
+from shared.pubsub import subscription_path, topic_path
+from tests.support.graveyard import Graveyard
+from tests.support.operating import nest_events
+
+pytestmark = pytest.mark.emulators
+
+
+async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyard: Graveyard) -> None:
+    (event,) = await graveyard.log(1, actor_id="user-42")
+    await graveyard.bury([event], "http_400")
+
+    told = (await nest_events(environment, "trace", event.event_id.upper(), "--json")).json
+    plain = await nest_events(environment, "trace", event.event_id)
+    of_actor = await nest_events(environment, "trace", "--actor", "user-42", "--since", "1h", "--json")
+
+    assert (told["caller"], told["caller_established_by"]) == ("caller@example.com", "cloud_run_iam")
+    assert (told["state"], told["attempts"], told["last_status"], told["replays"]) == ("DEAD", 1, 400, 0)
+    assert [letter["reason"] for letter in told["dead_letters"]] == ["http_400"]
+    assert told["now"] == "It was given up with http_400 after 1 attempt and lies among the dead letters."
+    assert told["now"] in plain.out
+    assert [each["event_id"] for each in of_actor.json["events"]] == [event.event_id]
+
+
+async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[str, str], graveyard: Graveyard) -> None:
+    events = await graveyard.log(4)
+    await graveyard.settle_delivered(events[:2])
+    await graveyard.bury(events[2:3], "http_400")
+    well = await nest_events(environment, "account", "--json")
+    plain = await nest_events(environment, "account", "--since", "1h")
+    async with graveyard.database.batch() as batch:
+        batch.update(LEDGER_TABLE, ("event_id", "state"), [(events[3].event_id, "LOST")])
+    broken = await nest_events(environment, "account")
+
+    assert well.json["total"] == {
+        "accepted": 4, "delivered": 2, "pending": 1, "dead": 1, "possible_duplicates": 0, "unaccounted": 0,
+    }  # fmt: skip
+    assert (well.code, plain.code, broken.code) == (0, 0, 1)
+    assert "It adds up" in plain.out
+    assert "UNACCOUNTED" in broken.out
+
+
+async def test_watch_shows_one_frame(environment: dict[str, str], graveyard: Graveyard) -> None:
+    events = await graveyard.log(5)
+    await graveyard.settle_delivered(events[:2])
+    await graveyard.bury(events[2:3], "http_400")
+    await graveyard.ledger.claim([events[3].event_id], token="t", seconds=60)
+    noted = Attempt(events[3].event_id, 1, 0, datetime.now(UTC), "http_503", 503)
+    await graveyard.ledger.release([noted], token="t")
+
+    seen = (await nest_events(environment, "watch", "--once", "--json")).json
+    plain = await nest_events(environment, "watch", "--once")
+
+    assert (seen["accepted"], seen["delivered"], seen["dead"], seen["pending"]) == (5, 2, 1, 2)
+    assert seen["dead_by_reason"] == {"http_400": 1}
+    assert seen["held_up_by"] == "http_503"
+    assert set(seen["last_errors"]) == {"http_400", "http_503"}
+    assert seen["oldest_pending_seconds"] >= 0
+    assert "attempts end with http_503" in plain.out
+
+
+async def test_reconcile_now_publishes_what_is_pending_once(environment: dict[str, str], graveyard: Graveyard) -> None:
+    await graveyard.log(450)
+
+    ran = await nest_events(environment, "reconcile", "--now", "--rate", "10000", "--json")
+    later = await nest_events(environment, "reconcile", "--older-than", "1h", "--json")
+
+    assert ran.json == {"pending": 450, "republished": 450}
+    assert later.json == {"pending": 450, "republished": 0}
+    assert (ran.audit["command"], ran.audit["count"]) == ("reconcile", 450)
+
+
+async def test_doctor_finds_all_well_and_then_what_is_not(environment: dict[str, str], graveyard: Graveyard) -> None:
+    url = {"STATSIG_API_URL": f"http://{environment['PUBSUB_EMULATOR_HOST']}/v1", "STATSIG_SERVER_SECRET": "secret-x"}
+    well = await nest_events(environment | url, "doctor", "--json")
+    settings = graveyard.settings
+    name = f"expiring-{settings.dead_letter_subscription}"
+    expiring = Subscription(
+        name=subscription_path(settings, name),
+        topic=topic_path(settings, settings.dead_letter_topic),
+        message_retention_duration=timedelta(days=7),
+        expiration_policy=ExpirationPolicy(ttl=timedelta(days=31)),
+    )
+    await graveyard.subscriber.create_subscription(expiring)
+    wrong_settings = {
+        "DEAD_LETTER_SUBSCRIPTION": name,
+        "FORWARD_TOPIC": "absent",
+        "STATSIG_API_URL": "http://127.0.0.1:9/v1",
+        "STATSIG_SERVER_SECRET": "client-x",
+    }
+    ill = await nest_events(environment | wrong_settings, "doctor", "--json")
+
+    assert (well.code, well.json["wrong"]) == (0, 0), well.out
+    assert "secret-x" not in well.out + well.err
+    await graveyard.subscriber.delete_subscription(subscription=expiring.name)
+
+    wrong = {finding["subject"]: finding for finding in ill.json["findings"] if finding["verdict"] == "wrong"}
+    assert ill.code == 1
+    assert set(wrong) == {"forward topic", "forward subscription", "dead-letter subscription", "statsig"}
+    assert all(finding["to_do"] for finding in wrong.values()), json.dumps(wrong)

@@ -1,0 +1,105 @@
+"""Every wrong input and every outage is one clear line and its exit code, never a traceback."""
+
+import uuid
+
+import pytest
+
+from tests.support.operating import Ran, nest_events
+
+UNREACHABLE = "127.0.0.1:9"
+SOMEWHERE = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "SPANNER_INSTANCE": "i",
+    "SPANNER_DATABASE": "d",
+    "SPANNER_EMULATOR_HOST": UNREACHABLE,
+    "PUBSUB_EMULATOR_HOST": UNREACHABLE,
+    "FORWARD_TOPIC": "f",
+    "FORWARD_SUBSCRIPTION": "f",
+    "DEAD_LETTER_TOPIC": "d",
+    "DEAD_LETTER_SUBSCRIPTION": "d",
+    "COMMIT_TIMEOUT_SECONDS": "0.5",
+}
+
+
+def assert_one_line(ran: Ran, code: int, says: str) -> None:
+    lines = [line for line in ran.err.splitlines() if line.startswith("nest-events: ")]
+    assert ran.code == code, ran.err
+    assert len(lines) == 1, ran.err
+    assert says in lines[0]
+    assert "Traceback" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dead-letters", "list", "--older-than", "yesterday"], "is not an age"),
+        (["dead-letters", "replay", "--younger-than", "1h", "--older-than", "1h"], "nothing is both"),
+        (["dead-letters", "replay", "--ids-from", "/nowhere/ids"], "No such file"),
+        (["dead-letters", "replay", "--ids-from", "-"], "holds no ids"),
+        (["trace"], "either an EVENT_ID or --actor"),
+        (["trace", "--actor", "a", "--since", "1y"], "is not an age"),
+        (["account", "--since", "91d"], "kept for 90 days"),
+        (["watch", "--once", "--window", "0s"], "longer than nothing"),
+        (["reconcile"], "either --now or --older-than"),
+    ],
+)
+async def test_wrong_arguments_are_told_before_anything_is_asked(arguments: list[str], says: str) -> None:
+    assert_one_line(await nest_events(SOMEWHERE, *arguments), 2, says)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dead-letters", "replay", "--rate", "0"], ["dead-letters", "list", "--limit", "x"], ["nonsense"]]
+)
+async def test_what_is_no_option_is_usage(arguments: list[str]) -> None:
+    ran = await nest_events(SOMEWHERE, *arguments)
+
+    assert ran.code == 2
+    assert "Error: " in ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_missing_settings_are_all_named() -> None:
+    ran = await nest_events({}, "account")
+
+    assert_one_line(ran, 2, "the environment is not valid")
+    assert all(f"{name} must be set" in ran.err for name in ("SPANNER_INSTANCE", "DEAD_LETTER_SUBSCRIPTION"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dead-letters", "list"], "Pub/Sub did not take the pull"),
+        (["account"], "Spanner"),
+        (["trace", str(uuid.uuid4())], "Spanner"),
+        (["reconcile", "--now"], "Spanner"),
+        (["log", "--url", f"http://{UNREACHABLE}"], "answered unavailable"),
+        (["log", "--url", "nonsense"], "nonsense"),
+    ],
+)
+async def test_what_cannot_be_reached_is_told(arguments: list[str], says: str) -> None:
+    assert_one_line(await nest_events(SOMEWHERE, *arguments), 3, says)
+
+
+async def test_doctor_goes_on_where_nothing_answers() -> None:
+    ran = await nest_events(SOMEWHERE, "doctor", "--json")
+
+    assert ran.code == 1
+    assert {"clock", "schema", "forward topic", "dead-letter subscription"} <= {
+        finding["subject"] for finding in ran.json["findings"] if finding["verdict"] == "wrong"
+    }
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.emulators
+async def test_what_does_not_exist_is_told(environment: dict[str, str]) -> None:
+    unknown = str(uuid.uuid4())
+
+    assert_one_line(await nest_events(environment, "trace", unknown), 1, "nothing was committed under this id")
+    assert_one_line(await nest_events(environment, "dead-letters", "show", "x"), 1, "no dead letter of 'x'")
+    gone = environment | {"DEAD_LETTER_SUBSCRIPTION": "gone"}
+    assert_one_line(await nest_events(gone, "dead-letters", "list"), 3, "does not exist under this name")
+    nobody = await nest_events(environment, "trace", "--actor", "nobody")
+    assert (nobody.code, nobody.out) == (1, "No events of actor 'nobody' within 24h.\n")
+    nothing = await nest_events(environment, "dead-letters", "replay", "--yes")
+    assert (nothing.code, nothing.out) == (0, "No dead letters.\n")
+    assert "Nothing was accepted" in (await nest_events(environment, "account")).out

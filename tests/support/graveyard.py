@@ -1,0 +1,146 @@
+"""Dead letters in quantity, as the worker and Pub/Sub leave them."""
+
+import json
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyncClient
+
+from shared import forward_message
+from shared.event import RESERVED_METADATA_KEY, Event
+from shared.event_log import SpannerEventLogRepository
+from shared.forward_ledger import LEDGER_TABLE, Attempt
+from shared.pubsub import (
+    PubSubPublisher,
+    open_publisher_client,
+    open_subscriber_client,
+    subscription_path,
+    topic_path,
+)
+from shared.settings import OperatorSettings, from_environment
+from shared.spanner import open_database
+from shared.spanner_forward_ledger import SpannerForwardLedger
+from tests.support.sample_events import sample_event, sample_row
+from worker.dead_letters import DeadLetter, DeadLetters
+from worker.subscription import PubSubSubscription, ReceivedMessage
+
+ROWS_PER_COMMIT = 400
+LONG_AGO = timedelta(days=2)
+
+
+@dataclass
+class Graveyard:
+    """Writes to Spanner and to the dead-letter topic."""
+
+    settings: OperatorSettings
+    database: Any
+    publisher: PublisherAsyncClient
+    subscriber: SubscriberAsyncClient
+
+    def __post_init__(self) -> None:
+        self.repository = SpannerEventLogRepository(self.database, timeout_seconds=20)
+        self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20)
+        self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
+        self._letters = DeadLetters(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
+        self.subscription = PubSubSubscription(
+            self.subscriber, subscription=subscription_path(self.settings, self.settings.dead_letter_subscription)
+        )
+
+    async def log(self, count: int, *, caller: str = "caller@example.com", **fields: Any) -> list[Event]:
+        """Committed and pending."""
+        events = [sample_event(**fields) for _ in range(count)]
+        own = {"request_digest": "d", "caller": {"principal": caller, "source": "cloud_run_iam"}}
+        for start in range(0, count, ROWS_PER_COMMIT):
+            part = events[start : start + ROWS_PER_COMMIT]
+            await self.repository.append(
+                [sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})) for e in part]
+            )
+        return events
+
+    async def bury(self, events: Sequence[Event], reason: str, *, at: datetime | None = None) -> None:
+        """As the worker does it: a dead letter with its reason, then DEAD."""
+        status = int(reason.removeprefix("http_")) if reason.startswith("http_") else None
+        at = at or datetime.now(UTC)
+        letters = [DeadLetter(_received(forward_message.encode(e)), reason, status, 1, at) for e in events]
+        for start in range(0, len(events), ROWS_PER_COMMIT):
+            part = events[start : start + ROWS_PER_COMMIT]
+            await self._letters.publish(letters[start : start + ROWS_PER_COMMIT])
+            await self.settle_dead(part, reason, status)
+
+    async def settle_dead(self, events: Sequence[Event], reason: str, status: int | None = None) -> None:
+        """Without a dead letter: it has expired."""
+        token = str(uuid.uuid4())
+        await self.ledger.claim([e.event_id for e in events], token=token, seconds=60)
+        noted = [Attempt(e.event_id, 1, 0, datetime.now(UTC), reason, status) for e in events]
+        await self.ledger.settle_dead(noted, token=token)
+
+    async def bury_natively(self, events: Sequence[Event]) -> None:
+        """As Pub/Sub does it: no reason of ours, the ledger row still pending."""
+        count = {"CloudPubSubDeadLetterSourceDeliveryCount": "5", "CloudPubSubDeadLetterSourceSubscription": "forward"}
+        messages = [forward_message.encode(event) for event in events]
+        await self._publish([PubsubMessage(data=m.data, attributes=m.attributes | count) for m in messages])
+
+    async def bury_poison(self, count: int) -> None:
+        rng = random.Random(4)
+        letters = [
+            DeadLetter(
+                ReceivedMessage("", "", rng.randbytes(40), {}, datetime.now(UTC), 1),
+                "undecodable",
+                None,
+                0,
+                datetime.now(UTC),
+            )
+            for _ in range(count)
+        ]
+        await self._letters.publish(letters)
+
+    async def letters_only(self, events: Sequence[Event], reason: str) -> None:
+        """A dead letter whatever the ledger says."""
+        received = [_received(forward_message.encode(event)) for event in events]
+        await self._letters.publish([DeadLetter(m, reason, None, 1, datetime.now(UTC)) for m in received])
+
+    async def set_replays(self, events: Sequence[Event], replays: int) -> None:
+        async with self.database.batch() as batch:
+            batch.update(LEDGER_TABLE, ("event_id", "replays"), [(e.event_id, replays) for e in events])
+
+    async def settle_delivered(self, events: Sequence[Event]) -> None:
+        at = datetime.now(UTC)
+        await self.ledger.settle_delivered([Attempt(e.event_id, 1, 0, at, "http_202", 202) for e in events])
+
+    async def lying_there(self, *, quiet_seconds: float = 1.0) -> list[ReceivedMessage]:
+        """Everything on the dead-letter subscription that nobody holds, taken off it."""
+        found: list[ReceivedMessage] = []
+        while messages := await self.subscription.pull(max_messages=1000, wait_seconds=quiet_seconds):
+            await self.subscription.acknowledge([message.ack_id for message in messages])
+            found += messages
+        return found
+
+    async def states(self) -> dict[str, tuple[str, int]]:
+        """State and replays of every event."""
+        async with self.database.snapshot() as snapshot:
+            rows = await snapshot.execute_sql(f"SELECT event_id, state, replays FROM {LEDGER_TABLE}")  # noqa: S608
+            return {row[0]: (row[1], row[2]) async for row in rows}
+
+    async def _publish(self, messages: Sequence[PubsubMessage]) -> None:
+        for start in range(0, len(messages), 1000):
+            await self.publisher.publish(topic=self._topic, messages=list(messages[start : start + 1000]))
+
+
+def _received(message: forward_message.OutgoingMessage) -> ReceivedMessage:
+    return ReceivedMessage("", "m-1", message.data, message.attributes, datetime.now(UTC) - timedelta(minutes=1), 1)
+
+
+@asynccontextmanager
+async def graveyard(environment: Mapping[str, str]) -> AsyncIterator[Graveyard]:
+    settings = from_environment(OperatorSettings, environment)
+    async with (
+        open_database(settings) as database,
+        open_publisher_client(settings) as publisher,
+        open_subscriber_client(settings) as subscriber,
+    ):
+        yield Graveyard(settings, database, publisher, subscriber)

@@ -1,0 +1,30 @@
+"""The audit line: who did what to which events, one JSON object on stderr for every destructive command."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from shared.logs import get_logger
+
+_log = get_logger()
+
+
+def note_action(command: str, *, choice: Mapping[str, Any], count: int, dry_run: bool) -> None:
+    """Write it before the command acts, so that it is there however that ends; `count` is of events to be acted on."""
+    _log.info(
+        "operator_action",
+        command=command,
+        who=_user(),
+        google_account=os.environ.get("CLOUDSDK_CORE_ACCOUNT"),
+        filter=dict(choice),
+        count=count,
+        dry_run=dry_run,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user in a container; KeyError before Python 3.13
+        return f"uid {os.getuid()}"

@@ -1,0 +1,74 @@
+"""The composition root of the operators' commands: the one place here that knows concrete classes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
+
+from shared.accounting import Accounting, SpannerAccounting
+from shared.forward_ledger import ForwardLedger
+from shared.pubsub import (
+    Publisher,
+    PubSubPublisher,
+    open_publisher_client,
+    open_subscriber_client,
+    subscription_path,
+    topic_path,
+)
+from shared.settings import OperatorSettings
+from shared.spanner import open_database
+from shared.spanner_forward_ledger import SpannerForwardLedger
+from worker.operators.records import Records
+from worker.subscription import PubSubSubscription, Subscription
+
+PUBLISH_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """What commands work with; opened without I/O."""
+
+    settings: OperatorSettings
+    database: Any
+    ledger: ForwardLedger
+    records: Records
+    accounting: Accounting
+    forward_topic: Publisher
+    dead_letter_topic: Publisher
+    dead_letters: Subscription
+    publisher_client: PublisherAsyncClient
+    subscriber_client: SubscriberAsyncClient
+
+
+@asynccontextmanager
+async def open_connections(settings: OperatorSettings) -> AsyncIterator[Connections]:
+    """Connections to what the settings name, closed at the end."""
+    async with (
+        open_database(settings) as database,
+        open_publisher_client(settings) as publisher_client,
+        open_subscriber_client(settings) as subscriber_client,
+    ):
+
+        def publisher(topic: str) -> PubSubPublisher:
+            path = topic_path(settings, topic)
+            return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
+
+        timeout = settings.commit_timeout_seconds
+        yield Connections(
+            settings=settings,
+            database=database,
+            ledger=SpannerForwardLedger(database, timeout_seconds=timeout),
+            records=Records(database, timeout_seconds=timeout),
+            # Strong reads: an operator compares the answer with what was done a moment ago.
+            accounting=SpannerAccounting(database, staleness=timedelta(0)),
+            forward_topic=publisher(settings.forward_topic),
+            dead_letter_topic=publisher(settings.dead_letter_topic),
+            dead_letters=PubSubSubscription(
+                subscriber_client, subscription=subscription_path(settings, settings.dead_letter_subscription)
+            ),
+            publisher_client=publisher_client,
+            subscriber_client=subscriber_client,
+        )

@@ -1,0 +1,121 @@
+"""`nest-events trace`: everything that is known of one event, or of an actor's."""
+
+from typing import Annotated, Any
+
+import typer
+
+from worker.operators.connections import Connections
+from worker.operators.dead_letters_show import letter_as_dict
+from worker.operators.durations import parse_age
+from worker.operators.exits import BAD_NEWS, OK, UnknownError, UsageError
+from worker.operators.gathering import gathered
+from worker.operators.letters import Casualty
+from worker.operators.records import Record
+from worker.operators.running import run_command
+from worker.operators.terminal import AsJson, say, show_fields, show_json, show_table
+from worker.operators.whereabouts import whereabouts
+
+
+def trace(
+    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]")] = None,
+    *,
+    actor: Annotated[str | None, typer.Option("--actor", help="All events of this actor_id instead.")] = None,
+    since: Annotated[str, typer.Option("--since", help="With --actor: how far back, such as 24h or 7d.")] = "24h",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --actor: no more than so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Where an event is, how it got there, and what to do. Exit code 1 for an unknown id.
+
+    \b
+    nest-events trace 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
+    nest-events trace --actor user-17 --since 2h
+    """
+
+    async def work(connections: Connections) -> int:
+        if (event_id is None) == (actor is None):
+            raise UsageError("give either an EVENT_ID or --actor")
+        age = parse_age(since)
+        if event_id is not None:
+            return await _trace_one(connections, event_id.strip().lower(), as_json=as_json)
+        beginning = await connections.records.now() - age
+        records = await connections.records.of_actor(actor or "", since=beginning, limit=limit)
+        return await _trace_all(connections, records, f"of actor '{actor}' within {since}", as_json=as_json)
+
+    run_command(work)
+
+
+async def _trace_one(connections: Connections, event_id: str, *, as_json: bool) -> int:
+    record = (await connections.records.of([event_id])).get(event_id)
+    casualty = (await _casualties(connections)).get(event_id)
+    if record is None:
+        where = "" if casualty is None else "; yet there is a dead letter of it, see `nest-events dead-letters show`"
+        raise UnknownError(f"no event '{event_id}': nothing was committed under this id{where}")
+    document = traced(record, casualty)
+    if as_json:
+        show_json(document)
+    else:
+        _show(document)
+    return OK
+
+
+async def _trace_all(connections: Connections, records: list[Record], which: str, *, as_json: bool) -> int:
+    casualties = await _casualties(connections) if records else {}
+    documents = [traced(record, casualties.get(record.event_id)) for record in records]
+    if as_json:
+        show_json({"events": documents})
+    elif not documents:
+        say(f"No events {which}.")
+    else:
+        show_table(
+            ("event_id", "event name", "ingested", "state", "now"),
+            [(d["event_id"], d["event_name"], d["ingested_at"], d["state"], d["now"]) for d in documents],
+        )
+    return OK if documents else BAD_NEWS
+
+
+async def _casualties(connections: Connections) -> dict[str, Casualty]:
+    async with gathered(connections) as found:
+        return {each.subject: each for each in found.casualties}
+
+
+def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
+    """As a document."""
+    where = whereabouts(record, casualty)
+    return {
+        "event_id": record.event_id,
+        "event_name": record.event_name,
+        "event_type": record.event_type,
+        "actor_id": record.actor_id,
+        "event_ts": record.event_ts,
+        "ingested_at": record.ingested_at,
+        "caller": record.caller,
+        "caller_established_by": record.caller_source,
+        "forward_to_statsig": record.forward_to_statsig,
+        "state": record.state,
+        "pending_since": record.pending_since,
+        "republished_at": record.republished_at,
+        "claimed_until": record.claimed_until,
+        "settled_at": record.settled_at,
+        "attempts": record.attempts,
+        "last_attempt_at": record.last_attempt_at,
+        "last_reason": record.last_reason,
+        "last_status": record.last_status,
+        "replays": record.replays,
+        "possible_duplicates": record.possible_duplicates,
+        "dead_letters": [] if casualty is None else [letter_as_dict(letter) for letter in casualty.letters],
+        "now": where.sentence,
+        "to_do": where.advice,
+        "is_well": where.is_well,
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    apart = {"dead_letters", "now", "to_do", "is_well"}
+    show_fields({name: value for name, value in document.items() if name not in apart})
+    for number, letter in enumerate(document["dead_letters"], start=1):
+        say()
+        say(f"Dead letter {number}")
+        show_fields(letter)
+    say()
+    say(document["now"])
+    say(document["to_do"])

@@ -1,0 +1,112 @@
+"""One sentence on where an event is now, and one on what to do; pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.forward_ledger import ForwardState
+from worker.operators.durations import shown
+from worker.operators.letters import Casualty
+from worker.operators.options import MAX_REPLAYS
+from worker.operators.records import Record
+
+NOTHING: Final = "Nothing to do."
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    sentence: str
+    advice: str
+    is_well: bool
+    """Nobody needs to do anything."""
+
+
+def whereabouts(record: Record, casualty: Casualty | None, *, looked: bool = True) -> Whereabouts:
+    """Where the event of this record is; `casualty` is its dead letters, where anybody looked and any were found."""
+    match record.state:
+        case None:
+            return _without_ledger_row(record)
+        case ForwardState.DELIVERED:
+            return _delivered(record, casualty)
+        case ForwardState.PENDING:
+            return _pending(record, casualty)
+        case ForwardState.DEAD:
+            return _dead(record, is_gone=looked and casualty is None)
+
+
+def _without_ledger_row(record: Record) -> Whereabouts:
+    if record.forward_to_statsig:
+        return Whereabouts(
+            "It was to be forwarded, and its ledger row is gone: delivered or given up more than 90 days ago, or lost.",
+            "If it is younger than 90 days, `nest-events account` shows it as unaccounted: report it.",
+            is_well=False,
+        )
+    return Whereabouts("It is stored, and was not to be forwarded to Statsig.", NOTHING, is_well=True)
+
+
+def _delivered(record: Record, casualty: Casualty | None) -> Whereabouts:
+    twice = ""
+    if record.possible_duplicates:
+        twice = f" At most {record.possible_duplicates} more copies may be there: attempts without an answer."
+    if casualty is None:
+        return Whereabouts(f"Statsig has it.{twice}", NOTHING, is_well=True)
+    return Whereabouts(
+        f"Statsig has it, and a dead letter from before is left.{twice}",
+        "A replay removes the dead letter without sending anything.",
+        is_well=True,
+    )
+
+
+def _pending(record: Record, casualty: Casualty | None) -> Whereabouts:
+    age = shown(record.read_at - (record.pending_since or record.ingested_at))
+    if record.is_in_work:
+        return Whereabouts(
+            f"A worker is sending it right now; pending for {age}.", "Look again in a minute.", is_well=True
+        )
+    if casualty is not None:
+        return Whereabouts(
+            f"It is pending for {age} and lies among the dead letters: Pub/Sub gave up delivering it, or a replay was "
+            "ended in between.",
+            "`nest-events dead-letters replay --yes` publishes it again; the reconciler does so too.",
+            is_well=False,
+        )
+    tried_since = record.last_attempt_at and record.pending_since and record.last_attempt_at >= record.pending_since
+    if record.replays and not tried_since:
+        return Whereabouts(
+            f"It was replayed {age} ago, for the {record.replays}. time, and no worker has tried to send it since.",
+            "Look again in a minute; the reconciler publishes it again if need be. Is a worker running?",
+            is_well=False,
+        )
+    if record.last_reason is not None:
+        return Whereabouts(
+            f"It is pending for {age}; the last attempt ended with {record.last_reason}.",
+            "The worker tries again by itself; if it stays so, see `circuit_opened` in deploy/RUNBOOK.md.",
+            is_well=False,
+        )
+    return Whereabouts(
+        f"It is pending for {age}, and no worker has tried to send it yet.",
+        "Is a worker running? `nest-events reconcile --now` publishes it again.",
+        is_well=False,
+    )
+
+
+def _dead(record: Record, *, is_gone: bool) -> Whereabouts:
+    attempts = "1 attempt" if record.attempts == 1 else f"{record.attempts} attempts"
+    why = f"It was given up with {record.last_reason or 'no reason noted'} after {attempts}"
+    replays = record.replays or 0
+    if replays >= MAX_REPLAYS:
+        return Whereabouts(
+            f"{why} and {replays} replays: it is quarantined.",
+            "It will not be accepted as it is: mend the cause, then replay it with a higher --max-replays.",
+            is_well=False,
+        )
+    if is_gone:
+        return Whereabouts(
+            f"{why}, and no dead letter of it was found: expired, or held by another command.",
+            "`nest-events dead-letters replay --from-rows` rebuilds it from its row.",
+            is_well=False,
+        )
+    return Whereabouts(
+        f"{why} and lies among the dead letters.",
+        "When the cause is mended, `nest-events dead-letters replay` sends it again.",
+        is_well=False,
+    )
