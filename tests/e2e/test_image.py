@@ -78,10 +78,28 @@ def test_nothing_is_written_and_everything_is_compiled(built: Path, tmp_path: Pa
     start(built, "ingress", {}, tmp_path)
 
     assert {path for folder in folders for path in folder.rglob("*")} == before
-    sources = [path for path in (built / "app").rglob("*.py")]
+    sources = list((built / "app").rglob("*.py"))
     tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}"
     assert sources
     assert all((path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists() for path in sources)
+
+
+def test_the_operators_command_is_where_terraform_runs_it(built: Path, tmp_path: Path) -> None:
+    script = built / "app" / "bin" / "nest-events"
+    interpreter = script.read_text().splitlines()[0]
+    done = subprocess.run(
+        [built / "venv" / "bin" / "python", script, "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(built / "app"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert interpreter == f"#!{built / 'venv' / 'bin' / 'python'}"
+    assert done.returncode == 0, done.stderr
+    assert "dead-letters" in done.stdout
 
 
 def test_it_holds_our_programs_and_no_installer_or_test_tool(built: Path) -> None:

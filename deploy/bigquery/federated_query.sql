@@ -1,0 +1,21 @@
+-- The log straight from Spanner, on a small scale and up to date. Replace PROJECT, REGION, CONNECTION (README.md).
+-- Data Boost in the connection keeps the scan away from the capacity that the ingress commits with. The metadata travel as
+-- text, so that nothing between the two decides how a number is written.
+SELECT
+  event_id,
+  event_name,
+  event_type,
+  actor_id,
+  event_ts,
+  ingested_at,
+  PARSE_JSON(metadata, wide_number_mode => 'round') AS metadata,
+  forward_to_statsig
+FROM EXTERNAL_QUERY(
+  'projects/PROJECT/locations/REGION/connections/CONNECTION',
+  '''
+  SELECT event_id, event_name, event_type, actor_id, event_ts, ingested_at,
+         TO_JSON_STRING(metadata) AS metadata, forward_to_statsig
+  FROM NestEventLog
+  WHERE ingested_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)
+  '''
+);

@@ -1,0 +1,26 @@
+-- Fine-grained access: what each identity may do with rows. In a folder of its own, because the Spanner emulator (1.5.28)
+-- knows no roles; numbered in one sequence with the files above it, which deploy/terraform applies together, by number.
+-- Nobody may delete a row, and no role is granted DDL, which roles cannot have.
+
+-- spanner_info_reader shows the whole schema, which a process checks when it starts; it shows no row.
+CREATE ROLE ingress;
+GRANT INSERT ON TABLE NestEventLog, NestEventForward TO ROLE ingress;
+-- To compare a retried call with what was written.
+GRANT SELECT(event_id, metadata) ON TABLE NestEventLog TO ROLE ingress;
+GRANT ROLE spanner_info_reader TO ROLE ingress;
+
+CREATE ROLE worker;
+GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE worker;
+-- What the reconciler publishes again.
+GRANT SELECT(event_id, event_name, event_type, actor_id, event_ts, metadata) ON TABLE NestEventLog TO ROLE worker;
+GRANT ROLE spanner_info_reader TO ROLE worker;
+
+CREATE ROLE operator;
+GRANT SELECT ON TABLE NestEventLog TO ROLE operator;
+-- A replay makes a dead event pending again.
+GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE operator;
+GRANT ROLE spanner_info_reader TO ROLE operator;
+
+-- What carries the event log to BigQuery; it sees no delivery state.
+CREATE ROLE export;
+GRANT SELECT ON TABLE NestEventLog TO ROLE export;

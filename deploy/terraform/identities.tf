@@ -1,0 +1,223 @@
+resource "google_service_account" "ingress" {
+  project      = var.project
+  account_id   = "${var.name}-ingress"
+  display_name = "Event Logging: ingress"
+}
+
+resource "google_service_account" "worker" {
+  project      = var.project
+  account_id   = "${var.name}-worker"
+  display_name = "Event Logging: worker"
+}
+
+resource "google_service_account" "operator" {
+  project      = var.project
+  account_id   = "${var.name}-operator"
+  display_name = "Event Logging: operators, with nest-events"
+}
+
+resource "google_service_account" "export" {
+  project      = var.project
+  account_id   = "${var.name}-export"
+  display_name = "Event Logging: export of the event log to BigQuery"
+}
+
+# Google's roles/spanner.databaseUser would allow DDL too. tests/unit/test_terraform.py has the call behind each permission.
+resource "google_project_iam_custom_role" "database_writer" {
+  project = var.project
+  role_id = "${replace(var.name, "-", "_")}_database_writer"
+  title   = "Event Logging: read and write rows, no DDL"
+  permissions = [
+    "spanner.databases.beginOrRollbackReadWriteTransaction",
+    "spanner.databases.read",
+    "spanner.databases.select",
+    "spanner.databases.write",
+    "spanner.sessions.create",
+  ]
+}
+
+# Beside the writer: several reads at one timestamp.
+resource "google_project_iam_custom_role" "database_looker" {
+  project     = var.project
+  role_id     = "${replace(var.name, "-", "_")}_database_looker"
+  title       = "Event Logging: read at one timestamp"
+  permissions = ["spanner.databases.beginReadOnlyTransaction"]
+}
+
+resource "google_project_iam_custom_role" "database_exporter" {
+  project = var.project
+  role_id = "${replace(var.name, "-", "_")}_database_exporter"
+  title   = "Event Logging: read whole tables, in partitions"
+  permissions = [
+    "spanner.databases.beginReadOnlyTransaction",
+    "spanner.databases.partitionQuery",
+    "spanner.databases.partitionRead",
+    "spanner.databases.read",
+    "spanner.databases.select",
+    "spanner.sessions.create",
+  ]
+}
+
+locals {
+  accounts = {
+    ingress  = google_service_account.ingress.member
+    worker   = google_service_account.worker.member
+    operator = google_service_account.operator.member
+    export   = google_service_account.export.member
+  }
+
+  # Without database roles: who reads or writes which is IAM's to say, for all tables alike.
+  database_grants = var.use_database_roles ? {} : {
+    ingress_writer  = { account = "ingress", role = google_project_iam_custom_role.database_writer.id }
+    worker_writer   = { account = "worker", role = google_project_iam_custom_role.database_writer.id }
+    operator_writer = { account = "operator", role = google_project_iam_custom_role.database_writer.id }
+    operator_looker = { account = "operator", role = google_project_iam_custom_role.database_looker.id }
+    export_exporter = { account = "export", role = google_project_iam_custom_role.database_exporter.id }
+  }
+
+  # With them: each may connect, and only as its own role, whose grants are in deploy/spanner/roles.
+  database_roles = var.use_database_roles ? toset(["ingress", "worker", "operator", "export"]) : toset([])
+}
+
+resource "google_spanner_database_iam_member" "rows" {
+  for_each = local.database_grants
+
+  project  = var.project
+  instance = google_spanner_instance.this.name
+  database = google_spanner_database.this.name
+  role     = each.value.role
+  member   = local.accounts[each.value.account]
+}
+
+resource "google_spanner_database_iam_member" "fine_grained" {
+  for_each = local.database_roles
+
+  project  = var.project
+  instance = google_spanner_instance.this.name
+  database = google_spanner_database.this.name
+  role     = "roles/spanner.fineGrainedAccessUser"
+  member   = local.accounts[each.value]
+}
+
+resource "google_spanner_database_iam_member" "as_role" {
+  for_each = local.database_roles
+
+  project  = var.project
+  instance = google_spanner_instance.this.name
+  database = google_spanner_database.this.name
+  role     = "roles/spanner.databaseRoleUser"
+  member   = local.accounts[each.value]
+
+  condition {
+    title      = "only_${each.value}"
+    expression = "resource.type == 'spanner.googleapis.com/DatabaseRole' && resource.name.endsWith('/databaseRoles/${each.value}')"
+  }
+}
+
+# --- topics and subscriptions ----------------------------------------------------------------------------------------
+
+resource "google_pubsub_topic_iam_member" "ingress_publishes" {
+  project = var.project
+  topic   = google_pubsub_topic.forward.name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.ingress.member
+}
+
+# /readyz asks whether the topic exists, which publishing does not include.
+resource "google_pubsub_topic_iam_member" "ingress_looks" {
+  project = var.project
+  topic   = google_pubsub_topic.forward.name
+  role    = "roles/pubsub.viewer"
+  member  = google_service_account.ingress.member
+}
+
+resource "google_pubsub_subscription_iam_member" "worker_pulls" {
+  project      = var.project
+  subscription = google_pubsub_subscription.forward.name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.worker.member
+}
+
+# The reconciler.
+resource "google_pubsub_topic_iam_member" "worker_republishes" {
+  project = var.project
+  topic   = google_pubsub_topic.forward.name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.worker.member
+}
+
+resource "google_pubsub_topic_iam_member" "worker_dead_letters" {
+  project = var.project
+  topic   = google_pubsub_topic.dead_letter.name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.worker.member
+}
+
+resource "google_pubsub_subscription_iam_member" "operator_reads_dead_letters" {
+  project      = var.project
+  subscription = google_pubsub_subscription.dead_letter.name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.operator.member
+}
+
+resource "google_pubsub_topic_iam_member" "operator_replays" {
+  project = var.project
+  topic   = google_pubsub_topic.forward.name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.operator.member
+}
+
+# `nest-events doctor` compares settings.
+resource "google_pubsub_topic_iam_member" "operator_looks" {
+  for_each = { forward = google_pubsub_topic.forward.name, dead_letter = google_pubsub_topic.dead_letter.name }
+
+  project = var.project
+  topic   = each.value
+  role    = "roles/pubsub.viewer"
+  member  = google_service_account.operator.member
+}
+
+resource "google_pubsub_subscription_iam_member" "operator_looks" {
+  for_each = {
+    forward     = google_pubsub_subscription.forward.name
+    dead_letter = google_pubsub_subscription.dead_letter.name
+  }
+
+  project      = var.project
+  subscription = each.value
+  role         = "roles/pubsub.viewer"
+  member       = google_service_account.operator.member
+}
+
+# The two grants without which native dead-lettering does nothing, and says so only on a console page: Pub/Sub itself
+# publishes the dead letter, and then acknowledges the message.
+resource "google_pubsub_topic_iam_member" "pubsub_dead_letters" {
+  project = var.project
+  topic   = google_pubsub_topic.dead_letter.name
+  role    = "roles/pubsub.publisher"
+  member  = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+resource "google_pubsub_subscription_iam_member" "pubsub_acknowledges" {
+  project      = var.project
+  subscription = google_pubsub_subscription.forward.name
+  role         = "roles/pubsub.subscriber"
+  member       = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+resource "google_secret_manager_secret_iam_member" "worker_reads_key" {
+  project   = var.project
+  secret_id = google_secret_manager_secret.statsig.secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.worker.member
+}
+
+resource "google_service_account_iam_member" "people_act_as_operator" {
+  for_each = var.operators
+
+  service_account_id = google_service_account.operator.name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = each.value
+}

@@ -1,0 +1,301 @@
+"""deploy/terraform, as far as it can be checked without Google Cloud.
+
+The provider cannot be had here, so its arguments are checked against tests/support/provider_google_6_50.json: argument
+names of the resource types in use, `!` where required, taken from the type information of @cdktf/provider-google
+16.12.1, which was generated from the schema of hashicorp/google 6.50.0.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import schema
+from deploy.local import provision
+from deploy.local.stack import REPOSITORY
+from shared.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
+from tests.support.hcl import read_module, references, strings
+
+FOLDER = REPOSITORY / "deploy" / "terraform"
+MODULE = read_module(FOLDER)
+PROVIDER: dict[str, Any] = json.loads((REPOSITORY / "tests/support/provider_google_6_50.json").read_text())
+META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle"}
+
+needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="NO TERRAFORM on PATH")
+
+
+def run_terraform(*arguments: str, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/usr/bin/env", "terraform", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "CHECKPOINT_DISABLE": "1", "HOME": str(cwd)},
+    )
+
+
+# --- language --------------------------------------------------------------------------------------------------------
+
+
+@needs_terraform
+def test_terraform_itself_has_nothing_to_format() -> None:
+    done = run_terraform("fmt", "-check", "-diff", cwd=FOLDER)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_reference_leads_somewhere() -> None:
+    used = {reference for part in (MODULE.resources, MODULE.locals, MODULE.outputs) for reference in references(part)}
+    assert used - MODULE.addresses == set()
+
+
+def test_nothing_is_declared_in_vain() -> None:
+    used = set(references([MODULE.resources, MODULE.locals, MODULE.outputs]))
+    declared = {f"var.{name}" for name in MODULE.variables} | {f"local.{name}" for name in MODULE.locals}
+    assert declared - used == set()
+
+
+def test_every_variable_and_output_says_what_it_is() -> None:
+    assert [name for name, body in MODULE.variables.items() if not {"description", "type"} <= body.keys()] == []
+    assert [name for name, body in MODULE.outputs.items() if "description" not in body] == []
+
+
+@pytest.mark.parametrize("address", sorted(MODULE.resources))
+def test_the_provider_knows_every_argument(address: str) -> None:
+    type_ = re.sub(r"\.\w+$", "", address)
+    problems: list[str] = []
+    _compare(MODULE.resources[address], PROVIDER[type_], address, problems, META_ARGUMENTS)
+    assert problems == []
+
+
+def _compare(body: dict[str, Any], known: dict[str, Any], where: str, problems: list[str], also: set[str]) -> None:
+    arguments = {name.rstrip("!"): shape for name, shape in known.items()}
+    given = dict(body)
+    for dynamic in given.pop("dynamic", []):
+        for name, block in dynamic.items():
+            given[name] = [*given.get(name, []), *block["content"]]
+    problems += [f"{where}.{name} is unknown" for name in given if name not in arguments and name not in also]
+    problems += [f"{where}.{name[:-1]} is missing" for name in known if name.endswith("!") and name[:-1] not in given]
+    for name, value in given.items():
+        shape = arguments.get(name)
+        if isinstance(shape, dict):
+            for each in value if isinstance(value, list) else [value]:
+                _compare(each, shape, f"{where}.{name}", problems, set())
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def environment_of(address: str) -> set[str]:
+    """The variables that a process gets, apart from those of a Terraform variable and of database roles."""
+    container = next(_blocks(MODULE.resources[address], "containers"))
+    names = {block["name"] for block in container.get("env", [])}
+    (dynamic,) = [block["env"] for block in container["dynamic"]]
+    for reference in references(dynamic["for_each"]):
+        local = MODULE.locals.get(reference.removeprefix("local."))
+        if isinstance(local, dict):
+            names |= local.keys()
+    return names
+
+
+def _blocks(body: Any, name: str) -> Any:
+    if isinstance(body, dict):
+        for key, value in body.items():
+            if key == name:
+                yield from value
+            else:
+                yield from _blocks(value, name)
+    elif isinstance(body, list):
+        for each in body:
+            yield from _blocks(each, name)
+
+
+@pytest.mark.parametrize(
+    ("address", "cls"),
+    [
+        ("google_cloud_run_v2_service.ingress", IngressSettings),
+        ("google_cloud_run_v2_worker_pool.worker", WorkerSettings),
+        ("google_cloud_run_v2_job.account", OperatorSettings),
+    ],
+)
+def test_a_process_gets_every_setting_that_has_no_default_and_no_other(address: str, cls: type[Settings]) -> None:
+    required = {field.alias for field in cls.model_fields.values() if field.is_required()}
+    known = {field.alias for field in cls.model_fields.values()}
+    given = environment_of(address)
+
+    assert required - given == set()
+    assert given - known == set()
+
+
+def test_operators_are_told_every_setting() -> None:
+    required = {field.alias for field in OperatorSettings.model_fields.values() if field.is_required()}
+    given = {
+        name
+        for reference in references(MODULE.outputs["operator_environment"])
+        if isinstance(local := MODULE.locals.get(reference.removeprefix("local.")), dict)
+        for name in local
+    }
+    assert required <= given
+
+
+def test_only_the_worker_sees_the_statsig_key_and_only_as_a_secret() -> None:
+    holders = [address for address, body in MODULE.resources.items() if "STATSIG_SERVER_SECRET" in strings(body)]
+    readers = MODULE.of_type("google_secret_manager_secret_iam_member")
+
+    assert holders == ["google_cloud_run_v2_worker_pool.worker"]
+    assert {(grant["role"], grant["member"]) for grant in readers.values()} == {
+        ("roles/secretmanager.secretAccessor", "${google_service_account.worker.member}")
+    }
+    assert not MODULE.of_type("google_secret_manager_secret_version"), "a key in Terraform is a key in its state"
+
+
+def test_memory_holds_what_may_be_in_flight() -> None:
+    template = MODULE.resources["google_cloud_run_v2_service.ingress"]["template"][0]
+    concurrency = template["max_instance_request_concurrency"]
+    memory = int(template["containers"][0]["resources"][0]["limits"]["memory"].removesuffix("Gi")) * 2**30
+    defaults = {name: field.default for name, field in IngressSettings.model_fields.items()}
+
+    assert concurrency * defaults["max_request_bytes"] * 4 + defaults["commit_queue_bytes"] + 256 * 2**20 < memory
+
+
+def test_probes_and_timeout_leave_the_process_its_own_time() -> None:
+    template = MODULE.resources["google_cloud_run_v2_service.ingress"]["template"][0]
+    container = template["containers"][0]
+    startup, liveness = container["startup_probe"][0], container["liveness_probe"][0]
+
+    assert (startup["http_get"][0]["path"], liveness["http_get"][0]["path"]) == ("/readyz", "/healthz")
+    assert startup["period_seconds"] * startup["failure_threshold"] > 30
+    assert startup["timeout_seconds"] > 2, "/readyz takes up to 2 s"
+    assert int(template["timeout"].removesuffix("s")) > 10 + 5 + 1
+    assert container["resources"][0]["cpu_idle"] is False
+
+
+# --- schema ----------------------------------------------------------------------------------------------------------
+
+
+def test_ddl_files_are_numbered_in_one_sequence() -> None:
+    files = [*schema.ddl_files(), *schema.ddl_files(schema.DDL_DIRECTORY / "roles")]
+    numbers = [int(path.name.partition("_")[0]) for path in files]
+    assert sorted(numbers) == list(range(1, len(files) + 1))
+    assert all(re.match(r"\d{4}_", path.name) for path in files), "sorted as text, as Terraform sorts"
+
+
+@needs_terraform
+def test_terraform_reads_the_statements_that_the_emulator_gets(tmp_path: Path) -> None:
+    spanner = (FOLDER / "spanner.tf").read_text()
+    end = spanner.index("\nresource ")
+    module = tmp_path / "deploy" / "terraform"
+    module.mkdir(parents=True)
+    (module / "main.tf").write_text(spanner[:end])
+    shutil.copytree(schema.DDL_DIRECTORY, tmp_path / "deploy" / "spanner")
+    done = run_terraform("console", cwd=module, stdin="jsonencode(local.ddl)\n")
+    assert done.returncode == 0, done.stderr
+    read = json.loads(json.loads(done.stdout.strip().splitlines()[-1]))
+    files = sorted([*schema.ddl_files(), *schema.ddl_files(schema.DDL_DIRECTORY / "roles")], key=lambda path: path.name)
+    expected = [statement for path in files for statement in schema.split(path.read_text())]
+
+    def words(statements: list[str]) -> list[list[str]]:
+        return [statement.split() for statement in statements]
+
+    assert words(read) == words(expected)
+
+
+def test_roles_grant_no_delete_and_know_the_tables() -> None:
+    grants = schema.statements(schema.DDL_DIRECTORY / "roles")
+    assert {grant.split()[2] for grant in grants if grant.startswith("CREATE ROLE")} == {
+        "ingress",
+        "worker",
+        "operator",
+        "export",
+    }
+    assert not any("DELETE" in grant for grant in grants)
+    tables = {
+        table.strip()
+        for grant in grants
+        if " ON TABLE " in grant
+        for table in re.split(r" ON TABLE | TO ROLE ", grant)[1].split(",")
+    }
+    assert tables == {"NestEventLog", "NestEventForward"}
+
+
+# --- topics ----------------------------------------------------------------------------------------------------------
+
+
+def test_subscriptions_are_those_of_the_local_stack() -> None:
+    forward = MODULE.resources["google_pubsub_subscription.forward"]
+    held = MODULE.resources["google_pubsub_subscription.dead_letter"]
+
+    def seconds(value: str) -> int:
+        return int(value.removesuffix("s"))
+
+    assert forward["ack_deadline_seconds"] == provision.FORWARD_ACK_DEADLINE_SECONDS
+    (retry,) = forward["retry_policy"]
+    assert seconds(retry["minimum_backoff"]) == provision.RETRY_BACKOFF_MIN.total_seconds()
+    assert seconds(retry["maximum_backoff"]) == provision.RETRY_BACKOFF_MAX.total_seconds()
+    (policy,) = forward["dead_letter_policy"]
+    assert policy["max_delivery_attempts"] == provision.MAX_DELIVERY_ATTEMPTS
+    assert policy["dead_letter_topic"] == "${google_pubsub_topic.dead_letter.id}"
+    assert held["ack_deadline_seconds"] == provision.DEAD_LETTER_ACK_DEADLINE_SECONDS
+    assert seconds(held["message_retention_duration"]) == provision.DEAD_LETTER_RETENTION.total_seconds()
+    assert forward["expiration_policy"] == held["expiration_policy"] == [{"ttl": ""}]
+
+
+# --- alerts and dashboard --------------------------------------------------------------------------------------------
+
+
+def sections(markdown: str) -> set[str]:
+    """The anchors that GitHub and GitLab make of headings."""
+    headings = re.findall(r"^#+ (.+)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_alert_leads_to_a_section_of_the_runbook() -> None:
+    known = sections((REPOSITORY / "deploy" / "RUNBOOK.md").read_text())
+    alerts = MODULE.locals["line_alerts"] | MODULE.locals["metric_alerts"]
+
+    assert {alert["section"] for alert in alerts.values()} - known == set()
+    for policy in MODULE.of_type("google_monitoring_alert_policy").values():
+        (documentation,) = policy["documentation"]
+        url = documentation["links"][0]["url"]
+        assert url.startswith("${var.runbook_url}#")
+        assert url.endswith("#${each.value.section}") or url.partition("#")[2] in known
+
+
+def test_there_is_an_alert_for_each_way_to_go_wrong() -> None:
+    assert MODULE.locals["line_alerts"].keys() >= {"circuit_opened", "statsig_refuses_us", "settle_failed"}
+    assert MODULE.locals["metric_alerts"].keys() == {
+        "oldest_pending",
+        "oldest_unacked",
+        "dead_letters",
+        "unaccounted",
+    }
+    assert "google_monitoring_alert_policy.error_ratio" in MODULE.resources
+
+
+def test_every_line_that_is_counted_or_alerts_is_written_with_its_fields() -> None:
+    code = "\n".join(
+        path.read_text() for folder in ("ingress", "worker") for path in (REPOSITORY / folder).rglob("*.py")
+    )
+    lines = {*MODULE.locals["line_alerts"], *MODULE.locals["counted_lines"], "rpc"}
+    assert [line for line in lines if not re.search(rf'log(?:\.\w+)?\(\s*"{line}"', code)] == []
+
+
+def test_the_dashboard_shows_metrics_that_exist() -> None:
+    text = (FOLDER / "dashboard.json").read_text()
+    dashboard = json.loads(text)
+    tiles = dashboard["mosaicLayout"]["tiles"]
+    cells = {
+        (x, y)
+        for tile in tiles
+        for x in range(tile["xPos"], tile["xPos"] + tile["width"])
+        for y in range(tile["yPos"], tile["yPos"] + tile["height"])
+    }
+    assert len(cells) == sum(tile["width"] * tile["height"] for tile in tiles), "tiles overlap"
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == {"name"}
+    ours = set(re.findall(r"user/\$\{name\}/(\w+)", text))
+    assert ours == {*MODULE.locals["counted_lines"], "rpc"}

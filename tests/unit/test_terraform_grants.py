@@ -1,0 +1,218 @@
+"""The grants of deploy/terraform are those that the code's calls need, and none beyond."""
+
+import re
+
+import pytest
+
+from deploy.local.stack import REPOSITORY
+from tests.support.hcl import read_module
+
+MODULE = read_module(REPOSITORY / "deploy" / "terraform")
+
+# Permission -> the calls behind it, as they are written in the code, by identity.
+SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
+    "spanner.sessions.create": {
+        # The client's own, with its first call; it deletes none (seen in the emulator's log of requests).
+        "ingress": ("open_database(",),
+        "worker": ("open_database(",),
+        "operator": ("open_database(",),
+        "export": (),
+    },
+    "spanner.databases.select": {
+        "ingress": ("snapshot.execute_sql(",),
+        "worker": ("transaction.execute_sql(", "snapshot.execute_sql("),
+        "operator": ("snapshot.execute_sql(",),
+        "export": (),
+    },
+    "spanner.databases.read": {
+        "ingress": ("snapshot.read(",),
+        "worker": ("snapshot.read(",),  # not called; the two share one custom role with it
+        "operator": ("snapshot.read(",),
+        "export": (),
+    },
+    "spanner.databases.write": {
+        "ingress": ("batch.insert(",),
+        "worker": ("batch.update(", "transaction.update("),
+        "operator": ("transaction.update(",),
+    },
+    "spanner.databases.beginOrRollbackReadWriteTransaction": {
+        "ingress": ("_database.batch(",),
+        "worker": ("_database.run_in_transaction(",),
+        "operator": ("_database.run_in_transaction(",),
+    },
+    "spanner.databases.beginReadOnlyTransaction": {
+        "operator": ("snapshot(multi_use=True)",),
+        "export": (),
+    },
+    # The export reads the table whole, in partitions (tests/integration/test_export.py).
+    "spanner.databases.partitionRead": {"export": ()},
+    "spanner.databases.partitionQuery": {"export": ()},
+}
+
+ROLE_PERMISSIONS = {
+    "roles/pubsub.publisher": {"pubsub.topics.publish"},
+    "roles/pubsub.subscriber": {"pubsub.subscriptions.consume"},
+    # What matters of it on a single topic or subscription.
+    "roles/pubsub.viewer": {"pubsub.topics.get", "pubsub.subscriptions.get"},
+}
+
+# (identity, resource, role) -> the calls behind it. An empty tuple is Pub/Sub's own work.
+PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("ingress", "topic forward", "roles/pubsub.publisher"): ("_client.publish(",),
+    ("ingress", "topic forward", "roles/pubsub.viewer"): ("_publisher.get_topic(",),
+    ("worker", "subscription forward", "roles/pubsub.subscriber"): (
+        "_client.pull(",
+        "_client.acknowledge(",
+        "_client.modify_ack_deadline(",
+    ),
+    ("worker", "topic forward", "roles/pubsub.publisher"): ("publisher=publisher(settings.forward_topic)",),
+    ("worker", "topic dead_letter", "roles/pubsub.publisher"): ("publisher(settings.dead_letter_topic)",),
+    ("operator", "subscription dead_letter", "roles/pubsub.subscriber"): ("settings.dead_letter_subscription",),
+    ("operator", "topic forward", "roles/pubsub.publisher"): ("settings.forward_topic",),
+    ("operator", "topic forward", "roles/pubsub.viewer"): ("publisher_client.get_topic(",),
+    ("operator", "topic dead_letter", "roles/pubsub.viewer"): ("publisher_client.get_topic(",),
+    ("operator", "subscription forward", "roles/pubsub.viewer"): ("subscriber_client.get_subscription(",),
+    ("operator", "subscription dead_letter", "roles/pubsub.viewer"): ("subscriber_client.get_subscription(",),
+    ("pubsub", "topic dead_letter", "roles/pubsub.publisher"): (),
+    ("pubsub", "subscription forward", "roles/pubsub.subscriber"): (),
+}
+
+# Every call of a Google client that the code makes. A new one wants a permission above, and then its line here.
+CALLS = {
+    "acknowledge",
+    "batch",
+    "execute_sql",
+    "get_subscription",
+    "get_topic",
+    "insert",
+    "modify_ack_deadline",
+    "publish",
+    "pull",
+    "read",
+    "run_in_transaction",
+    "snapshot",
+    # Asks which permissions one has; everybody may.
+    "test_iam_permissions",
+    "update",
+}
+
+
+def code(*folders: str) -> str:
+    return "\n".join(
+        path.read_text()
+        for folder in folders
+        for path in (REPOSITORY / folder).rglob("*.py")
+        if "gen" not in path.parts
+    )
+
+
+def identity(member: str) -> str:
+    if "gcp-sa-pubsub" in member:
+        return "pubsub"
+    found = re.search(r"google_service_account\.(\w+)\.member", member)
+    assert found, member
+    return found[1]
+
+
+def spanner_grants() -> set[tuple[str, str]]:
+    """(permission, identity), through the custom roles."""
+    found: set[tuple[str, str]] = set()
+    text = (REPOSITORY / "deploy" / "terraform" / "identities.tf").read_text()
+    names = re.findall(r'account = "(\w+)",\s*role = google_project_iam_custom_role\.(\w+)', text)
+    for account, role in names:
+        body = MODULE.resources[f"google_project_iam_custom_role.{role}"]
+        found |= {(permission, account) for permission in body["permissions"]}
+    return found
+
+
+def test_spanner_permissions_are_those_that_calls_need() -> None:
+    needed = {(permission, account) for permission, accounts in SPANNER.items() for account in accounts}
+    assert spanner_grants() == needed
+
+
+@pytest.mark.parametrize("permission", sorted(SPANNER))
+def test_every_spanner_permission_has_its_call(permission: str) -> None:
+    everything = code("ingress", "worker", "shared")
+    for calls in SPANNER[permission].values():
+        for call in calls:
+            assert call in everything, call
+
+
+def pubsub_grants() -> set[tuple[str, str, str]]:
+    found: set[tuple[str, str, str]] = set()
+    for kind in ("topic", "subscription"):
+        for body in MODULE.of_type(f"google_pubsub_{kind}_iam_member").values():
+            if "for_each" in body:
+                names = [*body["for_each"]]
+            else:
+                match = re.search(rf"google_pubsub_{kind}\.(\w+)\.name", body[kind])
+                assert match
+                names = [match[1]]
+            found |= {(identity(body["member"]), f"{kind} {name}", body["role"]) for name in names}
+    return found
+
+
+def test_pubsub_grants_are_those_that_calls_need() -> None:
+    assert pubsub_grants() == PUBSUB.keys()
+    assert {role for _, _, role in PUBSUB} == ROLE_PERMISSIONS.keys()
+
+
+@pytest.mark.parametrize("grant", sorted(PUBSUB))
+def test_every_pubsub_grant_has_its_call(grant: tuple[str, str, str]) -> None:
+    account, _, _ = grant
+    folder = {"ingress": "ingress", "worker": "worker", "operator": "worker/operators", "pubsub": "shared"}[account]
+    for call in PUBSUB[grant]:
+        assert call in code(folder, "shared"), call
+
+
+def test_no_call_of_a_google_client_is_without_a_line_here() -> None:
+    receivers = r"(?:_?client|_publisher|\w*_client|database|_database|snapshot|transaction|batch)"
+    called = set(re.findall(rf"\b{receivers}\.(\w+)\(", code("ingress", "worker", "shared")))
+    # Opening and closing is no request; the rest is names and local things that look alike.
+    local = {"close", "database", "instance", "topic_path", "subscription_path", "decide"}
+    # Ours, over Connect: `nest-events log`.
+    local |= {"log_event"}
+    assert called - local == CALLS
+
+
+def test_dead_lettering_has_the_two_grants_that_it_needs() -> None:
+    ours = {grant for grant in pubsub_grants() if grant[0] == "pubsub"}
+    assert ours == {
+        ("pubsub", "topic dead_letter", "roles/pubsub.publisher"),
+        ("pubsub", "subscription forward", "roles/pubsub.subscriber"),
+    }
+
+
+def test_no_grant_is_wider_than_one_resource_or_wider_than_a_role() -> None:
+    grants = [body for address, body in MODULE.resources.items() if "_iam_" in address and "role" in body]
+    assert {address.split(".")[0] for address in MODULE.resources if "_iam_" in address} == {
+        "google_cloud_run_v2_job_iam_member",
+        "google_cloud_run_v2_service_iam_member",
+        "google_project_iam_custom_role",
+        "google_pubsub_subscription_iam_member",
+        "google_pubsub_topic_iam_member",
+        "google_secret_manager_secret_iam_member",
+        "google_service_account_iam_member",
+        "google_spanner_database_iam_member",
+    }
+    forbidden = re.compile(r"roles/(owner|editor|viewer|.*[aA]dmin|spanner\.databaseUser)$")
+    assert [body["role"] for body in grants if forbidden.search(body["role"])] == []
+
+
+def test_nobody_may_change_the_schema() -> None:
+    granted = [
+        permission
+        for body in MODULE.of_type("google_project_iam_custom_role").values()
+        for permission in body["permissions"]
+    ]
+    assert [permission for permission in granted if re.search(r"[dD]dl|drop|[sS]etIam|create(?!$)", permission)] == []
+
+
+def test_who_may_call_is_named_by_variable_and_never_everybody() -> None:
+    invokers = MODULE.of_type("google_cloud_run_v2_service_iam_member")
+    assert {body["member"] for body in invokers.values()} == {
+        "${each.value}",
+        "${google_service_account.operator.member}",
+    }
+    assert "allUsers" in str(MODULE.variables["invokers"]["validation"])
+    assert MODULE.resources["google_cloud_run_v2_service.ingress"]["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
