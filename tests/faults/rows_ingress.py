@@ -69,12 +69,14 @@ def broken(mode: Mode, *links: str, seconds: float = 2.5, delay_seconds: float =
 
 
 async def commit_answers_lost(lab: Lab) -> None:
-    async with lab.broken(Mode.DROP_RESPONSE, "ingress-spanner"):
-        await lab.hold(1.5)
-    await lab.until_sent(1.0)
-    duplicates = [attempt for attempt in lab.client.attempts if attempt.duplicate]
-    await lab.until(lambda: any(a.duplicate for a in lab.client.attempts), "a retry that found its own row", 15)
-    lab.require(bool(duplicates) or any(a.duplicate for a in lab.client.attempts), "no commit was retried: no fault")
+    # The one answer that is dropped may have been ABORTED, which the emulator says to every fifth or so.
+    for _ in range(5):
+        async with lab.broken(Mode.DROP_RESPONSE, "ingress-spanner"):
+            await lab.hold(1.0)
+        await lab.hold(0.5)
+        if any(attempt.duplicate for attempt in lab.client.attempts):
+            return
+    lab.require(False, "no commit whose answer was dropped was found again: no fault")
 
 
 async def frozen_pubsub(lab: Lab) -> None:

@@ -18,7 +18,7 @@ async def three_after_an_outage(lab: Lab) -> None:
     async with lab.broken(Mode.BLACKHOLE, "ingress-pubsub"):
         await lab.hold(3.0)
         backlog = await lab.pending()
-    await lab.until_true(lab.settled, "everything settled", 60)
+    await lab.until_true(lab.settled, "everything settled", 110)
     published = sum(line["events"] for name in lab.worker_names() for line in lab.logged(name, "reconciled"))
     lab.require(backlog > 0, "nothing was left to the reconcilers: no fault")
     lab.require(
@@ -73,7 +73,7 @@ RECONCILER_ROWS: Final = (
         title="three reconcilers after a Pub/Sub outage",
         fault=three_after_an_outage,
         workers=3,
-        expect=Expectations(drain_seconds=60),
+        expect=Expectations(drain_seconds=110),
     ),
     Row(id="F22", title="Pub/Sub stays down for 6 s", fault=still_down),
     Row(

@@ -29,7 +29,7 @@ BEFORE: Final = 0.25
 QUICK_PER_SECOND: Final = 120.0
 """The least rate of a quick look, whatever a row's load would last."""
 
-DRAIN_SECONDS: Final = 60.0
+DRAIN_SECONDS: Final = 120.0
 """Before what is still pending counts as stuck: leases that nobody ends have been seen to last two minutes."""
 
 
