@@ -26,7 +26,7 @@ demo: $(READY) ## log 200 different events, wait until each is where it belongs,
 	@exec $(BIN)/python -m deploy.local demo
 
 test: $(READY) ## run every test, emulators included
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(READY) ## the ingress against the textbook way, side by side
 	$(BIN)/python -m tests.bench

@@ -283,12 +283,22 @@ async def test_as_many_requests_are_in_flight_as_there_are_lanes(server: Scripte
     await until(lambda: not sdk_threads())
 
 
+_THREADS_BEFORE: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_before() -> None:
+    """Those of earlier tests in this process: the emulators' event loop, gRPC's."""
+    _THREADS_BEFORE.clear()
+    _THREADS_BEFORE.update(threading.enumerate())
+
+
 def sdk_threads() -> list[str]:
-    """Every thread that the SDK or the forwarder may have started: all but pytest's and asyncio's."""
+    """Every thread that the SDK or the forwarder may have started: all that are new, but asyncio's."""
     return [
         thread.name
         for thread in threading.enumerate()
-        if thread is not threading.main_thread() and not thread.name.startswith(("asyncio_", "pytest"))
+        if thread not in _THREADS_BEFORE and not thread.name.startswith("asyncio_")
     ]
 
 
