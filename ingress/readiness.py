@@ -11,6 +11,8 @@ import anyio
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.pubsub_v1 import PublisherAsyncClient
 
+from shared.cancellation import own_cancellation
+
 CHECK_SECONDS: Final = 2.0
 """For both together: a probe's own time-out is a few seconds."""
 
@@ -27,7 +29,8 @@ class Readiness:
 
         async def probe(name: str, call: Callable[[], Awaitable[object]]) -> None:
             try:
-                await call()
+                async with own_cancellation():
+                    await call()
             except (GoogleAPICallError, RetryError):
                 return
             reachable[name] = True
