@@ -25,7 +25,7 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 COMMIT_AND_SETTLE_SECONDS: Final = 5.0
 """Of a claim, for what comes before and after sending."""
 
-StatsigUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")]
+HttpAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")]
 
 STATSIG_URL: Final = "https://events.statsigapi.net/v1"
 
@@ -74,6 +74,16 @@ class Settings(BaseModel):
 
     publish_timeout_seconds: float = Field(default=1.0, gt=0, le=60)
     """The bound on one publish. A caller waits for it, so it is short: a publish that misses it costs delay only."""
+
+    otel_exporter_otlp_endpoint: HttpAddress | None = None
+    """OpenTelemetry's own variable: the base address of an OTLP/HTTP receiver, a collector or
+    `https://telemetry.googleapis.com`, which alone is sent Google's credentials. Unset: no traces and no metrics."""
+
+    otel_traces_sampler_arg: float = Field(default=1.0, ge=0, le=1)
+    """The share of traces that begin here and are recorded. One that a caller began is recorded if it is there."""
+
+    otel_metric_export_interval: int = Field(default=60_000, ge=100)
+    """Milliseconds between two exports of metrics."""
 
     @field_validator("spanner_emulator_host", "pubsub_emulator_host")
     @classmethod
@@ -125,7 +135,7 @@ class WorkerSettings(Settings):
     """Not read by the worker's loop; operators' commands and start-up checks use it."""
 
     statsig_server_secret: SecretStr
-    statsig_api_url: StatsigUrl = STATSIG_URL
+    statsig_api_url: HttpAddress = STATSIG_URL
     """The base that `/log_event` is appended to; the final address, since a redirect would look like success."""
 
     statsig_environment: Name
@@ -186,7 +196,7 @@ class OperatorSettings(Settings):
     dead_letter_subscription: Name
 
     statsig_server_secret: SecretStr | None = None
-    statsig_api_url: StatsigUrl = STATSIG_URL
+    statsig_api_url: HttpAddress = STATSIG_URL
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -1,0 +1,231 @@
+"""Every metric, defined once: its name, unit, meaning and attributes. The dashboard shows each of them.
+
+`rpc.server.call.duration` is connectrpc-otel's own; its attributes are cut down in `providers.py`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
+
+from shared.telemetry.tracing import word_of
+
+SCOPE: Final = "event_log"
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """`unit` is UCUM's, as OpenTelemetry has it; attributes have few values each, all of them words of ours."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    attributes: tuple[str, ...] = ()
+    boundaries: tuple[float, ...] | None = None
+
+
+_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""From what a commit in one zone takes to the longest bound there is, in steps of about two."""
+
+_DELAYS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
+"""From the usual second to an outage of hours."""
+
+_SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+
+RPC_DURATION: Final = Metric(
+    name="rpc.server.call.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="Duration of calls; its count is their rate, and those with a status code are the errors.",
+    attributes=("rpc.method", "rpc.response.status_code"),
+)
+COMMIT_DURATION: Final = Metric(
+    name="event_log.commit.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="Duration of group commits, by outcome: ok, or the reason of the error.",
+    attributes=("outcome",),
+    boundaries=_SECONDS,
+)
+COMMIT_ROWS: Final = Metric(
+    name="event_log.commit.rows",
+    kind=Kind.HISTOGRAM,
+    unit="{row}",
+    meaning="Rows that shared a commit.",
+    boundaries=_SIZES,
+)
+QUEUE_ROWS: Final = Metric(
+    name="event_log.commit.queue",
+    kind=Kind.GAUGE,
+    unit="{row}",
+    meaning="Rows that wait for a commit; COMMIT_QUEUE_ROWS is where calls are refused.",
+)
+PUBLISH_DURATION: Final = Metric(
+    name="event_log.publish.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="Duration of publishes, by topic (forward or dead_letter) and outcome.",
+    attributes=("topic", "outcome"),
+    boundaries=_SECONDS,
+)
+PUBLISHED: Final = Metric(
+    name="event_log.publish.messages",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    meaning="Messages whose publish was confirmed, by topic and by who published: ingress, reconciler or worker.",
+    attributes=("topic", "publisher"),
+)
+PUBLISH_PAUSED: Final = Metric(
+    name="event_log.publish.paused",
+    kind=Kind.GAUGE,
+    unit="1",
+    meaning="1 while an ingress leaves publishing to the reconciler because Pub/Sub does not answer.",
+)
+LEDGER_DURATION: Final = Metric(
+    name="event_log.ledger.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="Duration of the worker's transactions on the ledger, by operation and outcome.",
+    attributes=("operation", "outcome"),
+    boundaries=_SECONDS,
+)
+CLAIMED: Final = Metric(
+    name="event_log.claim.events",
+    kind=Kind.COUNTER,
+    unit="{event}",
+    meaning="Events that a claim was asked for, by what it found: all but `claimed` are copies that were not sent.",
+    attributes=("standing",),
+)
+SETTLED: Final = Metric(
+    name="event_log.settled.events",
+    kind=Kind.COUNTER,
+    unit="{event}",
+    meaning="Events settled, by their final state.",
+    attributes=("state",),
+)
+REQUEST_DURATION: Final = Metric(
+    name="event_log.statsig.request.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="Duration of requests to Statsig, by the reason word of their outcome, such as http_202.",
+    attributes=("reason",),
+    boundaries=_SECONDS,
+)
+ATTEMPTS: Final = Metric(
+    name="event_log.forward.attempts",
+    kind=Kind.COUNTER,
+    unit="{event}",
+    meaning="Attempts to send an event, by verdict and reason; each `ambiguous` one is a possible duplicate.",
+    attributes=("verdict", "reason"),
+)
+FORWARD_DELAY: Final = Metric(
+    name="event_log.forward.delay",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="From the publish of a forward message until it was done with.",
+    boundaries=_DELAYS,
+)
+DEAD_LETTERS: Final = Metric(
+    name="event_log.dead_letters",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    meaning="Messages given up by the worker, by reason. Pub/Sub's own dead letters are not among them.",
+    attributes=("reason",),
+)
+CIRCUIT_OPEN: Final = Metric(
+    name="event_log.circuit.open",
+    kind=Kind.GAUGE,
+    unit="1",
+    meaning="1 while the worker's circuit is open, with its reason; 0 while it is closed.",
+    attributes=("reason",),
+)
+OLDEST_PENDING: Final = Metric(
+    name="event_log.pending.oldest_age",
+    kind=Kind.GAUGE,
+    unit="s",
+    meaning="For how long the oldest undelivered event has been pending; 0 where there is none.",
+)
+ACCOUNT: Final = Metric(
+    name="event_log.account.events",
+    kind=Kind.GAUGE,
+    unit="{event}",
+    meaning="Events of the time that `nest-events account` looked at, by where they are; unaccounted is an error.",
+    attributes=("state",),
+)
+
+METRICS: Final = (
+    RPC_DURATION,
+    COMMIT_DURATION,
+    COMMIT_ROWS,
+    QUEUE_ROWS,
+    PUBLISH_DURATION,
+    PUBLISHED,
+    PUBLISH_PAUSED,
+    LEDGER_DURATION,
+    CLAIMED,
+    SETTLED,
+    REQUEST_DURATION,
+    ATTEMPTS,
+    FORWARD_DELAY,
+    DEAD_LETTERS,
+    CIRCUIT_OPEN,
+    OLDEST_PENDING,
+    ACCOUNT,
+)
+
+Observe = Callable[[], Mapping[str, float] | float | None]
+"""What a gauge shows now: one value, or a value by its attribute's; None where it is not known. Called on a thread of
+the SDK's; must not block."""
+
+
+def counter(meter: Meter, metric: Metric) -> Counter:
+    return meter.create_counter(metric.name, unit=metric.unit, description=metric.meaning)
+
+
+def histogram(meter: Meter, metric: Metric) -> Histogram:
+    return meter.create_histogram(
+        metric.name,
+        unit=metric.unit,
+        description=metric.meaning,
+        explicit_bucket_boundaries_advisory=metric.boundaries,
+    )
+
+
+@contextmanager
+def timed(durations: Histogram, **attributes: str) -> Iterator[None]:
+    """Record how long the block took, in seconds, with its outcome: `ok`, or the word of what it raised."""
+    outcome = "ok"
+    began = time.perf_counter()
+    try:
+        yield
+    except BaseException as error:
+        outcome = word_of(error)
+        raise
+    finally:
+        durations.record(time.perf_counter() - began, {**attributes, "outcome": outcome})
+
+
+def gauge(meter: Meter, metric: Metric, observe: Observe) -> None:
+    """An observed one: the SDK reports the value of a gauge that is only set once and then never again."""
+
+    def observations(_: CallbackOptions) -> Iterable[Observation]:
+        seen = observe()
+        if seen is None:
+            return []
+        if isinstance(seen, Mapping):
+            (attribute,) = metric.attributes
+            return [Observation(float(value), {attribute: which}) for which, value in seen.items()]
+        return [Observation(float(seen))]
+
+    meter.create_observable_gauge(metric.name, callbacks=[observations], unit=metric.unit, description=metric.meaning)
