@@ -14,6 +14,7 @@ from shared.errors import FieldViolation, InvalidEventError
 from shared.event import RESERVED_METADATA_KEY, Caller, CallerSource, Event, EventLogRow
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.statsig_projection import is_dropped_name
+from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
 
 MAX_NAME_LENGTH: Final = 256
@@ -53,6 +54,7 @@ def normalize_log_event_request(
     caller: Caller,
     now_nanos: int,
     defaults: Defaults,
+    traceparent: str | None = None,
     new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
 ) -> EventLogRow:
     """Turn a request into the row that is stored.
@@ -85,12 +87,15 @@ def normalize_log_event_request(
         actor_id=actor_id,
         event_ts_nanos=now_nanos if given_nanos is None else given_nanos,
         metadata=metadata,
+        traceparent=traceparent,
     )
-    own = {
+    own: dict[str, Any] = {
         "caller": {"principal": caller.principal or None, "source": caller.source.value},
         "request_digest": digest,
         "schema_version": METADATA_SCHEMA_VERSION,
     }
+    if traceparent is not None:
+        own[TRACEPARENT] = traceparent
     return EventLogRow(
         event=event,
         metadata_json=canonical_json.encode(metadata | {RESERVED_METADATA_KEY: own}),

@@ -12,6 +12,7 @@ from shared.errors import EventLoggingError
 from shared.event import Caller, EventLogRow
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.statsig_projection import NAME_DROPPED, Loss, project
+from shared.telemetry.tracing import current_traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class EventLogging:
             EventLoggingError: see GroupCommitter.commit and normalize_log_event_request.
         """
         row = normalize_log_event_request(
-            request, caller=caller, now_nanos=self._clock.now_nanos(), defaults=self._defaults
+            request,
+            caller=caller,
+            now_nanos=self._clock.now_nanos(),
+            defaults=self._defaults,
+            traceparent=current_traceparent(),
         )
         duplicate = await self._committer.commit(row)
         return Logged(row.event.event_id, duplicate, _losses(row))

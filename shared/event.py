@@ -55,6 +55,9 @@ class Event:
     metadata: dict[str, Any]
     """The caller's part, finite and NUL-free, without RESERVED_METADATA_KEY. Never mutated."""
 
+    traceparent: str | None = None
+    """The W3C trace context under which it was logged, where that is recorded (shared/telemetry/tracing.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventLogRow:

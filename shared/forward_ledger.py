@@ -157,6 +157,14 @@ class ForwardLedger(Protocol):
         """
         ...
 
+    async def oldest_pending_seconds(self) -> float | None:
+        """For how long the oldest pending event has been so; None where nothing is pending.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        ...
+
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
 

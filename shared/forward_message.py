@@ -15,6 +15,7 @@ from shared.errors import UndecodableMessageError
 from shared.event import Event
 from shared.gen.events.v1.forward_pb import ForwardMessage
 from shared.json_nesting import MAX_LEVELS, is_nested_too_deeply
+from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 
 SCHEMA_VERSION: Final = 1
@@ -37,7 +38,7 @@ class OutgoingMessage:
     attributes: dict[str, str]
 
 
-def encode(event: Event, *, trace_context: dict[str, str] | None = None) -> OutgoingMessage:
+def encode(event: Event) -> OutgoingMessage:
     """The forward message of an event; the same event always gives the same bytes."""
     message = ForwardMessage(
         schema_version=SCHEMA_VERSION,
@@ -50,16 +51,16 @@ def encode(event: Event, *, trace_context: dict[str, str] | None = None) -> Outg
         metadata=Struct.from_json(canonical_json.encode(event.metadata)),
     )
     attributes = {
-        **(trace_context or {}),
         EVENT_ID_ATTRIBUTE: event.event_id,
         "event_name": event.event_name,
         "schema_version": str(SCHEMA_VERSION),
+        TRACEPARENT: event.traceparent or "",
     }
     return OutgoingMessage(message.to_json().encode(), bounded_attributes(attributes))
 
 
-def decode(data: bytes) -> Event:
-    """The event of a forward message.
+def decode(data: bytes, *, traceparent: str | None = None) -> Event:
+    """The event of a forward message; its trace is what the message's attribute of that name says.
 
     Raises:
         UndecodableMessageError: not proto JSON of a ForwardMessage, a later schema version, or an event that the
@@ -87,6 +88,7 @@ def decode(data: bytes) -> Event:
         actor_id=message.actor_id or None,
         event_ts_nanos=nanos,
         metadata=_metadata(message.metadata),
+        traceparent=traceparent,
     )
 
 

@@ -5,10 +5,13 @@ Events are static names with fields. Never a payload, a secret or a caller's met
 
 import logging
 import sys
+from functools import partial
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from shared.telemetry.tracing import TRACEPARENT, current_traceparent, span_context_of
 
 _SEVERITY: Final = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR",
                     "critical": "CRITICAL"}  # fmt: skip
@@ -19,12 +22,21 @@ NOISY_LIBRARIES: Final = ("statsig.sdk", "urllib3", "google", "grpc", "asyncio")
 
 
 def configure_logging(
-    *, process: str, log_format: Literal["json", "console"], level: str, stream: TextIO | None = None
+    *,
+    process: str,
+    log_format: Literal["json", "console"],
+    level: str,
+    project: str = "",
+    stream: TextIO | None = None,
 ) -> None:
-    """Send everything, the standard library's loggers included, to the stream (stdout) in one format."""
+    """Send everything, the standard library's loggers included, to the stream (stdout) in one format.
+
+    A line of a recorded trace names it in Cloud Logging's fields. `project` is where the traces are.
+    """
     stream = stream or sys.stdout
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        partial(_trace_fields, project),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info if log_format == "json" else _untouched,
@@ -61,6 +73,16 @@ def get_logger() -> Any:
 
 
 def _untouched(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    return event_dict
+
+
+def _trace_fields(project: str, _logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Of the trace that the line names, else of the one that is current."""
+    span = span_context_of(event_dict.pop(TRACEPARENT, None) or current_traceparent())
+    if span is not None:
+        event_dict["logging.googleapis.com/trace"] = f"projects/{project}/traces/{span.trace_id:032x}"
+        event_dict["logging.googleapis.com/spanId"] = f"{span.span_id:016x}"
+        event_dict["logging.googleapis.com/trace_sampled"] = True
     return event_dict
 
 

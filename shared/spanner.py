@@ -12,6 +12,7 @@ from google.cloud.spanner_v1 import AsyncClient
 from shared.cancellation import own_cancellation
 from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError, StorageUnavailableError
 from shared.settings import Settings
+from shared.telemetry.providers import Telemetry
 
 ABORTED_RETRY_SECONDS: Final = 0.003
 """The first wait after an ABORTED that carries no RetryInfo. The client's own default is 2 to 3 s, which the emulator
@@ -23,9 +24,9 @@ _REJECTED: Final = (google.InvalidArgument, google.FailedPrecondition, google.Ou
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Any]:
+async def open_database(settings: Settings, telemetry: Telemetry | None = None) -> AsyncIterator[Any]:
     """The database of the settings. Opening does no I/O: the client makes its session with the first call."""
-    client = create_client(settings.google_cloud_project, settings.spanner_emulator_host)
+    client = create_client(settings.google_cloud_project, settings.spanner_emulator_host, telemetry)
     database = await client.instance(settings.spanner_instance).database(
         settings.spanner_database, database_role=settings.spanner_database_role
     )
@@ -36,16 +37,19 @@ async def open_database(settings: Settings) -> AsyncIterator[Any]:
             await database.close()
 
 
-def create_client(project: str, emulator_host: str | None) -> AsyncClient:
-    """A Spanner client, of the emulator where one is named."""
+def create_client(project: str, emulator_host: str | None, telemetry: Telemetry | None = None) -> AsyncClient:
+    """A Spanner client, of the emulator where one is named; with telemetry it traces its own calls."""
+    # Extended tracing adds the statements, whose place is not a trace.
+    tracing = telemetry and {"tracer_provider": telemetry.tracer_provider, "enable_extended_tracing": False}
     # Built-in metrics export to Cloud Monitoring under the process's identity, which is not granted that.
     if emulator_host is None:
-        return AsyncClient(project=project, disable_builtin_metrics=True)
+        return AsyncClient(project=project, disable_builtin_metrics=True, observability_options=tracing)
     return AsyncClient(
         project=project,
         credentials=AnonymousCredentials(),
         client_options={"api_endpoint": emulator_host},
         disable_builtin_metrics=True,
+        observability_options=tracing,
     )
 
 

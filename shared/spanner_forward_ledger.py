@@ -15,6 +15,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet, param_types
 
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.forward_ledger import (
+    FORWARD_SHARDS,
     LEDGER_TABLE,
     REPUBLISH_FACTOR,
     Attempt,
@@ -25,6 +26,7 @@ from shared.forward_ledger import (
     Standing,
 )
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
+from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import from_datetime
 
 _READ_FOR_CLAIM: Final = f"""
@@ -46,6 +48,14 @@ WHERE f.forward_shard = @shard AND f.pending_since < TIMESTAMP_SUB(CURRENT_TIMES
   AND (f.republished_at IS NULL OR f.republished_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @again MICROSECOND))
   AND (f.claimed_until IS NULL OR f.claimed_until < CURRENT_TIMESTAMP())
 ORDER BY f.pending_since LIMIT @limit"""  # noqa: S608 - as above
+
+# A look at the first row of each shard, where an aggregate would read all that is pending.
+_OLDEST_PENDING: Final = f"""
+@{{spanner_emulator.disable_query_null_filtered_index_check=true}}
+SELECT TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), MIN(oldest), MICROSECOND) FROM (
+  SELECT (SELECT f.pending_since FROM {LEDGER_TABLE}@{{FORCE_INDEX=NestEventForwardPending}} AS f
+          WHERE f.forward_shard = shard AND f.pending_since IS NOT NULL ORDER BY f.pending_since LIMIT 1) AS oldest
+  FROM UNNEST(GENERATE_ARRAY(0, {FORWARD_SHARDS - 1})) AS shard)"""  # noqa: S608 - as above
 
 _DEAD: Final = f"""
 SELECT e.event_id, e.event_name, e.event_type, e.actor_id, e.event_ts, e.metadata
@@ -120,6 +130,11 @@ class SpannerForwardLedger:
         types = dict.fromkeys(parameters, param_types.INT64)
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
             return [_event(row) async for row in await snapshot.execute_sql(_PENDING, parameters, types)]
+
+    async def oldest_pending_seconds(self) -> float | None:
+        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+            ((microseconds,),) = [row async for row in await snapshot.execute_sql(_OLDEST_PENDING)]
+        return None if microseconds is None else max(0.0, microseconds / 1e6)
 
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         async def in_transaction(transaction: Any) -> dict[str, Reopened]:
@@ -243,4 +258,15 @@ def _settled(attempt: Attempt, state: ForwardState) -> tuple[object, ...]:
 def _event(row: Sequence[Any]) -> Event:
     event_id, event_name, event_type, actor_id, event_ts, metadata = row
     own = {key: value for key, value in metadata.items() if key != RESERVED_METADATA_KEY}
-    return Event(event_id, event_name, event_type, actor_id, from_datetime(event_ts), own)
+    # Of a row that nobody of ours wrote, `_eventLog` may be anything.
+    service = metadata.get(RESERVED_METADATA_KEY)
+    traceparent = service.get(TRACEPARENT) if isinstance(service, dict) else None
+    return Event(
+        event_id,
+        event_name,
+        event_type,
+        actor_id,
+        from_datetime(event_ts),
+        own,
+        traceparent if isinstance(traceparent, str) else None,
+    )

@@ -48,6 +48,8 @@ class StatsigEvent:
     value: str | float | None
     metadata: dict[str, str]
     time_ms: int
+    traceparent: str | None = None
+    """The event's. Not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def project(event: Event) -> Projection:
             value=_value(event.metadata.get("value"), losses),
             metadata=_metadata(event, losses),
             time_ms=event.event_ts_nanos // 1_000_000,
+            traceparent=event.traceparent,
         ),
         tuple(losses),
     )

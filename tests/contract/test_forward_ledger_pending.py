@@ -153,3 +153,31 @@ async def test_a_pending_event_equals_the_one_that_was_logged(storage: Storage, 
     await storage.time_passes(0.001)
 
     assert await storage.ledger.pending(shard=5, older_than_seconds=0, limit=10) == [event]
+
+
+async def test_the_oldest_pending_event_of_all_shards_tells_the_age(storage: Storage) -> None:
+    assert await storage.ledger.oldest_pending_seconds() is None
+
+    oldest = await logged(storage, shard=15)
+    await storage.time_passes(AGE)
+    await logged(storage, shard=0)
+    both = await storage.ledger.oldest_pending_seconds()
+    await storage.ledger.settle_delivered([Attempt(oldest, 1, 0, AT, "http_202", 202)])
+    younger = await storage.ledger.oldest_pending_seconds()
+
+    assert both is not None
+    assert younger is not None
+    assert both >= AGE > 0
+    assert 0 <= younger < both
+
+
+async def test_an_event_keeps_the_trace_it_was_logged_under(storage: Storage) -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    event_id = in_shard(3)
+    await storage.repository.append([sample_row(sample_event(event_id=event_id, traceparent=traceparent))])
+    await storage.time_passes(0.001)
+
+    (event,) = await storage.ledger.pending(shard=3, older_than_seconds=0, limit=10)
+
+    assert event.traceparent == traceparent
+    assert event.metadata == {"amount": 12.5}

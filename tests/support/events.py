@@ -24,9 +24,16 @@ ASTRAL = "\U0001f600"
 
 
 def normalize(
-    request: LogEventRequest, *, caller: Caller = ALICE, now: int = NOW, defaults: Defaults = DEFAULTS
+    request: LogEventRequest,
+    *,
+    caller: Caller = ALICE,
+    now: int = NOW,
+    defaults: Defaults = DEFAULTS,
+    traceparent: str | None = None,
 ) -> EventLogRow:
-    return normalize_log_event_request(request, caller=caller, now_nanos=now, defaults=defaults)
+    return normalize_log_event_request(
+        request, caller=caller, now_nanos=now, defaults=defaults, traceparent=traceparent
+    )
 
 
 def log(metadata: dict[str, Any] | Struct | None = None, **fields: Any) -> LogEventRequest:

@@ -1,10 +1,12 @@
 """The forward ledger in memory."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.forward_ledger import REPUBLISH_FACTOR, Attempt, Entry, ForwardState, Reopened, Reopening, Standing
+from shared.telemetry.tracing import TRACEPARENT
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -82,6 +84,11 @@ class MemoryForwardLedger:
             )
             return [self._logged(event_id) for _, event_id in found[:limit]]
 
+    async def oldest_pending_seconds(self) -> float | None:
+        async with self.failures.around("oldest_pending_seconds"):
+            born = [row.pending_since for row in self._store.ledger.values() if row.pending_since is not None]
+            return (self._store.clock.now() - min(born)).total_seconds() if born else None
+
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         async with self.failures.around("reopen"):
             return {event_id: self._reopen(event_id, max_replays) for event_id in dict.fromkeys(event_ids)}
@@ -131,9 +138,8 @@ class MemoryForwardLedger:
     def _logged(self, event_id: str) -> Event:
         row = self._store.log[event_id]
         metadata = self._store.metadata(event_id)
-        metadata.pop(RESERVED_METADATA_KEY, None)
-        event = row.event
-        return Event(event_id, event.event_name, event.event_type, event.actor_id, event.event_ts_nanos, metadata)
+        service = metadata.pop(RESERVED_METADATA_KEY, {})
+        return replace(row.event, metadata=metadata, traceparent=service.get(TRACEPARENT))
 
 
 def _note(row: LedgerRow, attempt: Attempt) -> None:

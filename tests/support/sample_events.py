@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
+from shared.telemetry.tracing import TRACEPARENT
 
 TYPICAL_NANOS = 1_763_000_000_123_456_789
 
@@ -26,7 +27,10 @@ def sample_row(
     """Fields are the event's where none is given; the digest is made of the event_id."""
     event = event or sample_event(**fields)
     digest = f"digest-of-{event.event_id}"
-    own = {RESERVED_METADATA_KEY: {"request_digest": digest, "schema_version": 1}}
+    service: dict[str, Any] = {"request_digest": digest, "schema_version": 1}
+    if event.traceparent is not None:
+        service[TRACEPARENT] = event.traceparent
+    own = {RESERVED_METADATA_KEY: service}
     text = json.dumps(event.metadata | own, ensure_ascii=False) if metadata_json is None else metadata_json
     return EventLogRow(event, text, digest, forward_to_statsig=forward, keyed=False)
 

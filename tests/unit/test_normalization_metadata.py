@@ -158,3 +158,13 @@ def test_records_the_caller_and_how_it_was_established(caller: Caller, recorded:
     own = json.loads(row.metadata_json)["_eventLog"]
     assert own == {"caller": recorded, "schema_version": 1, "request_digest": row.request_digest}
     assert "_eventLog" not in row.event.metadata
+
+
+def test_the_trace_it_was_logged_under_is_kept_with_the_row_and_changes_nothing_else() -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    plain, traced = normalize(log({"a": 1})), normalize(log({"a": 1}), traceparent=traceparent)
+
+    assert "traceparent" not in json.loads(plain.metadata_json)["_eventLog"]
+    assert json.loads(traced.metadata_json)["_eventLog"]["traceparent"] == traceparent
+    assert traced.event.traceparent == traceparent
+    assert traced.request_digest == plain.request_digest

@@ -100,8 +100,7 @@ def test_what_does_not_decode_is_poison_whoever_buried_it(data: bytes, attribute
 
 
 def test_what_is_replayed_is_the_original_message() -> None:
-    event = sample_event()
-    original = forward_message.encode(event, trace_context={"traceparent": "00-1"})
+    original = forward_message.encode(sample_event(traceparent="00-1"))
     foreign = REASONED | NATIVE | {"googclient_x": "y"}
 
     letter = read_letter(received(original.data, original.attributes | foreign))

@@ -1,0 +1,50 @@
+"""Publishes, measured and traced."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from opentelemetry.trace import SpanKind
+
+from shared.forward_message import OutgoingMessage
+from shared.pubsub import Publisher
+from shared.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, counter, histogram, timed
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of
+
+
+class ObservedPublisher:
+    """A Publisher that hands on to another. What continues a message's trace continues it from this publish."""
+
+    def __init__(self, publisher: Publisher, telemetry: Telemetry, *, topic: str, role: str) -> None:
+        """`topic` is `forward` or `dead_letter`, `role` says who publishes: two of the metrics' attributes."""
+        self._publisher = publisher
+        self._topic = topic
+        self._role = role
+        self._tracer = telemetry.tracer
+        self._durations = histogram(telemetry.meter, PUBLISH_DURATION)
+        self._published = counter(telemetry.meter, PUBLISHED)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        # Names and attributes as in OpenTelemetry's conventions for messaging.
+        attributes: dict[str, str | int] = {
+            "messaging.system": "gcp_pubsub",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": self._topic,
+            "messaging.batch.message_count": len(messages),
+            "event_log.publisher": self._role,
+        }
+        traceparents = [message.attributes.get(TRACEPARENT) for message in messages]
+        with (
+            timed(self._durations, topic=self._topic),
+            traced(
+                self._tracer, f"send {self._topic}", traceparents, kind=SpanKind.PRODUCER, attributes=attributes
+            ) as spans,
+        ):
+            continued = [
+                message
+                if span is None or (ours := traceparent_of(span)) is None
+                else replace(message, attributes={**message.attributes, TRACEPARENT: ours})
+                for message, span in zip(messages, spans, strict=True)
+            ]
+            await self._publisher.publish(continued)
+        self._published.add(len(messages), {"topic": self._topic, "publisher": self._role})
