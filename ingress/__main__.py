@@ -11,6 +11,7 @@ from shared.errors import SettingsError
 from shared.fault_points import enable_fault_points
 from shared.logs import configure_logging
 from shared.settings import IngressSettings, from_environment
+from shared.telemetry.providers import Telemetry, open_telemetry
 
 
 def main() -> int:
@@ -21,13 +22,23 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    configure_logging(process="ingress", log_format=settings.log_format, level=settings.log_level)
-    started = anyio.run(_serve, settings, backend_options={"use_uvloop": True})
+    configure_logging(
+        process="ingress",
+        log_format=settings.log_format,
+        level=settings.log_level,
+        project=settings.google_cloud_project,
+    )
+    try:
+        with open_telemetry(settings, process="ingress") as telemetry:
+            started = anyio.run(_serve, settings, telemetry, backend_options={"use_uvloop": True})
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0 if started else 1
 
 
-async def _serve(settings: IngressSettings) -> bool:
-    return await serve(create_app(settings), settings)
+async def _serve(settings: IngressSettings, telemetry: Telemetry | None) -> bool:
+    return await serve(create_app(settings, telemetry), settings)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ class ForwardPublisher:
         self._failures = 0
         self._paused_until: float | None = None
 
+    @property
+    def is_paused(self) -> bool:
+        return self._paused_until is not None
+
     async def publish(self, events: Sequence[Event]) -> bool:
         """Publish; False where it failed or was not tried. Waits as long as one publish may take."""
         if not events or not self._may_try():

@@ -106,6 +106,11 @@ class GroupCommitter:
         self._commits = 0
         self._draining = False
 
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no commit has taken yet."""
+        return len(self._queue)
+
     def drain(self) -> None:
         """Refuse new rows from now on. Those that wait are still committed."""
         self._draining = True

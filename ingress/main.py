@@ -18,24 +18,26 @@ from ingress.interceptors.auth import AuthInterceptor
 from ingress.interceptors.errors import ErrorInterceptor
 from ingress.interceptors.proto_validation import ProtoValidationInterceptor
 from ingress.runtime import Runtime, open_runtime
+from ingress.telemetry import rpc_interceptor
 from shared.clock import SystemClock
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
 from shared.logs import get_logger
 from shared.settings import IngressSettings
+from shared.telemetry.providers import Telemetry
 
 T = TypeVar("T")
 
 _log = get_logger()
 
 
-def create_app(settings: IngressSettings) -> AsgiApp:
+def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) -> AsgiApp:
     """The whole ingress as one ASGI application; its lifespan opens and closes everything."""
     opened: list[Runtime] = []
 
     async def lifespan() -> AsyncGenerator[EventLoggingHandler, None]:
         try:
-            async with in_own_task(open_runtime(settings)) as runtime:
+            async with in_own_task(open_runtime(settings, telemetry)) as runtime:
                 opened[:] = [runtime]
                 yield EventLoggingHandler(runtime.service)
         except EventLoggingError as error:
@@ -49,8 +51,9 @@ def create_app(settings: IngressSettings) -> AsgiApp:
     verifier = IapVerifier(audience=settings.iap_audience, clock=clock) if settings.iap_audience else None
     rpc = EventLoggingServiceASGIApplication(
         lifespan(),
-        # They start in this order and end in the reverse: the log line sees the code that the caller sees.
+        # They start in this order and end in the reverse: span and log line see the code that the caller sees.
         interceptors=(
+            *([rpc_interceptor(telemetry)] if telemetry else []),
             AccessLogInterceptor(clock),
             ErrorInterceptor(),
             AuthInterceptor(verifier=verifier, behind_cloud_run_iam=settings.on_cloud_run),

@@ -13,13 +13,16 @@ from ingress.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.readiness import Readiness
 from ingress.service import EventLogging
+from ingress.telemetry import ObservedEventLogRepository, observe_state
 from shared.clock import SystemClock
 from shared.errors import StorageUnavailableError
-from shared.event_log import SpannerEventLogRepository
-from shared.pubsub import PubSubPublisher, open_publisher_client, topic_path
+from shared.event_log import EventLogRepository, SpannerEventLogRepository
+from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, topic_path
 from shared.schema import check_schema
 from shared.settings import IngressSettings
 from shared.spanner import open_database
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.publishing import ObservedPublisher
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner: long enough for a blip, short enough for a start-up probe to see the rest."""
@@ -35,7 +38,7 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: IngressSettings) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = None) -> AsyncIterator[Runtime]:
     """Open the clients, check the schema, yield the service, end what is left.
 
     Holds a task group open: enter and leave it in one task.
@@ -45,7 +48,10 @@ async def open_runtime(settings: IngressSettings) -> AsyncIterator[Runtime]:
         StorageUnavailableError: Spanner did not answer within START_PATIENCE_SECONDS.
     """
     clock = SystemClock()
-    async with open_database(settings) as database, open_publisher_client(settings) as publisher_client:
+    async with (
+        open_database(settings, telemetry) as database,
+        open_publisher_client(settings) as publisher_client,
+    ):
         async for attempt in stamina.retry_context(
             on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
         ):
@@ -53,12 +59,19 @@ async def open_runtime(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 await check_schema(database, timeout_seconds=settings.commit_timeout_seconds)
         async with anyio.create_task_group() as tasks:
             topic = topic_path(settings, settings.forward_topic)
+            repository: EventLogRepository = SpannerEventLogRepository(
+                database, timeout_seconds=settings.commit_timeout_seconds
+            )
+            publisher: Publisher = PubSubPublisher(
+                publisher_client, topic=topic, timeout_seconds=settings.publish_timeout_seconds
+            )
+            if telemetry is not None:
+                repository = ObservedEventLogRepository(repository, telemetry)
+                publisher = ObservedPublisher(publisher, telemetry, topic="forward", role="ingress")
+            forward_publisher = ForwardPublisher(publisher, clock)
             committer = GroupCommitter(
-                repository=SpannerEventLogRepository(database, timeout_seconds=settings.commit_timeout_seconds),
-                publisher=ForwardPublisher(
-                    PubSubPublisher(publisher_client, topic=topic, timeout_seconds=settings.publish_timeout_seconds),
-                    clock,
-                ),
+                repository=repository,
+                publisher=forward_publisher,
                 limits=Limits(
                     concurrency=settings.commit_concurrency,
                     rows=settings.commit_rows,
@@ -68,6 +81,8 @@ async def open_runtime(settings: IngressSettings) -> AsyncIterator[Runtime]:
                 ),
                 task_group=tasks,
             )
+            if telemetry is not None:
+                observe_state(telemetry, committer, forward_publisher)
             defaults = Defaults(
                 forward_to_statsig=settings.forward_by_default, max_metadata_bytes=settings.max_metadata_bytes
             )

@@ -10,6 +10,7 @@ from shared.errors import EventLoggingError, SettingsError
 from shared.fault_points import enable_fault_points
 from shared.logs import configure_logging, get_logger
 from shared.settings import WorkerSettings, from_environment
+from shared.telemetry.providers import Telemetry, open_telemetry
 from worker.runtime import run
 
 _log = get_logger()
@@ -23,16 +24,22 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    configure_logging(process="worker", log_format=settings.log_format, level=settings.log_level)
+    configure_logging(
+        process="worker",
+        log_format=settings.log_format,
+        level=settings.log_level,
+        project=settings.google_cloud_project,
+    )
     try:
-        anyio.run(_run, settings, backend_options={"use_uvloop": True})
+        with open_telemetry(settings, process="worker") as telemetry:
+            anyio.run(_run, settings, telemetry, backend_options={"use_uvloop": True})
     except EventLoggingError as error:
         _log.error("start_failed", reason=error.reason, error=str(error))
         return 1
     return 0
 
 
-async def _run(settings: WorkerSettings) -> None:
+async def _run(settings: WorkerSettings, telemetry: Telemetry | None) -> None:
     stopping = anyio.Event()
     # Received from the start, so that a signal during start-up ends the process in the same orderly way.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -46,7 +53,7 @@ async def _run(settings: WorkerSettings) -> None:
 
             tasks.start_soon(stop_on_signal)
             try:
-                await run(settings, stopping)
+                await run(settings, stopping, telemetry)
             except EventLoggingError as error:
                 failure = error  # outside the group, which would wrap it
             tasks.cancel_scope.cancel()

@@ -13,6 +13,8 @@ from worker.subscription import ReceivedMessage
 PREFIX: Final = "dead_letter_"
 """Of our own attributes, so that they are told from the original message's."""
 
+REASON_ATTRIBUTE: Final = PREFIX + "reason"
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -47,7 +49,7 @@ class DeadLetters:
 def _message(letter: DeadLetter) -> OutgoingMessage:
     message = letter.message
     ours = {
-        PREFIX + "reason": letter.reason,
+        REASON_ATTRIBUTE: letter.reason,
         PREFIX + "status": "" if letter.status is None else str(letter.status),
         PREFIX + "attempts": str(letter.attempts),
         PREFIX + "first_at": message.publish_time.isoformat(),

@@ -20,6 +20,7 @@ from shared.fault_points import fault_point
 from shared.forward_ledger import Entry, ForwardLedger, Standing
 from shared.logs import get_logger
 from shared.statsig_projection import project
+from shared.telemetry.tracing import TRACEPARENT
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.sending import Sending, Sent
@@ -117,7 +118,7 @@ class Forwarding:
         poison: list[ReceivedMessage] = []
         for message in messages:
             try:
-                event = forward_message.decode(message.data)
+                event = forward_message.decode(message.data, traceparent=message.attributes.get(TRACEPARENT))
             except UndecodableMessageError as error:
                 _log.warning("message_undecodable", message_id=message.message_id, error=str(error))
                 poison.append(message)
@@ -219,6 +220,7 @@ class Forwarding:
                 message_id=letter.message.message_id,
                 reason=letter.reason,
                 status=letter.status,
+                traceparent=letter.message.attributes.get(TRACEPARENT),
             )
         return True
 

@@ -21,6 +21,7 @@ from shared.forward_ledger import FORWARD_SHARDS, Attempt, ForwardLedger, Standi
 from shared.forward_message import OutgoingMessage
 from shared.logs import get_logger
 from shared.pubsub import Publisher
+from shared.telemetry.tracing import TRACEPARENT
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.subscription import ReceivedMessage
 
@@ -121,7 +122,12 @@ class Reconciler:
             [Attempt(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None) for e in ours], token=token
         )
         for entry in ours:
-            _log.warning("message_dead_lettered", event_id=entry.event_id, reason=REASON)
+            _log.warning(
+                "message_dead_lettered",
+                event_id=entry.event_id,
+                reason=REASON,
+                traceparent=messages[entry.event_id].attributes.get(TRACEPARENT),
+            )
 
 
 def _decodes(message: OutgoingMessage) -> bool:

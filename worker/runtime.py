@@ -1,7 +1,8 @@
 """The composition root of the worker: the one place that knows concrete classes."""
 
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import stamina
@@ -20,6 +21,8 @@ from shared.schema import check_schema
 from shared.settings import WorkerSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.tracing import untraced
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetters
 from worker.forwarding import Forwarding
@@ -30,6 +33,9 @@ from worker.settling import Settling
 from worker.statsig_forwarder import SdkStatsigForwarder
 from worker.statsig_lane import StatsigLane
 from worker.subscription import PubSubSubscription
+from worker.telemetry.batches import ObservedForward
+from worker.telemetry.ports import Ports, observed
+from worker.telemetry.states import PendingAge, observe_circuit
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner before the platform may try another instance."""
@@ -44,7 +50,7 @@ PUBLISH_SECONDS: Final = 10.0
 _log = get_logger()
 
 
-async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
+async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Telemetry | None = None) -> None:
     """Forward until `stopping` is set, then finish or hand back what is in work.
 
     Raises:
@@ -64,7 +70,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
     )
     attempt_seconds = 2.0 * settings.statsig_timeout_seconds
     async with (
-        open_database(settings) as database,
+        open_database(settings, telemetry) as database,
         open_publisher_client(settings) as publisher_client,
         open_subscriber_client(settings) as subscriber_client,
         SdkStatsigForwarder(new_lane, lanes=settings.lanes, send_timeout_seconds=attempt_seconds) as forwarder,
@@ -80,19 +86,27 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
             return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
 
         circuit = Circuit(clock, probe_seconds=settings.circuit_probe_seconds)
-        ledger = SpannerForwardLedger(database, timeout_seconds=settings.commit_timeout_seconds)
-        dead_letters = DeadLetters(publisher(settings.dead_letter_topic))
+        ports = Ports(
+            ledger=SpannerForwardLedger(database, timeout_seconds=settings.commit_timeout_seconds),
+            forwarder=forwarder,
+            forward_topic=publisher(settings.forward_topic),
+            dead_letter_topic=publisher(settings.dead_letter_topic),
+        )
+        if telemetry is not None:
+            ports = observed(ports, telemetry, api_url=settings.statsig_api_url)
+            observe_circuit(telemetry, circuit)
+        dead_letters = DeadLetters(ports.dead_letter_topic)
         forwarding = Forwarding(
-            ledger=ledger,
+            ledger=ports.ledger,
             sending=Sending(
-                forwarder=forwarder,
+                forwarder=ports.forwarder,
                 circuit=circuit,
                 clock=clock,
                 stopping=stopping,
                 budget_seconds=settings.retry_budget_seconds,
                 attempt_seconds=attempt_seconds,
             ),
-            settling=Settling(ledger),
+            settling=Settling(ports.ledger),
             dead_letters=dead_letters,
             circuit=circuit,
             clock=clock,
@@ -104,30 +118,37 @@ async def run(settings: WorkerSettings, stopping: anyio.Event) -> None:
                     subscriber_client, subscription=subscription_path(settings, settings.forward_subscription)
                 ),
                 circuit=circuit,
-                forward=forwarding.forward,
+                forward=forwarding.forward if telemetry is None else ObservedForward(forwarding.forward, telemetry),
                 batch_messages=settings.batch_events,
                 stopping=stopping,
             )
             for _ in range(settings.lanes)
         ]
         reconciler = Reconciler(
-            ledger=ledger,
-            publisher=publisher(settings.forward_topic),
+            ledger=ports.ledger,
+            publisher=ports.forward_topic,
             dead_letters=dead_letters,
             after_seconds=settings.reconcile_after_seconds,
             interval_seconds=settings.reconcile_interval_seconds,
             events_per_second=settings.reconcile_events_per_second,
         )
+        background: list[Callable[[], Coroutine[Any, Any, None]]] = [reconciler.run_for_ever]
+        if telemetry is not None:
+            background.append(partial(PendingAge(ports.ledger, clock).look_for_ever, telemetry))
         _log.info("worker_started", lanes=len(lanes))
-        await _run_until_stopped(lanes, reconciler, stopping)
+        with untraced():
+            await _run_until_stopped(lanes, background, stopping)
 
 
-async def _run_until_stopped(lanes: list[PullLoop], reconciler: Reconciler, stopping: anyio.Event) -> None:
-    async with anyio.create_task_group() as background:
-        background.start_soon(reconciler.run_for_ever)
+async def _run_until_stopped(
+    lanes: list[PullLoop], background: list[Callable[[], Coroutine[Any, Any, None]]], stopping: anyio.Event
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        for run_for_ever in background:
+            tasks.start_soon(run_for_ever)
         async with anyio.create_task_group() as pulling:
             for lane in lanes:
                 pulling.start_soon(lane.run)
             await stopping.wait()
             pulling.cancel_scope.deadline = anyio.current_time() + FINISH_SECONDS
-        background.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()

@@ -65,7 +65,7 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
         "_client.acknowledge(",
         "_client.modify_ack_deadline(",
     ),
-    ("worker", "topic forward", "roles/pubsub.publisher"): ("publisher=publisher(settings.forward_topic)",),
+    ("worker", "topic forward", "roles/pubsub.publisher"): ("forward_topic=publisher(settings.forward_topic)",),
     ("worker", "topic dead_letter", "roles/pubsub.publisher"): ("publisher(settings.dead_letter_topic)",),
     ("operator", "subscription dead_letter", "roles/pubsub.subscriber"): ("settings.dead_letter_subscription",),
     ("operator", "topic forward", "roles/pubsub.publisher"): ("settings.forward_topic",),

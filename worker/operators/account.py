@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from shared.accounting import LEDGER_RETENTION, HourlyAccount
+from shared.telemetry.metrics import ACCOUNT, gauge
 from worker.operators.connections import Connections
 from worker.operators.durations import parse_age
 from worker.operators.exits import BAD_NEWS, OK, UsageError
@@ -35,6 +36,8 @@ def account(
             raise UsageError(f"--since {since}: the ledger is kept for {LEDGER_RETENTION.days} days")
         hours = await connections.accounting.per_hour(since=await connections.records.now() - age)
         totals = {name: sum(getattr(hour, name) for hour in hours) for name in COUNTS}
+        if connections.telemetry is not None:
+            gauge(connections.telemetry.meter, ACCOUNT, lambda: totals)
         if as_json:
             show_json({"since": since, "hours": [_as_dict(hour) for hour in hours], "total": totals})
         else:

@@ -21,6 +21,8 @@ from shared.pubsub import (
 from shared.settings import OperatorSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.publishing import ObservedPublisher
 from worker.operators.records import Records
 from worker.subscription import PubSubSubscription, Subscription
 
@@ -32,6 +34,7 @@ class Connections:
     """What commands work with; opened without I/O."""
 
     settings: OperatorSettings
+    telemetry: Telemetry | None
     database: Any
     ledger: ForwardLedger
     records: Records
@@ -44,7 +47,9 @@ class Connections:
 
 
 @asynccontextmanager
-async def open_connections(settings: OperatorSettings) -> AsyncIterator[Connections]:
+async def open_connections(
+    settings: OperatorSettings, telemetry: Telemetry | None = None
+) -> AsyncIterator[Connections]:
     """Connections to what the settings name, closed at the end."""
     async with (
         open_database(settings) as database,
@@ -56,15 +61,19 @@ async def open_connections(settings: OperatorSettings) -> AsyncIterator[Connecti
             path = topic_path(settings, topic)
             return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
 
+        forward_topic: Publisher = publisher(settings.forward_topic)
+        if telemetry is not None:
+            forward_topic = ObservedPublisher(forward_topic, telemetry, topic="forward", role="operator")
         timeout = settings.commit_timeout_seconds
         yield Connections(
             settings=settings,
+            telemetry=telemetry,
             database=database,
             ledger=SpannerForwardLedger(database, timeout_seconds=timeout),
             records=Records(database, timeout_seconds=timeout),
             # Strong reads: an operator compares the answer with what was done a moment ago.
             accounting=SpannerAccounting(database, staleness=timedelta(0)),
-            forward_topic=publisher(settings.forward_topic),
+            forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
             dead_letters=PubSubSubscription(
                 subscriber_client, subscription=subscription_path(settings, settings.dead_letter_subscription)

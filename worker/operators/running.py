@@ -18,6 +18,7 @@ from shared.errors import EventLoggingError, SchemaMismatchError, SettingsError
 from shared.fault_points import enable_fault_points
 from shared.logs import configure_logging
 from shared.settings import OperatorSettings, from_environment
+from shared.telemetry.providers import Telemetry, open_telemetry
 from worker.operators.connections import Connections, open_connections
 from worker.operators.exits import BAD_NEWS, INTERRUPTED, UNAVAILABLE, WRONG_USAGE, UnknownError, UsageError
 
@@ -52,10 +53,12 @@ def run_command(work: Work) -> NoReturn:
         enable_fault_points(os.environ)
         # Never above INFO, whatever LOG_LEVEL says: the audit line must be written.
         level = "DEBUG" if settings.log_level == "DEBUG" else "INFO"
-        configure_logging(process="nest-events", log_format="json", level=level, stream=sys.stderr)
+        project = settings.google_cloud_project
+        configure_logging(process="nest-events", log_format="json", level=level, project=project, stream=sys.stderr)
         # On a terminal a library's warning is noise beside our own line about the same failure.
         logging.captureWarnings(capture=True)
-        code = anyio.run(_until_interrupted, work, settings)
+        with open_telemetry(settings, process="operator") as telemetry:
+            code = anyio.run(_until_interrupted, work, settings, telemetry)
     except EventLoggingError as error:
         code = failed(error)
     except google_auth.DefaultCredentialsError:
@@ -65,7 +68,7 @@ def run_command(work: Work) -> NoReturn:
     raise typer.Exit(code)
 
 
-async def _until_interrupted(work: Work, settings: OperatorSettings) -> int:
+async def _until_interrupted(work: Work, settings: OperatorSettings, telemetry: Telemetry | None) -> int:
     code = INTERRUPTED
     failure: Exception | None = None
     # Python delivers signals to the main thread only; elsewhere (a test) there is nothing to receive.
@@ -81,7 +84,7 @@ async def _until_interrupted(work: Work, settings: OperatorSettings) -> int:
             if signals is not None:
                 tasks.start_soon(cancel_on, signals)
             try:
-                async with open_connections(settings) as connections:
+                async with open_connections(settings, telemetry) as connections:
                     code = await work(connections)
             except Exception as error:  # noqa: BLE001 - carried out of the group, which would wrap it
                 failure = _innermost(error)

@@ -1,0 +1,59 @@
+"""What the ingress measures and traces, around its ports; wired only where telemetry is on."""
+
+from collections.abc import Sequence
+
+from connectrpc_otel import OpenTelemetryInterceptor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ingress.forward_publisher import ForwardPublisher
+from ingress.group_commit import GroupCommitter
+from shared.event import EventLogRow
+from shared.event_log import EventLogRepository
+from shared.telemetry.metrics import (
+    COMMIT_DURATION,
+    COMMIT_ROWS,
+    PUBLISH_PAUSED,
+    QUEUE_ROWS,
+    gauge,
+    histogram,
+    timed,
+)
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.tracing import traced, untraced
+
+
+def rpc_interceptor(telemetry: Telemetry) -> OpenTelemetryInterceptor:
+    """A span and a duration for each call. Of a caller's headers only the trace context is read, no baggage."""
+    return OpenTelemetryInterceptor(
+        propagator=TraceContextTextMapPropagator(),
+        tracer_provider=telemetry.tracer_provider,
+        meter_provider=telemetry.meter_provider,
+    )
+
+
+def observe_state(telemetry: Telemetry, committer: GroupCommitter, publisher: ForwardPublisher) -> None:
+    gauge(telemetry.meter, QUEUE_ROWS, lambda: committer.waiting_rows)
+    gauge(telemetry.meter, PUBLISH_PAUSED, lambda: publisher.is_paused)
+
+
+class ObservedEventLogRepository:
+    """An EventLogRepository that hands on to another."""
+
+    def __init__(self, repository: EventLogRepository, telemetry: Telemetry) -> None:
+        self._repository = repository
+        self._tracer = telemetry.tracer
+        self._durations = histogram(telemetry.meter, COMMIT_DURATION)
+        self._rows = histogram(telemetry.meter, COMMIT_ROWS)
+
+    async def append(self, rows: Sequence[EventLogRow]) -> None:
+        self._rows.record(len(rows))
+        attributes = {"event_log.rows": len(rows)}
+        with (
+            timed(self._durations),
+            traced(self._tracer, "commit", [row.event.traceparent for row in rows], attributes=attributes),
+        ):
+            await self._repository.append(rows)
+
+    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+        with untraced():  # the task that reads was begun by another call than the one it reads for
+            return await self._repository.request_digests(event_ids)

@@ -1,0 +1,57 @@
+"""Pulled batches: a span for each message whose trace is recorded, and how long messages were on their way."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from opentelemetry.trace import Span, SpanKind
+
+from shared.forward_message import EVENT_ID_ATTRIBUTE
+from shared.telemetry.metrics import FORWARD_DELAY, histogram
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of
+from worker.forwarding import Fate
+from worker.pull_loop import Forward
+from worker.subscription import ReceivedMessage
+
+
+class ObservedForward:
+    """The pull loop's `forward`, handing on to another. Its messages carry the trace on from here."""
+
+    def __init__(self, forward: Forward, telemetry: Telemetry) -> None:
+        self._forward = forward
+        self._tracer = telemetry.tracer
+        self._delays = histogram(telemetry.meter, FORWARD_DELAY)
+
+    async def __call__(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+        attributes: dict[str, str | int] = {
+            "messaging.system": "gcp_pubsub",
+            "messaging.operation.type": "process",
+            "messaging.batch.message_count": len(messages),
+        }
+        traceparents = [message.attributes.get(TRACEPARENT) for message in messages]
+        with traced(
+            self._tracer, "process forward", traceparents, kind=SpanKind.CONSUMER, attributes=attributes
+        ) as spans:
+            fates = await self._forward([_continued(m, span) for m, span in zip(messages, spans, strict=True)])
+            for message, span in zip(messages, spans, strict=True):
+                if span is not None:
+                    span.set_attribute("event_log.fate", fates[message.ack_id])
+        now = time.time()
+        for message in messages:
+            if fates[message.ack_id] is Fate.DONE:
+                self._delays.record(max(0.0, now - message.publish_time.timestamp()))
+        return fates
+
+
+def _continued(message: ReceivedMessage, span: Span | None) -> ReceivedMessage:
+    if span is None or (ours := traceparent_of(span)) is None:
+        return message
+    span.set_attributes(
+        {
+            "messaging.message.id": message.message_id,
+            "messaging.gcp_pubsub.message.delivery_attempt": message.delivery_attempt,
+            "event_log.event_id": message.attributes.get(EVENT_ID_ATTRIBUTE, ""),
+        }
+    )
+    return replace(message, attributes={**message.attributes, TRACEPARENT: ours})

@@ -1,0 +1,23 @@
+"""Dead letters, counted by their reason."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from shared.forward_message import OutgoingMessage
+from shared.pubsub import Publisher
+from shared.telemetry.metrics import DEAD_LETTERS, counter
+from shared.telemetry.providers import Telemetry
+from worker.dead_letters import REASON_ATTRIBUTE
+
+
+class CountedDeadLetters:
+    """The dead-letter topic's Publisher, handing on to another."""
+
+    def __init__(self, publisher: Publisher, telemetry: Telemetry) -> None:
+        self._publisher = publisher
+        self._dead_letters = counter(telemetry.meter, DEAD_LETTERS)
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        await self._publisher.publish(messages)
+        for reason, events in Counter(message.attributes[REASON_ATTRIBUTE] for message in messages).items():
+            self._dead_letters.add(events, {"reason": reason})

@@ -1,0 +1,33 @@
+"""The worker's ports, each behind what observes it."""
+
+from dataclasses import dataclass
+
+from shared.forward_ledger import ForwardLedger
+from shared.pubsub import Publisher
+from shared.telemetry.providers import Telemetry
+from shared.telemetry.publishing import ObservedPublisher
+from worker.statsig_forwarder import StatsigForwarder
+from worker.telemetry.dead_letters import CountedDeadLetters
+from worker.telemetry.ledger import ObservedForwardLedger
+from worker.telemetry.requests import ObservedForwarder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the worker reaches the outside through."""
+
+    ledger: ForwardLedger
+    forwarder: StatsigForwarder
+    forward_topic: Publisher
+    dead_letter_topic: Publisher
+
+
+def observed(ports: Ports, telemetry: Telemetry, *, api_url: str) -> Ports:
+    return Ports(
+        ledger=ObservedForwardLedger(ports.ledger, telemetry),
+        forwarder=ObservedForwarder(ports.forwarder, telemetry, api_url=api_url),
+        forward_topic=ObservedPublisher(ports.forward_topic, telemetry, topic="forward", role="reconciler"),
+        dead_letter_topic=CountedDeadLetters(
+            ObservedPublisher(ports.dead_letter_topic, telemetry, topic="dead_letter", role="worker"), telemetry
+        ),
+    )
