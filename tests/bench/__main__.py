@@ -1,4 +1,7 @@
-"""`make bench`: our ingress against the textbook way, in turns in one run. The ratios hold, the figures do not."""
+"""`make bench`: our ingress against the textbook way, and against itself with telemetry, in turns in one run.
+
+The ratios hold, the figures do not.
+"""
 
 import json
 import os
@@ -20,6 +23,9 @@ ROUNDS = 3
 LOADS = ((1, 200), (16, 1000), (128, 3000))
 """Connections and calls."""
 
+TRACED_SHARES = (0.05, 1.0)
+"""What is usual in production, and the most there can be; metrics are on in both."""
+
 
 async def main() -> None:
     run_dir = Path(tempfile.mkdtemp(prefix="event-logging-bench-"))
@@ -28,14 +34,22 @@ async def main() -> None:
         running_stack(run_dir, StackOptions(workers=0), names=StackNames.unique("bench")) as stack,
         Supervisor() as supervisor,
     ):
-        urls = {"textbook": await _start_textbook(supervisor, stack), "this": stack.ingress_url}
+        urls = {
+            "textbook": await _start(supervisor, stack, "textbook", ["-m", "tests.bench.textbook"]),
+            "this": stack.ingress_url,
+        }
+        receiver = await _start(supervisor, stack, "receiver", ["-m", "tests.bench.receiver"])
+        for share in TRACED_SHARES:
+            way = f"this, {share:.0%} traced"
+            settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver, "OTEL_TRACES_SAMPLER_ARG": str(share)}
+            urls[way] = await _start(supervisor, stack, f"ingress-{share}", ["-m", "ingress"], settings)
         for _ in range(ROUNDS):
             for connections, calls in LOADS:
                 for way, url in urls.items():
                     results[way, connections].append(await _load(url, connections, calls))
     table = Table("connections", "way", "calls/s", "p50 ms", "p99 ms", "times as fast")
     for connections, _ in LOADS:
-        rates = {way: statistics.median(r["rate"] for r in results[way, connections]) for way in ("textbook", "this")}
+        rates = {way: statistics.median(r["rate"] for r in results[way, connections]) for way in urls}
         for way, rate in rates.items():
             p50, p99 = (statistics.median(r[key] for r in results[way, connections]) for key in ("p50_ms", "p99_ms"))
             ratio = rate / rates["textbook"]
@@ -43,13 +57,18 @@ async def main() -> None:
     Console().print(table)
 
 
-async def _start_textbook(supervisor: Supervisor, stack: Stack) -> str:
+async def _start(
+    supervisor: Supervisor, stack: Stack, name: str, arguments: list[str], settings: dict[str, str] | None = None
+) -> str:
+    """Start a server on a free port, given as an argument and as PORT; its address once it listens."""
     port = free_port()
     env = {**os.environ, **stack.names.variables, **stack.emulators.variables, "PYTHONPATH": str(REPOSITORY)}
-    log = stack.run_dir / "textbook.log"
     await supervisor.start(
         ManagedProcess(
-            name="textbook", argv=[sys.executable, "-m", "tests.bench.textbook", str(port)], env=env, log_path=log
+            name=name,
+            argv=[sys.executable, *arguments, str(port)],
+            env=env | {"PORT": str(port)} | (settings or {}),
+            log_path=stack.run_dir / f"{name}.log",
         )
     )
     with anyio.fail_after(20):
