@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+from shared.attempt_history import History
 from shared.event import Event
 
 LEDGER_TABLE: Final = "NestEventForward"
@@ -56,6 +57,8 @@ class Entry:
     attempts: int = 0
     possible_duplicates: int = 0
     replays: int = 0
+    history: History = ()
+    """What was noted so far; what is noted next goes behind it."""
 
 
 class Reopening(enum.StrEnum):
@@ -107,6 +110,9 @@ class Attempt:
     status: int | None
     """The HTTP status of the last attempt, where there was one."""
 
+    history: History
+    """All of it, earlier claims included: it replaces what the row has."""
+
 
 class ForwardLedger(Protocol):
     """Who may send an event, and what became of it. All times are Spanner's own."""
@@ -115,7 +121,7 @@ class ForwardLedger(Protocol):
         """Claim what is pending and not held by another live claim, in one transaction; tell where the rest stands.
 
         Claiming again with the same token extends the claim. Taking over an expired claim counts one possible
-        duplicate: its holder may have sent the event and died before it could settle.
+        duplicate, and is noted in the history: its holder may have sent the event and died before it could settle.
 
         Raises:
             StorageUnavailableError: no answer; the claim may stand and then expires by itself.
@@ -124,6 +130,8 @@ class ForwardLedger(Protocol):
 
     async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
         """Write the final state DELIVERED. Idempotent; true whoever holds the claim, so the claim is not checked.
+
+        Where another batch has claimed since, what it noted gives way to these attempts; it settles last in turn.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -167,6 +175,8 @@ class ForwardLedger(Protocol):
 
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
+
+        The replay is counted, and noted in the history.
 
         The caller publishes next; where it dies before that, the reconciler does.
 

@@ -10,7 +10,7 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
                                "metadata", "forward_to_statsig"}),
     "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
                                    "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
-                                   "replays", "possible_duplicates", "forward_shard"}),
+                                   "replays", "possible_duplicates", "forward_shard", "history"}),
 }  # fmt: skip
 """Columns by table. A column more is fine: columns are added before the code that uses them."""
 

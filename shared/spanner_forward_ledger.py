@@ -13,6 +13,8 @@ import anyio
 from google.api_core import exceptions as google
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet, param_types
 
+from shared import attempt_history
+from shared.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.forward_ledger import (
     FORWARD_SHARDS,
@@ -30,7 +32,8 @@ from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import from_datetime
 
 _READ_FOR_CLAIM: Final = f"""
-SELECT event_id, state, claim_token, claimed_until, attempts, possible_duplicates, replays, CURRENT_TIMESTAMP()
+SELECT event_id, state, claim_token, claimed_until, attempts, possible_duplicates, replays, history,
+  CURRENT_TIMESTAMP()
 FROM {LEDGER_TABLE} WHERE event_id IN UNNEST(@event_ids)"""  # noqa: S608 - a constant table name
 
 _STILL_OURS: Final = f"""
@@ -72,14 +75,17 @@ _ATTEMPT_COLUMNS: Final = (
     "last_attempt_at",
     "last_reason",
     "last_status",
+    "history",
     "claim_token",
     "claimed_until",
 )
 _SETTLED_COLUMNS: Final = (*_ATTEMPT_COLUMNS, "state", "pending_since", "settled_at")
 _UNCLAIMED_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
-_READ_FOR_REOPENING: Final = ("event_id", "state", "claimed_until", "replays")
-_REOPENED_COLUMNS: Final = (*_UNCLAIMED_COLUMNS, "state", "pending_since", "settled_at", "republished_at", "replays")
+_READ_FOR_REOPENING: Final = ("event_id", "state", "claimed_until", "replays", "history")
+_REOPENED_COLUMNS: Final = (*_UNCLAIMED_COLUMNS, "state", "pending_since", "settled_at", "republished_at", "replays",
+                            "history")  # fmt: skip
 _CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until", "possible_duplicates")
+_TAKE_OVER_COLUMNS: Final = (*_CLAIM_COLUMNS, "history")
 
 
 class SpannerForwardLedger:
@@ -97,15 +103,22 @@ class SpannerForwardLedger:
         async def in_transaction(transaction: Any) -> dict[str, Entry]:
             entries: dict[str, Entry] = {}
             claims: list[tuple[object, ...]] = []
+            take_overs: list[tuple[object, ...]] = []
             async for row in await transaction.execute_sql(_READ_FOR_CLAIM, *_event_ids(event_ids)):
-                now: datetime = row[7]
+                now: datetime = row[-1]
                 entry = _entry(row, token=token, now=now)
                 entries[entry.event_id] = entry
                 if entry.standing is Standing.CLAIMED:
                     until = now + timedelta(seconds=seconds)
-                    claims.append((entry.event_id, token, until, entry.possible_duplicates))
+                    claim = (entry.event_id, token, until, entry.possible_duplicates)
+                    if row[2] in (None, token):
+                        claims.append(claim)
+                    else:
+                        take_overs.append((*claim, attempt_history.encode(entry.history)))
             if claims:
                 transaction.update(LEDGER_TABLE, _CLAIM_COLUMNS, claims)
+            if take_overs:
+                transaction.update(LEDGER_TABLE, _TAKE_OVER_COLUMNS, take_overs)
             return entries
 
         entries = await self._in_transaction(in_transaction)
@@ -139,15 +152,16 @@ class SpannerForwardLedger:
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         async def in_transaction(transaction: Any) -> dict[str, Reopened]:
             found: dict[str, Reopened] = {}
+            rows: list[tuple[object, ...]] = []
             (now,) = [row[0] async for row in await transaction.execute_sql("SELECT CURRENT_TIMESTAMP()")]
             keys = KeySet(keys=[(event_id,) for event_id in event_ids])
             async for row in await transaction.read(LEDGER_TABLE, _READ_FOR_REOPENING, keys):
-                found[row[0]] = _reopened(row, now, max_replays)
-            rows = [
-                (each.event_id, None, None, ForwardState.PENDING, COMMIT_TIMESTAMP, None, None, each.replays)
-                for each in found.values()
-                if each.found is Reopening.REOPENED
-            ]
+                each = found[row[0]] = _reopened(row, now, max_replays)
+                if each.found is Reopening.REOPENED:
+                    history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
+                    lines = attempt_history.encode(history)
+                    state = ForwardState.PENDING
+                    rows.append((each.event_id, None, None, state, COMMIT_TIMESTAMP, None, None, each.replays, lines))
             if rows:
                 transaction.update(LEDGER_TABLE, _REOPENED_COLUMNS, rows)
             return found
@@ -215,19 +229,21 @@ def _event_ids(event_ids: Sequence[object]) -> tuple[dict[str, Any], dict[str, A
 
 
 def _entry(row: Sequence[Any], *, token: str, now: datetime) -> Entry:
-    event_id, state, holder, claimed_until, attempts, possible_duplicates, replays, _ = row
+    event_id, state, holder, claimed_until, attempts, possible_duplicates, replays, lines, _ = row
+    history = attempt_history.decode(lines)
     if state != ForwardState.PENDING:
-        return Entry(event_id, Standing(state.lower()), attempts, possible_duplicates, replays)
+        return Entry(event_id, Standing(state.lower()), attempts, possible_duplicates, replays, history)
     if holder is not None and holder != token:
         if claimed_until > now:
-            return Entry(event_id, Standing.HELD, attempts, possible_duplicates, replays)
+            return Entry(event_id, Standing.HELD, attempts, possible_duplicates, replays, history)
         # Its holder neither settled nor released it: the event may have been sent.
         possible_duplicates += 1
-    return Entry(event_id, Standing.CLAIMED, attempts, possible_duplicates, replays)
+        history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
+    return Entry(event_id, Standing.CLAIMED, attempts, possible_duplicates, replays, history)
 
 
 def _reopened(row: Sequence[Any], now: datetime, max_replays: int) -> Reopened:
-    event_id, state, claimed_until, replays = row
+    event_id, state, claimed_until, replays, _ = row
     if state == ForwardState.DELIVERED:
         return Reopened(event_id, Reopening.DELIVERED, replays)
     if state == ForwardState.PENDING:
@@ -246,6 +262,7 @@ def _noted(attempt: Attempt) -> tuple[object, ...]:
         attempt.last_attempt_at,
         attempt.reason,
         attempt.status,
+        attempt_history.encode(attempt.history),
         None,
         None,
     )

@@ -119,7 +119,8 @@ class Reconciler:
             [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in ours]
         )
         await self._ledger.settle_dead(
-            [Attempt(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None) for e in ours], token=token
+            [Attempt(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history) for e in ours],
+            token=token,
         )
         for entry in ours:
             _log.warning(

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import anyio
 
+from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.clock import Clock
 from shared.fault_points import fault_point
 from shared.forward_ledger import Attempt, Entry
@@ -37,6 +38,7 @@ _log = get_logger()
 class _Account:
     attempts: int
     possible_duplicates: int
+    history: History = ()
     outcome: SendOutcome = NEVER_SENT
     last_attempt_at: datetime | None = None
 
@@ -49,13 +51,14 @@ class Sent:
 
     @classmethod
     def starting_from(cls, entries: Iterable[Entry]) -> Self:
-        return cls({entry.event_id: _Account(entry.attempts, entry.possible_duplicates) for entry in entries})
+        return cls({e.event_id: _Account(e.attempts, e.possible_duplicates, e.history) for e in entries})
 
     def learn(self, outcomes: dict[str, SendOutcome]) -> None:
         """Replace `interrupted` by what became of the attempt."""
         for event_id, outcome in outcomes.items():
             account = self.accounts[event_id]
             account.outcome = outcome
+            account.history = (*account.history[:-1], _noted(account.last_attempt_at, outcome))
             if outcome.verdict is not Verdict.AMBIGUOUS:
                 account.possible_duplicates -= 1
             if outcome.verdict is Verdict.CONFIRMED:
@@ -78,10 +81,15 @@ class Sent:
                 last_attempt_at=account.last_attempt_at,
                 reason=account.outcome.reason,
                 status=account.outcome.status,
+                history=account.history,
             )
             for event_id in event_ids
             for account in (self.accounts[event_id],)
         ]
+
+
+def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:
+    return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status)
 
 
 class Sending:
@@ -163,6 +171,7 @@ class Sending:
             account.possible_duplicates += 1
             account.last_attempt_at = now
             account.outcome = INTERRUPTED
+            account.history = extended(account.history, _noted(now, INTERRUPTED))
         fault_point("before_send")
         outcomes = await send_isolating_rejections(
             self._forwarder,

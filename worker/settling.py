@@ -22,7 +22,8 @@ LAST_TRY_SECONDS: Final = 1.0
 claim's time; a settlement that fails costs a possible duplicate, which is counted."""
 
 MAX_REMEMBERED: Final = 100_000
-"""Confirmations held in memory, some 40 MB: an hour of Spanner's absence at the rate that an open circuit leaves."""
+"""Confirmations held in memory, some 55 MB where each took one attempt: an hour of Spanner's absence at the rate that
+an open circuit leaves."""
 
 _log = get_logger()
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
+from shared.attempt_history import History, HistoryEntry, HistoryKind
 from shared.event import EventLogRow
 from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
 from tests.support.memory_event_log import LedgerRow
@@ -17,14 +18,18 @@ from tests.support.storages import Storage
 LONG = 60.0
 SHORT = 0.05
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
+FAILED = HistoryEntry(HistoryKind.ATTEMPT, AT, "transient", "http_503", 503)
+CONFIRMED = HistoryEntry(HistoryKind.ATTEMPT, AT, "confirmed", "http_202", 202)
 
 
 def token() -> str:
     return str(uuid.uuid4())
 
 
-def attempt(event_id: str, attempts: int = 1, reason: str = "http_202", status: int | None = 202) -> Attempt:
-    return Attempt(event_id, attempts, 0, AT, reason, status)
+def attempt(
+    event_id: str, attempts: int = 1, reason: str = "http_202", status: int | None = 202, history: History = ()
+) -> Attempt:
+    return Attempt(event_id, attempts, 0, AT, reason, status, history)
 
 
 async def logged(storage: Storage, count: int = 1) -> list[str]:
@@ -124,11 +129,65 @@ async def test_each_take_over_of_an_expired_claim_counts_a_possible_duplicate(st
     assert (await row_of(storage, event_id)).possible_duplicates == 2
 
 
+async def test_an_event_that_nobody_tried_has_no_history(storage: Storage) -> None:
+    (event_id,) = await logged(storage)
+
+    assert (await row_of(storage, event_id)).history is None
+    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].history == ()
+
+
+@pytest.mark.parametrize("ending", ["settle_delivered", "settle_dead", "release"])
+async def test_what_ends_a_claim_keeps_the_history_and_the_next_claim_finds_it(storage: Storage, ending: str) -> None:
+    (event_id,), ours = await logged(storage), token()
+    await storage.ledger.claim([event_id], token=ours, seconds=LONG)
+    noted = attempt(event_id, 2, history=(FAILED, CONFIRMED))
+
+    if ending == "settle_delivered":
+        await storage.ledger.settle_delivered([noted])
+    elif ending == "settle_dead":
+        await storage.ledger.settle_dead([noted], token=ours)
+    else:
+        await storage.ledger.release([noted], token=ours)
+
+    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].history == (
+        FAILED,
+        CONFIRMED,
+    )
+
+
+async def test_a_release_without_an_attempt_leaves_the_history_alone(storage: Storage) -> None:
+    (event_id,), first, second = await logged(storage), token(), token()
+    await storage.ledger.claim([event_id], token=first, seconds=LONG)
+    await storage.ledger.release([attempt(event_id, history=(FAILED,))], token=first)
+    await storage.ledger.claim([event_id], token=second, seconds=LONG)
+
+    await storage.ledger.release([Attempt(event_id, 1, 0, None, "not_sent", None, ())], token=second)
+
+    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].history == (FAILED,)
+
+
+async def test_taking_over_an_expired_claim_is_noted_behind_what_was(storage: Storage) -> None:
+    (event_id,), first = await logged(storage), token()
+    await storage.ledger.claim([event_id], token=first, seconds=LONG)
+    await storage.ledger.release([attempt(event_id, history=(FAILED,))], token=first)
+    await storage.ledger.claim([event_id], token=first, seconds=SHORT)
+    expired_after = await storage.now()
+
+    taken = await claim_when_expired(storage, event_id)
+
+    was, taken_over = taken.history
+    assert was == FAILED
+    assert taken_over.kind is HistoryKind.TAKE_OVER
+    assert taken_over.at is not None
+    assert expired_after <= taken_over.at <= await storage.now()
+    assert len((await claim_when_expired(storage, event_id)).history) == 3, "it was written with the claim"
+
+
 async def test_a_released_claim_is_taken_over_without_a_possible_duplicate(storage: Storage) -> None:
     (event_id,), ours = await logged(storage), token()
     await storage.ledger.claim([event_id], token=ours, seconds=LONG)
 
-    await storage.ledger.release([Attempt(event_id, 2, 1, AT, "http_503", 503)], token=ours)
+    await storage.ledger.release([Attempt(event_id, 2, 1, AT, "http_503", 503, ())], token=ours)
 
     entry = (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id]
     assert entry == Entry(event_id, Standing.CLAIMED, attempts=2, possible_duplicates=1)
@@ -144,7 +203,7 @@ async def test_a_release_without_an_attempt_keeps_what_was_noted_of_the_last(sto
     await storage.ledger.release([attempt(tried, 4, "http_503", 503), attempt(untried, 4, "dns", None)], token=ours)
     await storage.ledger.claim([tried, untried], token=ours, seconds=LONG)
     again = attempt(tried, 5, "timeout", None)
-    never = Attempt(untried, 4, 0, None, "not_sent", None)
+    never = Attempt(untried, 4, 0, None, "not_sent", None, ())
 
     await storage.ledger.release([again, never], token=ours)
 
@@ -190,7 +249,7 @@ async def test_a_delivery_is_settled_whoever_holds_the_claim(storage: Storage, c
         await storage.ledger.claim([event_id], token=claimed_by, seconds=LONG)
     before = await storage.now()
 
-    await storage.ledger.settle_delivered([Attempt(event_id, 3, 1, AT, "http_202", 202)])
+    await storage.ledger.settle_delivered([Attempt(event_id, 3, 1, AT, "http_202", 202, ())])
 
     row = await row_of(storage, event_id)
     assert row.state == ForwardState.DELIVERED

@@ -68,10 +68,10 @@ async def test_each_shard_lists_its_own_and_all_shards_together_everything(stora
 async def test_what_is_settled_or_not_to_be_forwarded_is_not_listed(storage: Storage) -> None:
     delivered, dead = await logged(storage), await logged(storage)
     await storage.repository.append([sample_row(event_id=in_shard(3), forward=False)])
-    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202)])
+    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202, ())])
     ours = token()
     await storage.ledger.claim([dead], token=ours, seconds=60)
-    await storage.ledger.settle_dead([Attempt(dead, 1, 0, AT, "http_400", 400)], token=ours)
+    await storage.ledger.settle_dead([Attempt(dead, 1, 0, AT, "http_400", 400, ())], token=ours)
     await storage.time_passes(0.001)
 
     assert await pending(storage) == []
@@ -82,7 +82,7 @@ async def test_a_live_claim_keeps_an_event_out_and_an_expired_one_does_not(stora
     ours = token()
     await storage.ledger.claim([live, released], token=ours, seconds=60)
     await storage.ledger.claim([expiring], token=ours, seconds=AGE)
-    await storage.ledger.release([Attempt(released, 0, 0, None, "not_sent", None)], token=ours)
+    await storage.ledger.release([Attempt(released, 0, 0, None, "not_sent", None, ())], token=ours)
     await storage.time_passes(0.001)
     assert await pending(storage) == [released]
 
@@ -162,7 +162,7 @@ async def test_the_oldest_pending_event_of_all_shards_tells_the_age(storage: Sto
     await storage.time_passes(AGE)
     await logged(storage, shard=0)
     both = await storage.ledger.oldest_pending_seconds()
-    await storage.ledger.settle_delivered([Attempt(oldest, 1, 0, AT, "http_202", 202)])
+    await storage.ledger.settle_delivered([Attempt(oldest, 1, 0, AT, "http_202", 202, ())])
     younger = await storage.ledger.oldest_pending_seconds()
 
     assert both is not None

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
+from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.event import Event
 from shared.forward_ledger import Attempt, Reopened, Reopening, Standing
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.storages import Storage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
+REJECTED = HistoryEntry(HistoryKind.ATTEMPT, AT, "rejected", "http_400", 400)
 
 
 async def logged(storage: Storage) -> str:
@@ -23,7 +25,7 @@ async def logged(storage: Storage) -> str:
 
 async def bury(storage: Storage, event_id: str) -> None:
     await storage.ledger.claim([event_id], token="worker", seconds=60)
-    await storage.ledger.settle_dead([Attempt(event_id, 2, 1, AT, "http_400", 400)], token="worker")
+    await storage.ledger.settle_dead([Attempt(event_id, 2, 1, AT, "http_400", 400, (REJECTED,))], token="worker")
 
 
 async def dead(storage: Storage) -> str:
@@ -54,6 +56,19 @@ async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(stora
     assert entries[event_id].replays == 1
 
 
+async def test_a_replay_is_noted_behind_what_was_with_the_time_of_the_ledger(storage: Storage) -> None:
+    event_id = await dead(storage)
+    before = await storage.now()
+
+    await reopen(storage, event_id)
+
+    was, replay = (await storage.ledger.claim([event_id], token="other", seconds=60))[event_id].history
+    assert was == REJECTED
+    assert replay.kind is HistoryKind.REPLAY
+    assert replay.at is not None
+    assert before <= replay.at <= await storage.now()
+
+
 async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(storage: Storage) -> None:
     event = sample_event()
     await storage.repository.append([sample_row(event)])
@@ -68,7 +83,7 @@ async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(sto
 
 async def test_each_is_told_as_it_was_found_and_only_the_dead_are_changed(storage: Storage) -> None:
     delivered, pending, held, gone, other = [await logged(storage) for _ in range(5)]
-    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202)])
+    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202, ())])
     await storage.ledger.claim([held], token="worker", seconds=60)
     await storage.delete(gone)
     before = [await storage.ledger_row(event_id) for event_id in (delivered, pending, held, other)]

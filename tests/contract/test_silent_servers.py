@@ -25,7 +25,7 @@ from tests.support.sample_events import sample_row
 from worker.subscription import PubSubSubscription
 
 BOUND_SECONDS = 0.05
-ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None)
+ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
 
 
 class SilentServers:

@@ -31,8 +31,8 @@ async def test_counts_by_state_and_reports_what_is_in_none(environment: dict[str
         ids = [each.event.event_id for each in rows]
         await ledger.claim(ids[:3], token="t", seconds=60)
         now = datetime.now(UTC)
-        await ledger.settle_delivered([Attempt(event_id, 1, 1, now, "http_202", 202) for event_id in ids[:2]])
-        await ledger.settle_dead([Attempt(ids[2], 1, 0, now, "http_400", 400)], token="t")
+        await ledger.settle_delivered([Attempt(event_id, 1, 1, now, "http_202", 202, ()) for event_id in ids[:2]])
+        await ledger.settle_dead([Attempt(ids[2], 1, 0, now, "http_400", 400, ())], token="t")
         accounting = SpannerAccounting(database, staleness=timedelta(0))
 
         (account,) = await accounting.per_hour(since=since)

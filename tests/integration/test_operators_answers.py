@@ -53,7 +53,7 @@ async def test_watch_shows_one_frame(environment: dict[str, str], graveyard: Gra
     await graveyard.settle_delivered(events[:2])
     await graveyard.bury(events[2:3], "http_400")
     await graveyard.ledger.claim([events[3].event_id], token="t", seconds=60)
-    noted = Attempt(events[3].event_id, 1, 0, datetime.now(UTC), "http_503", 503)
+    noted = Attempt(events[3].event_id, 1, 0, datetime.now(UTC), "http_503", 503, ())
     await graveyard.ledger.release([noted], token="t")
 
     seen = (await nest_events(environment, "watch", "--once", "--json")).json

@@ -12,6 +12,7 @@ from typing import Any
 from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyncClient
 
 from shared import forward_message
+from shared.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.event_log import SpannerEventLogRepository
 from shared.forward_ledger import LEDGER_TABLE, Attempt
@@ -75,8 +76,13 @@ class Graveyard:
     async def settle_dead(self, events: Sequence[Event], reason: str, status: int | None = None) -> None:
         """Without a dead letter: it has expired."""
         token = str(uuid.uuid4())
-        await self.ledger.claim([e.event_id for e in events], token=token, seconds=60)
-        noted = [Attempt(e.event_id, 1, 0, datetime.now(UTC), reason, status) for e in events]
+        entries = await self.ledger.claim([e.event_id for e in events], token=token, seconds=60)
+        at = datetime.now(UTC)
+        rejected = HistoryEntry(HistoryKind.ATTEMPT, at, "rejected", reason, status)
+        noted = [
+            Attempt(e.event_id, e.attempts + 1, 0, at, reason, status, extended(e.history, rejected))
+            for e in entries.values()
+        ]
         await self.ledger.settle_dead(noted, token=token)
 
     async def bury_natively(self, events: Sequence[Event]) -> None:
@@ -110,7 +116,10 @@ class Graveyard:
 
     async def settle_delivered(self, events: Sequence[Event]) -> None:
         at = datetime.now(UTC)
-        await self.ledger.settle_delivered([Attempt(e.event_id, 1, 0, at, "http_202", 202) for e in events])
+        confirmed = HistoryEntry(HistoryKind.ATTEMPT, at, "confirmed", "http_202", 202)
+        await self.ledger.settle_delivered(
+            [Attempt(e.event_id, 1, 0, at, "http_202", 202, (confirmed,)) for e in events]
+        )
 
     async def lying_there(self, *, quiet_seconds: float = 1.0) -> list[ReceivedMessage]:
         """Everything on the dead-letter subscription that nobody holds, taken off it."""

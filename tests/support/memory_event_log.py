@@ -35,6 +35,7 @@ class LedgerRow:
     replays: int = 0
     possible_duplicates: int = 0
     forward_shard: int = 0
+    history: list[str] | None = None
 
 
 @dataclass

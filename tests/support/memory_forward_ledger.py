@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from shared import attempt_history
+from shared.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.forward_ledger import REPUBLISH_FACTOR, Attempt, Entry, ForwardState, Reopened, Reopening, Standing
 from shared.telemetry.tracing import TRACEPARENT
@@ -30,9 +32,11 @@ class MemoryForwardLedger:
         if standing is Standing.CLAIMED:
             if row.claim_token not in (None, token):
                 row.possible_duplicates += 1
+                self._note(row, HistoryKind.TAKE_OVER)
             row.claim_token = token
             row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
-        return Entry(event_id, standing, row.attempts, row.possible_duplicates, row.replays)
+        history = attempt_history.decode(row.history)
+        return Entry(event_id, standing, row.attempts, row.possible_duplicates, row.replays, history)
 
     def _standing(self, row: LedgerRow, token: str) -> Standing:
         if row.state != ForwardState.PENDING:
@@ -106,6 +110,7 @@ class MemoryForwardLedger:
         row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
         row.claim_token = row.claimed_until = None
         row.replays += 1
+        self._note(row, HistoryKind.REPLAY)
         return Reopened(event_id, Reopening.REOPENED, row.replays)
 
     async def dead(self, *, after: str = "", limit: int) -> list[Event]:
@@ -135,6 +140,10 @@ class MemoryForwardLedger:
         _note(row, attempt)
         row.state, row.pending_since, row.settled_at = state, None, self._store.clock.now()
 
+    def _note(self, row: LedgerRow, kind: HistoryKind) -> None:
+        entry = HistoryEntry(kind, self._store.clock.now())
+        row.history = attempt_history.encode(extended(attempt_history.decode(row.history), entry))
+
     def _logged(self, event_id: str) -> Event:
         row = self._store.log[event_id]
         metadata = self._store.metadata(event_id)
@@ -148,4 +157,5 @@ def _note(row: LedgerRow, attempt: Attempt) -> None:
     row.last_attempt_at = attempt.last_attempt_at
     row.last_reason = attempt.reason
     row.last_status = attempt.status
+    row.history = attempt_history.encode(attempt.history)
     row.claim_token = row.claimed_until = None

@@ -79,9 +79,9 @@ async def test_messages_of_one_event_are_one_event_and_share_its_fate(world: Wor
 
 async def test_what_is_settled_already_is_done_without_sending(world: WorkerWorld) -> None:
     delivered, dead = await world.log(2)
-    await world.ledger.settle_delivered([Attempt(delivered.event_id, 1, 0, world.clock.now(), "http_202", 202)])
+    await world.ledger.settle_delivered([Attempt(delivered.event_id, 1, 0, world.clock.now(), "http_202", 202, ())])
     await world.ledger.claim([dead.event_id], token=ANOTHER, seconds=60)
-    buried = Attempt(dead.event_id, 1, 0, world.clock.now(), "http_400", 400)
+    buried = Attempt(dead.event_id, 1, 0, world.clock.now(), "http_400", 400, ())
     await world.ledger.settle_dead([buried], token=ANOTHER)
 
     assert await fates(world) == [Fate.DONE, Fate.DONE]

@@ -52,7 +52,7 @@ def world() -> WorkerWorld:
 
 
 def attempts(event_ids: Iterable[str]) -> list[Attempt]:
-    return [Attempt(event_id, 1, 0, None, "http_202", 202) for event_id in event_ids]
+    return [Attempt(event_id, 1, 0, None, "http_202", 202, ()) for event_id in event_ids]
 
 
 def statsig_event(traceparent: str | None = None) -> StatsigEvent:

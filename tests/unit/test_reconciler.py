@@ -77,7 +77,7 @@ async def test_the_message_is_the_one_that_ingress_publishes(world: WorkerWorld)
 
 async def test_what_is_young_settled_or_in_work_is_left_alone(world: WorkerWorld) -> None:
     settled, claimed = await committed(world, 2)
-    await world.ledger.settle_delivered([Attempt(settled.event_id, 1, 0, None, "http_202", 202)])
+    await world.ledger.settle_delivered([Attempt(settled.event_id, 1, 0, None, "http_202", 202, ())])
     world.clock.advance(AFTER_SECONDS)
     await world.ledger.claim([claimed.event_id], token="at-work", seconds=60)
     await committed(world, 1)

@@ -48,7 +48,7 @@ class World:
         await self.ledger.claim(ids, token="worker", seconds=60)
         at = datetime(2026, 1, 1, tzinfo=UTC)
         await self.dead_letters.publish([forward_message.encode(event) for event in events])
-        await self.ledger.settle_dead([Attempt(i, 1, 0, at, "http_400", 400) for i in ids], token="worker")
+        await self.ledger.settle_dead([Attempt(i, 1, 0, at, "http_400", 400, ()) for i in ids], token="worker")
 
     async def replay(self, held: Held, *, max_replays: int = 3) -> dict[str, Outcome]:
         jobs = [Job(each.subject, each.latest.original(), each.messages) for each in by_subject(held.letters.values())]
@@ -149,7 +149,7 @@ async def test_several_dead_letters_of_an_event_are_one_replay(world: World) -> 
 
 async def test_delivered_is_acknowledged_and_never_sent(world: World) -> None:
     (event,) = await world.bury(1)
-    await world.ledger.settle_delivered([Attempt(event.event_id, 1, 0, None, "http_202", 202)])
+    await world.ledger.settle_delivered([Attempt(event.event_id, 1, 0, None, "http_202", 202, ())])
 
     async with held_letters(world.subscription) as held:
         assert await world.replay(held) == {event.event_id: Outcome.DELIVERED}

@@ -1,10 +1,12 @@
 """Sending: what becomes of each event by each answer, how often and how long it is tried."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import anyio
 import pytest
 
+from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.forward_ledger import Entry, Standing
 from shared.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
@@ -86,6 +88,46 @@ async def test_counts_go_on_from_what_the_ledger_says(world: WorkerWorld) -> Non
 
     (noted,) = sent.attempts(["e-0"])
     assert (noted.attempts, noted.possible_duplicates) == (6, 3)
+
+
+async def test_every_attempt_is_noted_behind_what_the_ledger_has(world: WorkerWorld) -> None:
+    before = HistoryEntry(HistoryKind.TAKE_OVER, world.clock.now())
+    sent = Sent.starting_from([Entry("e-0", Standing.CLAIMED, history=(before,))])
+    world.forwarder.script.extend([UNAVAILABLE, TIMED_OUT])
+    began: list[datetime] = []
+
+    def answer_in_a_second() -> None:
+        began.append(world.clock.now())
+        world.clock.advance(1)
+
+    world.forwarder.on_send = answer_in_a_second
+
+    await world.sending.send(batch(1), sent, deadline=FAR)
+
+    (noted,) = sent.attempts(["e-0"])
+    assert noted.history == (
+        before,
+        HistoryEntry(HistoryKind.ATTEMPT, began[0], "transient", "http_503", 503),
+        HistoryEntry(HistoryKind.ATTEMPT, began[1], "ambiguous", "timeout", None),
+        HistoryEntry(HistoryKind.ATTEMPT, began[2], "confirmed", "http_202", 202),
+    )
+
+
+async def test_the_search_for_a_spoiler_is_one_attempt_of_each_event(world: WorkerWorld) -> None:
+    world.forwarder.spoilers = {"e-5"}
+
+    sent = await send(world, batch(8))
+
+    assert [[entry.verdict for entry in noted.history] for noted in sent.attempts(["e-4", "e-5"])] == [
+        ["confirmed"],
+        ["rejected"],
+    ]
+
+
+async def test_what_was_never_sent_has_nothing_new_in_its_history(world: WorkerWorld) -> None:
+    sent = await send(world, batch(1), deadline=world.clock.monotonic())
+
+    assert [noted.history for noted in sent.attempts(["e-0"])] == [()]
 
 
 async def test_the_one_that_spoils_a_batch_is_rejected_alone(world: WorkerWorld) -> None:

@@ -41,6 +41,9 @@ async def test_a_cancelled_attempt_is_noted_as_a_possible_duplicate(world: Worke
     for noted in sent.attempts(["e-0", "e-1"]):
         assert (noted.attempts, noted.possible_duplicates, noted.reason) == (1, 1, "interrupted")
         assert noted.last_attempt_at == world.clock.now()
+        assert [(entry.at, entry.verdict, entry.reason) for entry in noted.history] == [
+            (world.clock.now(), "ambiguous", "interrupted")
+        ]
     assert sent.with_verdict(Verdict.CONFIRMED) == []
 
 

@@ -32,7 +32,7 @@ async def confirmed(world: WorkerWorld, count: int = 2) -> list[Attempt]:
     """Attempts on events that the ledger has as pending and claimed."""
     event_ids = [event.event_id for event in await world.log(count)]
     await world.ledger.claim(event_ids, token=HOLDER, seconds=60)
-    return [Attempt(event_id, 1, 0, world.clock.now(), "http_202", 202) for event_id in event_ids]
+    return [Attempt(event_id, 1, 0, world.clock.now(), "http_202", 202, ()) for event_id in event_ids]
 
 
 def ids(attempts: list[Attempt]) -> set[str]:
