@@ -25,9 +25,59 @@ async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyar
     assert (told["caller"], told["caller_established_by"]) == ("caller@example.com", "cloud_run_iam")
     assert (told["state"], told["attempts"], told["last_status"], told["replays"]) == ("DEAD", 1, 400, 0)
     assert [letter["reason"] for letter in told["dead_letters"]] == ["http_400"]
+    assert [(e["kind"], e["verdict"], e["status"], e["reason"]) for e in told["history"]] == [
+        ("attempt", "rejected", 400, "http_400")
+    ]
     assert told["now"] == "It was given up with http_400 after 1 attempt and lies among the dead letters."
     assert told["now"] in plain.out
     assert [each["event_id"] for each in of_actor.json["events"]] == [event.event_id]
+
+
+async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    (event,) = await graveyard.log(1)
+    began = datetime.now(UTC)
+    await graveyard.bury([event], "http_400")
+    await nest_events(environment, "dead-letters", "replay", "--yes")
+    await graveyard.bury([event], "http_422")
+
+    traced = (await nest_events(environment, "trace", event.event_id, "--json")).json
+    shown = (await nest_events(environment, "dead-letters", "show", event.event_id, "--json")).json
+    plain = await nest_events(environment, "trace", event.event_id)
+    also_plain = await nest_events(environment, "dead-letters", "show", event.event_id)
+
+    assert [(e["kind"], e["status"], e["reason"]) for e in traced["history"]] == [
+        ("attempt", 400, "http_400"),
+        ("replay", None, None),
+        ("attempt", 422, "http_422"),
+    ]
+    assert shown["history"] == traced["history"]
+    times = [datetime.fromisoformat(e["at"]) for e in traced["history"]]
+    assert began <= times[0] <= times[1] <= times[2] <= datetime.now(UTC)
+    for out in (plain.out, also_plain.out):
+        lines = [line.split("\t")[1:4] for line in out.splitlines() if line.count("\t") == 4]
+        assert lines == [
+            ["what", "verdict", "status"],
+            ["attempt", "rejected", "400"],
+            ["replay", "", ""],
+            ["attempt", "rejected", "422"],
+        ]
+
+
+async def test_what_was_tried_before_there_was_a_history_is_said_to_be_only_counted(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    (event,) = await graveyard.log(1)
+    await graveyard.bury([event], "http_400")
+    async with graveyard.database.batch() as batch:
+        batch.update(LEDGER_TABLE, ("event_id", "attempts", "history"), [(event.event_id, 7, None)])
+
+    told = (await nest_events(environment, "trace", event.event_id, "--json")).json
+    plain = await nest_events(environment, "trace", event.event_id)
+
+    assert (told["history"], told["attempts_without_history"]) == ([], 7)
+    assert "7 attempts before these are only counted" in plain.out
 
 
 async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[str, str], graveyard: Graveyard) -> None:

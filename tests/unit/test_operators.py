@@ -51,7 +51,12 @@ def casualty(attributes: dict[str, str] = REASONED, **fields: Any) -> Casualty:
 def record(**fields: Any) -> Record:
     values: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__)
     usual = {"event_id": "e", "event_name": "order_paid", "ingested_at": AT - HOUR, "forward_to_statsig": True}
-    return Record(**values | usual | {"read_at": AT, "attempts": 1, "replays": 0, "possible_duplicates": 0} | fields)
+    return Record(
+        **values
+        | usual
+        | {"read_at": AT, "attempts": 1, "replays": 0, "possible_duplicates": 0, "history": ()}
+        | fields
+    )
 
 
 DEAD = record(state=ForwardState.DEAD, last_reason="http_400", settled_at=AT - HOUR, caller="a@example.com")

@@ -8,6 +8,7 @@ from worker.operators.connections import Connections
 from worker.operators.exits import OK, UnknownError
 from worker.operators.forecast import EXPLAINED, forecast
 from worker.operators.gathering import gathered
+from worker.operators.history import history_as_dict, show_history
 from worker.operators.letters import Casualty, Letter
 from worker.operators.options import MAX_REPLAYS, MaxReplays
 from worker.operators.records import Record
@@ -24,7 +25,7 @@ def show_dead_letter(
     max_replays: MaxReplays = MAX_REPLAYS,
     as_json: AsJson = False,
 ) -> None:
-    """One dead letter: the message decoded, why, what was tried, and what would happen on replay. Consumes nothing.
+    """One dead letter: the message decoded, why, every attempt, and what would happen on replay. Consumes nothing.
 
     \b
     nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
@@ -50,6 +51,8 @@ def show_dead_letter(
                 show_json(document)
             else:
                 _show(document)
+                if record is not None:
+                    show_history(record)
                 say()
                 say(f"On replay: {EXPLAINED[outcome]}.")
         return OK
@@ -86,6 +89,7 @@ def described(casualty: Casualty, record: Record | None) -> dict[str, Any]:
             "possible_duplicates": ledger.possible_duplicates,
         },
         "dead_letters": [letter_as_dict(letter) for letter in casualty.letters],
+        **history_as_dict(record),
     }
 
 

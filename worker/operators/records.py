@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from google.cloud.spanner_v1 import KeySet, RequestOptions, param_types
 
 from shared.accounting import SCAN_SECONDS
+from shared.attempt_history import History, decode
 from shared.event import RESERVED_METADATA_KEY
 from shared.event_log import LOG_TABLE
 from shared.forward_ledger import LEDGER_TABLE, ForwardState
@@ -19,7 +20,8 @@ KEYS_PER_READ: Final = 500
 _LOG_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
                        "forward_to_statsig", "metadata")  # fmt: skip
 _LEDGER_COLUMNS: Final = ("state", "pending_since", "republished_at", "settled_at", "attempts", "last_attempt_at",
-                          "last_reason", "last_status", "claimed_until", "replays", "possible_duplicates")  # fmt: skip
+                          "last_reason", "last_status", "claimed_until", "replays", "possible_duplicates",
+                          "history")  # fmt: skip
 
 _NOW: Final = "SELECT CURRENT_TIMESTAMP()"
 
@@ -52,6 +54,8 @@ class Record:
     claimed_until: datetime | None
     replays: int | None
     possible_duplicates: int | None
+    history: History
+    """Empty where there is no ledger row, or one from before there was a history."""
 
     read_at: datetime
     """Spanner's time of the read: what the others are compared with."""
@@ -129,6 +133,7 @@ def _record(logged: Sequence[Any], ledger: dict[str, Any] | None, now: datetime)
         caller=caller.get("principal"),
         caller_source=caller.get("source"),
         state=None if state is None else ForwardState(state),
+        history=decode(values.pop("history")),
         read_at=now,
         **values,
     )

@@ -9,6 +9,7 @@ from worker.operators.dead_letters_show import letter_as_dict
 from worker.operators.durations import parse_age
 from worker.operators.exits import BAD_NEWS, OK, UnknownError, UsageError
 from worker.operators.gathering import gathered
+from worker.operators.history import history_as_dict, show_history
 from worker.operators.letters import Casualty
 from worker.operators.records import Record
 from worker.operators.running import run_command
@@ -54,7 +55,7 @@ async def _trace_one(connections: Connections, event_id: str, *, as_json: bool) 
     if as_json:
         show_json(document)
     else:
-        _show(document)
+        _show(document, record)
     return OK
 
 
@@ -102,6 +103,7 @@ def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
         "last_status": record.last_status,
         "replays": record.replays,
         "possible_duplicates": record.possible_duplicates,
+        **history_as_dict(record),
         "dead_letters": [] if casualty is None else [letter_as_dict(letter) for letter in casualty.letters],
         "now": where.sentence,
         "to_do": where.advice,
@@ -109,9 +111,10 @@ def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
     }
 
 
-def _show(document: dict[str, Any]) -> None:
-    apart = {"dead_letters", "now", "to_do", "is_well"}
+def _show(document: dict[str, Any], record: Record) -> None:
+    apart = {"dead_letters", "history", "attempts_without_history", "now", "to_do", "is_well"}
     show_fields({name: value for name, value in document.items() if name not in apart})
+    show_history(record)
     for number, letter in enumerate(document["dead_letters"], start=1):
         say()
         say(f"Dead letter {number}")

@@ -1,0 +1,55 @@
+"""The history of an event as commands show it: every attempt, take-over and replay, the oldest first."""
+
+from typing import Any, Final
+
+from shared.attempt_history import KEPT_ENTRIES, HistoryEntry, HistoryKind
+from worker.operators.records import Record
+from worker.operators.terminal import say, show_table
+
+_EXPLAINED: Final = {
+    HistoryKind.TAKE_OVER: "a claim expired unsettled: not known whether its holder sent the event",
+    HistoryKind.REPLAY: "made pending again by an operator",
+}
+"""Of what is no attempt."""
+
+
+def history_as_dict(record: Record | None) -> dict[str, Any]:
+    """To be part of a document; empty where there is no ledger row."""
+    entries = () if record is None else record.history
+    return {
+        "history": [
+            {
+                "at": entry.at,
+                "kind": entry.kind.value,
+                "verdict": entry.verdict,
+                "status": entry.status,
+                "reason": entry.reason or entry.text,
+            }
+            for entry in entries
+        ],
+        "attempts_without_history": 0 if record is None else attempts_without_history(record),
+    }
+
+
+def attempts_without_history(record: Record) -> int:
+    """Attempts that are counted and no longer, or not yet, noted one by one."""
+    noted = sum(entry.kind is HistoryKind.ATTEMPT for entry in record.history)
+    return max(0, (record.attempts or 0) - noted)
+
+
+def show_history(record: Record) -> None:
+    """Nothing where there is none."""
+    missing = attempts_without_history(record)
+    if not record.history and not missing:
+        return
+    say()
+    say("History")
+    if missing:
+        say(f"{missing} attempts before these are only counted: the last {KEPT_ENTRIES} entries are kept.")
+    if record.history:
+        show_table(("at", "what", "verdict", "status", "reason"), [_row(entry) for entry in record.history])
+
+
+def _row(entry: HistoryEntry) -> tuple[object, ...]:
+    reason = _EXPLAINED.get(entry.kind, entry.reason or entry.text)
+    return (entry.at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason)
