@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 EXAMPLE_ID = "6cf56cc8-4ae1-4405-bc63-97157a1b5c23"
 
 # What these exit with where all is well but for some dead letters.
-BAD_NEWS_OF = {"trace --actor user-17 --since 24h": 1}
+BAD_NEWS_OF = dict.fromkeys(("trace --actor user-17 --since 24h", "trace --actor user-17 --since 7d --until 24h"), 1)
 
 
 def commands() -> list[str]:

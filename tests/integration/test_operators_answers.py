@@ -21,6 +21,7 @@ async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyar
     told = (await nest_events(environment, "trace", event.event_id.upper(), "--json")).json
     plain = await nest_events(environment, "trace", event.event_id)
     of_actor = await nest_events(environment, "trace", "--actor", "user-42", "--since", "1h", "--json")
+    too_old = await nest_events(environment, "trace", "--actor", "user-42", "--since", "2h", "--until", "1h")
 
     assert (told["caller"], told["caller_established_by"]) == ("caller@example.com", "cloud_run_iam")
     assert (told["state"], told["attempts"], told["last_status"], told["replays"]) == ("DEAD", 1, 400, 0)
@@ -30,7 +31,10 @@ async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyar
     ]
     assert told["now"] == "It was given up with http_400 after 1 attempt and lies among the dead letters."
     assert told["now"] in plain.out
+    assert told["published_at"] == told["dead_letters"][0]["published_at"]
+    assert told["first_attempt_at"] == told["last_attempt_at"]
     assert [each["event_id"] for each in of_actor.json["events"]] == [event.event_id]
+    assert (too_old.code, too_old.out) == (1, "No events of actor 'user-42' within 2h, until 1h ago.\n")
 
 
 async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(

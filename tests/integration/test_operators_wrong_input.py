@@ -38,6 +38,7 @@ def assert_one_line(ran: Ran, code: int, says: str) -> None:
         (["dead-letters", "replay", "--ids-from", "-"], "holds no ids"),
         (["trace"], "either an EVENT_ID or --actor"),
         (["trace", "--actor", "a", "--since", "1y"], "is not an age"),
+        (["trace", "--actor", "a", "--since", "1h", "--until", "1h"], "nothing lies between"),
         (["account", "--since", "91d"], "kept for 90 days"),
         (["watch", "--once", "--window", "0s"], "longer than nothing"),
         (["reconcile"], "either --now or --older-than"),

@@ -11,6 +11,7 @@ from google.pubsub_v1 import DeadLetterPolicy, ExpirationPolicy, RetryPolicy, Su
 from typer.testing import CliRunner
 
 from shared import forward_message
+from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.errors import SubscriptionUnavailableError
 from shared.forward_ledger import ForwardState
 from tests.support.sample_events import sample_event
@@ -21,6 +22,7 @@ from worker.operators.exits import UsageError
 from worker.operators.findings import dead_letter_problems, forward_problems
 from worker.operators.forecast import Outcome, forecast, histogram
 from worker.operators.letters import Casualty, Kind, by_subject, read_letter
+from worker.operators.publication import first_attempt_at, publication
 from worker.operators.records import Record
 from worker.operators.running import failed
 from worker.operators.selection import Selection, read_ids, selection
@@ -230,6 +232,42 @@ def test_one_sentence_says_where_an_event_is(known: Record, letters: Casualty | 
     assert says in where.sentence
     assert where.is_well is is_well
     assert where.advice
+
+
+FIRST, LATER = (HistoryEntry(HistoryKind.ATTEMPT, AT + HOUR * n, "transient", "http_503", 503) for n in (0, 1))
+PUBLISHED = REASONED | {PREFIX + "first_at": (AT - HOUR).isoformat()}
+
+
+@pytest.mark.parametrize(
+    ("known", "letters", "at", "says"),
+    [
+        (DEAD, casualty(PUBLISHED), AT - HOUR, "as its dead letter tells"),
+        (DEAD, casualty(REASONED | {PREFIX + "first_at": "yesterday"}), None, "right after the commit"),
+        (record(republished_at=AT), None, None, "by the reconciler last at 2026-03-04 05:06:07Z"),
+        (record(republished_at=AT), casualty(PUBLISHED), AT - HOUR, "tells; by the reconciler last at"),
+        (record(forward_to_statsig=False), None, None, "never"),
+    ],
+)
+def test_when_an_event_was_published_is_told_as_far_as_it_is_known(
+    known: Record, letters: Casualty | None, at: datetime | None, says: str
+) -> None:
+    found = publication(known, letters)
+
+    assert found.at == at
+    assert says in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("known", "at"),
+    [
+        (record(attempts=0), None),
+        (record(attempts=2, history=(FIRST, LATER)), AT),
+        (record(attempts=2, history=(HistoryEntry(HistoryKind.TAKE_OVER, AT - HOUR), FIRST, LATER)), AT),
+        (record(attempts=3, history=(FIRST, LATER)), None),
+    ],
+)
+def test_the_first_attempt_is_told_while_the_history_has_it(known: Record, at: datetime | None) -> None:
+    assert first_attempt_at(known) == at
 
 
 def test_what_a_terminal_would_obey_is_not_printed() -> None:

@@ -61,6 +61,11 @@ class Letter:
         return self.message.attributes.get(PREFIX + name)
 
     @property
+    def first_published_at(self) -> datetime | None:
+        """When the message that died was published to the forward topic, by the worker's note."""
+        return _moment(self.note("first_at"))
+
+    @property
     def native_deliveries(self) -> str | None:
         return self.message.attributes.get(f"{_NATIVE_PREFIX}DeliveryCount")
 
@@ -110,8 +115,13 @@ def by_subject(letters: Iterable[Letter]) -> list[Casualty]:
 
 
 def _dead_at(message: ReceivedMessage) -> datetime:
+    return _moment(message.attributes.get(PREFIX + "last_at")) or message.publish_time
+
+
+def _moment(text: str | None) -> datetime | None:
+    """None for what is no aware time: anybody may have written it."""
     try:
-        at = datetime.fromisoformat(message.attributes[PREFIX + "last_at"])
-    except (KeyError, ValueError):
-        return message.publish_time
-    return message.publish_time if at.tzinfo is None else at
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else at

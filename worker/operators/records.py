@@ -27,7 +27,8 @@ _NOW: Final = "SELECT CURRENT_TIMESTAMP()"
 
 _BY_ACTOR: Final = f"""
 SELECT event_id FROM {LOG_TABLE}
-WHERE actor_id = @actor AND ingested_at >= @since ORDER BY ingested_at DESC LIMIT @limit"""  # noqa: S608 - a constant
+WHERE actor_id = @actor AND ingested_at >= @since AND ingested_at <= @until
+ORDER BY ingested_at DESC LIMIT @limit"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,15 @@ class Records:
             found |= await self._read(wanted[start : start + KEYS_PER_READ])
         return found
 
-    async def of_actor(self, actor: str, *, since: datetime, limit: int) -> list[Record]:
-        """An actor's events, the latest first. Reads the whole log: seconds to minutes.
+    async def of_actor(self, actor: str, *, since: datetime, until: datetime, limit: int) -> list[Record]:
+        """An actor's events by when they were ingested, the latest first. Reads the whole log: seconds to minutes.
 
         Raises:
             StorageUnavailableError: no answer.
         """
-        parameters = {"actor": actor, "since": since, "limit": limit}
-        types = {"actor": param_types.STRING, "since": param_types.TIMESTAMP, "limit": param_types.INT64}
+        parameters = {"actor": actor, "since": since, "until": until, "limit": limit}
+        types = {"actor": param_types.STRING, "limit": param_types.INT64}
+        types |= dict.fromkeys(("since", "until"), param_types.TIMESTAMP)
         low = RequestOptions(priority=RequestOptions.Priority.PRIORITY_LOW)
         async with translated(SCAN_SECONDS), self._database.snapshot() as snapshot:
             rows = await snapshot.execute_sql(_BY_ACTOR, parameters, types, request_options=low)

@@ -11,6 +11,7 @@ from worker.operators.exits import BAD_NEWS, OK, UnknownError, UsageError
 from worker.operators.gathering import gathered
 from worker.operators.history import history_as_dict, show_history
 from worker.operators.letters import Casualty
+from worker.operators.publication import first_attempt_at, publication
 from worker.operators.records import Record
 from worker.operators.running import run_command
 from worker.operators.terminal import AsJson, say, show_fields, show_json, show_table
@@ -22,6 +23,7 @@ def trace(
     *,
     actor: Annotated[str | None, typer.Option("--actor", help="All events of this actor_id instead.")] = None,
     since: Annotated[str, typer.Option("--since", help="With --actor: how far back, such as 24h or 7d.")] = "24h",
+    until: Annotated[str, typer.Option("--until", help="With --actor: up to how long ago, such as 2h.")] = "0s",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="With --actor: no more than so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -30,17 +32,21 @@ def trace(
     \b
     nest-events trace 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
     nest-events trace --actor user-17 --since 2h
+    nest-events trace --actor user-17 --since 7d --until 6d
     """
 
     async def work(connections: Connections) -> int:
         if (event_id is None) == (actor is None):
             raise UsageError("give either an EVENT_ID or --actor")
-        age = parse_age(since)
+        oldest, youngest = parse_age(since), parse_age(until)
+        if youngest >= oldest:
+            raise UsageError("--since must be longer ago than --until: nothing lies between them")
         if event_id is not None:
             return await _trace_one(connections, event_id.strip().lower(), as_json=as_json)
-        beginning = await connections.records.now() - age
-        records = await connections.records.of_actor(actor or "", since=beginning, limit=limit)
-        return await _trace_all(connections, records, f"of actor '{actor}' within {since}", as_json=as_json)
+        now = await connections.records.now()
+        records = await connections.records.of_actor(actor or "", since=now - oldest, until=now - youngest, limit=limit)
+        which = f"of actor '{actor}' within {since}" + (f", until {until} ago" if youngest else "")
+        return await _trace_all(connections, records, which, as_json=as_json)
 
     run_command(work)
 
@@ -82,6 +88,7 @@ async def _casualties(connections: Connections) -> dict[str, Casualty]:
 def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
     """As a document."""
     where = whereabouts(record, casualty)
+    published = publication(record, casualty)
     return {
         "event_id": record.event_id,
         "event_name": record.event_name,
@@ -93,11 +100,14 @@ def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
         "caller_established_by": record.caller_source,
         "forward_to_statsig": record.forward_to_statsig,
         "state": record.state,
+        "published_at": published.at,
+        "published": published.sentence,
         "pending_since": record.pending_since,
         "republished_at": record.republished_at,
         "claimed_until": record.claimed_until,
         "settled_at": record.settled_at,
         "attempts": record.attempts,
+        "first_attempt_at": first_attempt_at(record),
         "last_attempt_at": record.last_attempt_at,
         "last_reason": record.last_reason,
         "last_status": record.last_status,
