@@ -1,6 +1,6 @@
 """The pure parts of the operators' commands: what a dead letter says, which are chosen, what would become of each."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from worker.dead_letters import PREFIX
 from worker.operators.cli import app
 from worker.operators.durations import parse_age, shown
 from worker.operators.exits import UsageError
+from worker.operators.filters import Filters
 from worker.operators.findings import dead_letter_problems, forward_problems
 from worker.operators.forecast import Outcome, forecast, histogram
 from worker.operators.letters import Casualty, Kind, by_subject, read_letter
@@ -176,7 +177,7 @@ def test_a_bad_file_of_ids_is_told(tmp_path: Path, content: bytes) -> None:
 
 def test_ages_that_exclude_each_other_are_told() -> None:
     with pytest.raises(UsageError, match="nothing is both"):
-        selection(reasons=None, event_names=None, callers=None, older_than="2h", younger_than="1h")
+        selection(Filters(older_than="2h", younger_than="1h"))
 
 
 @pytest.mark.parametrize(
@@ -310,6 +311,14 @@ def test_every_command_explains_itself_with_an_example_and_speaks_json(command: 
 
     assert f"nest-events {' '.join(command)}" in text
     assert "--json" in text
+
+
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_list_and_replay_take_the_same_filters(command: str) -> None:
+    text = CliRunner().invoke(app, ["dead-letters", command, "--help"]).output
+
+    for each in fields(Filters):
+        assert f"--{each.name.replace('_', '-')} " in text
 
 
 def test_exit_codes_are_documented() -> None:

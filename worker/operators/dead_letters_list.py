@@ -10,9 +10,9 @@ import typer
 from worker.operators.connections import Connections
 from worker.operators.durations import moment, shown
 from worker.operators.exits import OK
+from worker.operators.filters import Filters, with_filters
 from worker.operators.gathering import Gathered, explain_none, gathered
 from worker.operators.letters import Casualty
-from worker.operators.options import Callers, EventNames, IdsFrom, OlderThan, Reasons, YoungerThan
 from worker.operators.running import run_command
 from worker.operators.selection import Selection, selected, selection
 from worker.operators.terminal import AsJson, bar, say, show_json, show_table
@@ -26,14 +26,10 @@ _AGES: Final = (
 )
 
 
+@with_filters
 def list_dead_letters(
     *,
-    reason: Reasons = None,
-    event_name: EventNames = None,
-    caller: Callers = None,
-    older_than: OlderThan = None,
-    younger_than: YoungerThan = None,
-    ids_from: IdsFrom = None,
+    filters: Filters,
     limit: Annotated[int, typer.Option(min=0, help="How many to list one by one.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -45,14 +41,7 @@ def list_dead_letters(
     """
 
     async def work(connections: Connections) -> int:
-        choice = selection(
-            reasons=reason,
-            event_names=event_name,
-            callers=caller,
-            older_than=older_than,
-            younger_than=younger_than,
-            ids_from=ids_from,
-        )
+        choice = selection(filters)
         async with gathered(connections) as all_of_them:
             summary = summarize(all_of_them, choice, limit)
         if as_json:

@@ -12,20 +12,11 @@ from shared.event import Event
 from worker.operators.audit import note_action
 from worker.operators.connections import Connections
 from worker.operators.exits import OK
+from worker.operators.filters import Filters, with_filters
 from worker.operators.forecast import EXPLAINED, PUBLISHED, Outcome, forecast, forecast_row, histogram
 from worker.operators.gathering import Gathered, explain_none, gathered
 from worker.operators.letters import Casualty
-from worker.operators.options import (
-    MAX_REPLAYS,
-    Callers,
-    EventNames,
-    IdsFrom,
-    MaxReplays,
-    OlderThan,
-    Reasons,
-    Yes,
-    YoungerThan,
-)
+from worker.operators.options import MAX_REPLAYS, MaxReplays, Yes
 from worker.operators.progress import advancing
 from worker.operators.records import Record
 from worker.operators.replaying import Job, Replaying
@@ -64,14 +55,10 @@ class Chosen:
                 self.jobs.remove(job)
 
 
+@with_filters
 def replay_dead_letters(
     *,
-    reason: Reasons = None,
-    event_name: EventNames = None,
-    caller: Callers = None,
-    older_than: OlderThan = None,
-    younger_than: YoungerThan = None,
-    ids_from: IdsFrom = None,
+    filters: Filters,
     from_rows: Annotated[
         bool, typer.Option("--from-rows", help="Also dead events whose dead letter has expired, from their rows.")
     ] = False,
@@ -93,14 +80,7 @@ def replay_dead_letters(
     """
 
     async def work(connections: Connections) -> int:
-        choice = selection(
-            reasons=reason,
-            event_names=event_name,
-            callers=caller,
-            older_than=older_than,
-            younger_than=younger_than,
-            ids_from=ids_from,
-        )
+        choice = selection(filters)
         async with gathered(connections) as found:
             chosen = Chosen()
             matching = selected(found.casualties, found.records, choice, found.now)
@@ -112,8 +92,8 @@ def replay_dead_letters(
             if not chosen.outcomes:
                 return await _show_none(connections, found, as_json=as_json)
             chosen.keep_within(limit)
-            filters = choice.as_dict() | {"from_rows": from_rows, "limit": limit, "rate": rate}
-            note_action("dead-letters replay", choice=filters, count=len(chosen.jobs), dry_run=not yes)
+            chosen_by = choice.as_dict() | {"from_rows": from_rows, "limit": limit, "rate": rate}
+            note_action("dead-letters replay", choice=chosen_by, count=len(chosen.jobs), dry_run=not yes)
             if not yes:
                 _show(chosen, chosen.outcomes, as_json=as_json, dry_run=True, interrupted=False)
                 return OK

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from worker.operators.durations import parse_age, shown
 from worker.operators.exits import UsageError
+from worker.operators.filters import Filters
 from worker.operators.letters import Casualty
 from worker.operators.records import Record
 
@@ -73,27 +74,19 @@ class Selection:
         return given
 
 
-def selection(
-    *,
-    reasons: list[str] | None,
-    event_names: list[str] | None,
-    callers: list[str] | None,
-    older_than: str | None,
-    younger_than: str | None,
-    ids_from: str | None = None,
-) -> Selection:
+def selection(filters: Filters) -> Selection:
     """From the options as typed.
 
     Raises:
         UsageError: an age or the file of ids is wrong, or no letter could match.
     """
     chosen = Selection(
-        reasons=frozenset(reasons or ()),
-        event_names=frozenset(event_names or ()),
-        callers=frozenset(callers or ()),
-        older_than=None if older_than is None else parse_age(older_than),
-        younger_than=None if younger_than is None else parse_age(younger_than),
-        ids=None if ids_from is None else read_ids(ids_from),
+        reasons=frozenset(filters.reason or ()),
+        event_names=frozenset(filters.event_name or ()),
+        callers=frozenset(filters.caller or ()),
+        older_than=None if filters.older_than is None else parse_age(filters.older_than),
+        younger_than=None if filters.younger_than is None else parse_age(filters.younger_than),
+        ids=None if filters.ids_from is None else read_ids(filters.ids_from),
     )
     if chosen.older_than is not None and chosen.younger_than is not None and chosen.younger_than <= chosen.older_than:
         raise UsageError("--younger-than must be longer than --older-than: nothing is both")
