@@ -11,6 +11,8 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
     "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
                                    "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
                                    "replays", "possible_duplicates", "forward_shard", "history"}),
+    "NestEventWorker": frozenset({"worker_id", "version", "started_at", "circuit_reason", "circuit_since", "stopped",
+                                  "seen_at"}),
 }  # fmt: skip
 """Columns by table. A column more is fine: columns are added before the code that uses them."""
 

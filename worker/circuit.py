@@ -7,6 +7,7 @@ itself with the first confirmation.
 import random
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -62,6 +63,7 @@ class Circuit:
         self._rejected_in_a_row = 0
         self._quiet_until = 0.0
         self._reason: str | None = None
+        self._opened_at: datetime | None = None
         self._probe_at = 0.0
         self._wait = probe_seconds
         self._probing = False
@@ -71,6 +73,11 @@ class Circuit:
     def open_reason(self) -> str | None:
         """Why it is open; None while it is closed."""
         return self._reason
+
+    @property
+    def open_since(self) -> datetime | None:
+        """When it opened, by the worker's clock; aware. None while it is closed."""
+        return self._opened_at
 
     async def admit(self) -> Admission:
         """Wait until work is admitted: at once while closed, else for one caller at a time as the probe.
@@ -126,6 +133,7 @@ class Circuit:
         """Open at once, or put off the next probe."""
         if self._reason is None:
             self._wait = self._probe_seconds
+            self._opened_at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
             _log.error("circuit_opened", reason=reason)
         elif self._probing:
             self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR)
@@ -162,7 +170,7 @@ class Circuit:
 
     def _close(self) -> None:
         _log.info("circuit_closed", reason=self._reason)
-        self._reason = None
+        self._reason = self._opened_at = None
         self._wait = self._probe_seconds
         self._finals.clear()
         self._notify()

@@ -21,6 +21,7 @@ from shared.schema import check_schema
 from shared.settings import WorkerSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import untraced
 from worker.circuit import Circuit
@@ -28,6 +29,7 @@ from worker.dead_letters import DeadLetters
 from worker.forwarding import Forwarding
 from worker.pull_loop import PullLoop
 from worker.reconciler import Reconciler
+from worker.reporting import Reporting
 from worker.sending import Sending
 from worker.settling import Settling
 from worker.statsig_forwarder import SdkStatsigForwarder
@@ -132,10 +134,19 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             interval_seconds=settings.reconcile_interval_seconds,
             events_per_second=settings.reconcile_events_per_second,
         )
-        background: list[Callable[[], Coroutine[Any, Any, None]]] = [reconciler.run_for_ever]
+        reporting = Reporting(
+            states=SpannerWorkerStates(database, timeout_seconds=settings.commit_timeout_seconds),
+            circuit=circuit,
+            clock=clock,
+            stopping=stopping,
+        )
+        background: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            reconciler.run_for_ever,
+            reporting.run_until_stopped,
+        ]
         if telemetry is not None:
             background.append(partial(PendingAge(ports.ledger, clock).look_for_ever, telemetry))
-        _log.info("worker_started", lanes=len(lanes))
+        _log.info("worker_started", lanes=len(lanes), worker_id=reporting.worker_id)
         with untraced():
             await _run_until_stopped(lanes, background, stopping)
 
@@ -144,8 +155,8 @@ async def _run_until_stopped(
     lanes: list[PullLoop], background: list[Callable[[], Coroutine[Any, Any, None]]], stopping: anyio.Event
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        for run_for_ever in background:
-            tasks.start_soon(run_for_ever)
+        for task in background:
+            tasks.start_soon(task)
         async with anyio.create_task_group() as pulling:
             for lane in lanes:
                 pulling.start_soon(lane.run)

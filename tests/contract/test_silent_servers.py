@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -21,11 +22,14 @@ from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscribe
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_worker_states import SpannerWorkerStates
+from shared.worker_states import WorkerState
 from tests.support.sample_events import sample_row
 from worker.subscription import PubSubSubscription
 
 BOUND_SECONDS = 0.05
 ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
+STATE = WorkerState(str(uuid.uuid4()), "1.2.3", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
 
 
 class SilentServers:
@@ -33,6 +37,7 @@ class SilentServers:
 
     repository: SpannerEventLogRepository
     ledger: SpannerForwardLedger
+    workers: SpannerWorkerStates
     publisher: PubSubPublisher
     subscription: PubSubSubscription
 
@@ -65,6 +70,7 @@ async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentServers
         found = SilentServers()
         found.repository = SpannerEventLogRepository(database, timeout_seconds=BOUND_SECONDS)
         found.ledger = SpannerForwardLedger(database, timeout_seconds=BOUND_SECONDS)
+        found.workers = SpannerWorkerStates(database, timeout_seconds=BOUND_SECONDS)
         found.publisher = PubSubPublisher(
             publishing, topic=topic_path(settings, "silent"), timeout_seconds=BOUND_SECONDS
         )
@@ -89,6 +95,8 @@ CALLS: dict[str, tuple[Call, type[Exception]]] = {
         StorageUnavailableError,
     ),
     "note_republished": (lambda silent: silent.ledger.note_republished(["e-1"]), StorageUnavailableError),
+    "report": (lambda silent: silent.workers.report(STATE), StorageUnavailableError),
+    "seen": (lambda silent: silent.workers.seen(), StorageUnavailableError),
     "publish": (lambda silent: silent.publisher.publish([OutgoingMessage(b"m", {})]), PublishFailedError),
     "acknowledge": (lambda silent: silent.subscription.acknowledge(["ack-1"]), SubscriptionUnavailableError),
     "extend": (lambda silent: silent.subscription.extend(["ack-1"], seconds=30), SubscriptionUnavailableError),

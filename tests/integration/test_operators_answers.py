@@ -1,17 +1,24 @@
 """What `nest-events` answers on one event, on all of them, on what goes on, and on what is wrong."""
 
 import json
+import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from google.cloud.spanner_v1 import KeySet
 from google.pubsub_v1 import ExpirationPolicy, Subscription
 
 from shared.forward_ledger import LEDGER_TABLE, Attempt
 from shared.pubsub import subscription_path, topic_path
+from shared.spanner_worker_states import WORKERS_TABLE
+from shared.worker_states import WorkerState
 from tests.support.graveyard import Graveyard
 from tests.support.operating import nest_events
 
 pytestmark = pytest.mark.emulators
+
+AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyard: Graveyard) -> None:
@@ -119,6 +126,28 @@ async def test_watch_shows_one_frame(environment: dict[str, str], graveyard: Gra
     assert set(seen["last_errors"]) == {"http_400", "http_503"}
     assert seen["oldest_pending_seconds"] >= 0
     assert "attempts end with http_503" in plain.out
+    assert seen["workers"] == []
+    assert "none seen within 30s" in plain.out
+
+
+async def test_watch_shows_the_workers_that_run_with_their_circuits(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    well, ill, stopped = [WorkerState(str(uuid.uuid4()), "1.2.3", AT) for _ in range(3)]
+    await graveyard.workers.report(replace(stopped, is_stopped=True))
+    await graveyard.workers.report(well)
+    await graveyard.workers.report(replace(ill, circuit_reason="http_503", circuit_since=AT))
+
+    seen = (await nest_events(environment, "watch", "--once", "--json")).json["workers"]
+    plain = await nest_events(environment, "watch", "--once")
+
+    assert {(w["worker_id"], w["circuit"], w["circuit_reason"], w["circuit_since"]) for w in seen} == {
+        (well.worker_id, "closed", None, None),
+        (ill.worker_id, "open", "http_503", AT.isoformat()),
+    }
+    assert f"{well.worker_id}  1.2.3    circuit closed" in plain.out
+    assert "circuit open since 2026-03-04 05:06:07Z: http_503" in plain.out
+    assert stopped.worker_id not in plain.out
 
 
 async def test_reconcile_now_publishes_what_is_pending_once(environment: dict[str, str], graveyard: Graveyard) -> None:
@@ -134,7 +163,10 @@ async def test_reconcile_now_publishes_what_is_pending_once(environment: dict[st
 
 async def test_doctor_finds_all_well_and_then_what_is_not(environment: dict[str, str], graveyard: Graveyard) -> None:
     url = {"STATSIG_API_URL": f"http://{environment['PUBSUB_EMULATOR_HOST']}/v1", "STATSIG_SERVER_SECRET": "secret-x"}
+    await graveyard.workers.report(WorkerState(str(uuid.uuid4()), "1.2.3", AT))
     well = await nest_events(environment | url, "doctor", "--json")
+    async with graveyard.database.batch() as batch:
+        batch.delete(WORKERS_TABLE, KeySet(all_=True))
     settings = graveyard.settings
     name = f"expiring-{settings.dead_letter_subscription}"
     expiring = Subscription(
@@ -158,5 +190,5 @@ async def test_doctor_finds_all_well_and_then_what_is_not(environment: dict[str,
 
     wrong = {finding["subject"]: finding for finding in ill.json["findings"] if finding["verdict"] == "wrong"}
     assert ill.code == 1
-    assert set(wrong) == {"forward topic", "forward subscription", "dead-letter subscription", "statsig"}
+    assert set(wrong) == {"forward topic", "forward subscription", "dead-letter subscription", "worker", "statsig"}
     assert all(finding["to_do"] for finding in wrong.values()), json.dumps(wrong)

@@ -26,6 +26,7 @@ from shared.pubsub import (
 from shared.settings import OperatorSettings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_worker_states import SpannerWorkerStates
 from tests.support.sample_events import sample_event, sample_row
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.subscription import PubSubSubscription, ReceivedMessage
@@ -46,6 +47,7 @@ class Graveyard:
     def __post_init__(self) -> None:
         self.repository = SpannerEventLogRepository(self.database, timeout_seconds=20)
         self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20)
+        self.workers = SpannerWorkerStates(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
         self._letters = DeadLetters(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
         self.subscription = PubSubSubscription(

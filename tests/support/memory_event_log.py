@@ -11,6 +11,7 @@ from shared.errors import RowExistsError, StorageRejectedError
 from shared.event import RESERVED_METADATA_KEY, EventLogRow
 from shared.forward_ledger import ForwardState, forward_shard
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.worker_states import WorkerState
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -40,11 +41,13 @@ class LedgerRow:
 
 @dataclass
 class MemoryStore:
-    """Both tables. Spanner's time is the clock."""
+    """The tables. Spanner's time is the clock."""
 
     clock: ManualClock = field(default_factory=ManualClock)
     log: dict[str, EventLogRow] = field(default_factory=dict)
     ledger: dict[str, LedgerRow] = field(default_factory=dict)
+    workers: dict[str, tuple[WorkerState, datetime]] = field(default_factory=dict)
+    """What each told, and when."""
 
     def metadata(self, event_id: str) -> dict[str, Any]:
         """Out of the text, as Spanner has it, and not the object that was logged."""

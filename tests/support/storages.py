@@ -14,9 +14,12 @@ from shared.forward_ledger import LEDGER_TABLE, ForwardLedger
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_worker_states import SpannerWorkerStates
 from shared.timestamps import from_datetime
+from shared.worker_states import WorkerStates
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
+from tests.support.memory_worker_states import MemoryWorkerStates
 
 TIMEOUT_SECONDS = 10.0
 """Of one call; generous, since the emulator runs one transaction at a time."""
@@ -38,10 +41,11 @@ class LoggedRow:
 
 
 class Storage(Protocol):
-    """`repository` and `ledger` over the same tables, and what a test needs to look at and change beside them."""
+    """The ports over the same tables, and what a test needs to look at and change beside them."""
 
     repository: EventLogRepository
     ledger: ForwardLedger
+    workers: WorkerStates
 
     async def another_ledger(self) -> ForwardLedger:
         """As of another process: with a connection of its own."""
@@ -69,6 +73,7 @@ class MemoryStorage:
     def __post_init__(self) -> None:
         self.repository: EventLogRepository = MemoryEventLogRepository(self.store)
         self.ledger: ForwardLedger = MemoryForwardLedger(self.store)
+        self.workers: WorkerStates = MemoryWorkerStates(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
@@ -110,6 +115,7 @@ class SpannerStorage:
         self._stack = stack
         self.repository: EventLogRepository = SpannerEventLogRepository(database, timeout_seconds=TIMEOUT_SECONDS)
         self.ledger: ForwardLedger = SpannerForwardLedger(database, timeout_seconds=TIMEOUT_SECONDS)
+        self.workers: WorkerStates = SpannerWorkerStates(database, timeout_seconds=TIMEOUT_SECONDS)
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))

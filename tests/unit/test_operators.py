@@ -14,13 +14,14 @@ from shared import forward_message
 from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.errors import SubscriptionUnavailableError
 from shared.forward_ledger import ForwardState
+from shared.worker_states import SeenWorker, WorkerState
 from tests.support.sample_events import sample_event
 from worker.dead_letters import PREFIX
 from worker.operators.cli import app
 from worker.operators.durations import parse_age, shown
 from worker.operators.exits import UsageError
 from worker.operators.filters import Filters
-from worker.operators.findings import dead_letter_problems, forward_problems
+from worker.operators.findings import Verdict, dead_letter_problems, forward_problems
 from worker.operators.forecast import Outcome, forecast, histogram
 from worker.operators.letters import Casualty, Kind, by_subject, read_letter
 from worker.operators.publication import first_attempt_at, publication
@@ -29,6 +30,7 @@ from worker.operators.running import failed
 from worker.operators.selection import Selection, read_ids, selection
 from worker.operators.terminal import bar, clean
 from worker.operators.whereabouts import whereabouts
+from worker.operators.workers import running, worker_as_dict, worker_finding, worker_lines
 from worker.subscription import ReceivedMessage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -269,6 +271,49 @@ def test_when_an_event_was_published_is_told_as_far_as_it_is_known(
 )
 def test_the_first_attempt_is_told_while_the_history_has_it(known: Record, at: datetime | None) -> None:
     assert first_attempt_at(known) == at
+
+
+def worker(seconds_ago: float, **fields: Any) -> SeenWorker:
+    state = WorkerState("6cf56cc8-4ae1-4405-bc63-97157a1b5c23", "1.2.3", AT, **fields)
+    return SeenWorker(state, timedelta(seconds=seconds_ago))
+
+
+RUNS = worker(9)
+OPEN = worker(29, circuit_reason="http_503", circuit_since=AT)
+SILENT = worker(31)
+STOPPED = worker(5, is_stopped=True)
+
+
+def test_a_worker_runs_until_it_stopped_or_told_nothing_for_30_seconds() -> None:
+    assert running([STOPPED, RUNS, OPEN, SILENT]) == [RUNS, OPEN]
+
+
+def test_each_worker_is_shown_with_its_circuit() -> None:
+    heading, closed, opened = worker_lines([RUNS, OPEN])
+
+    assert heading.split() == ["Workers", "2"]
+    assert closed.endswith("circuit closed")
+    assert opened.endswith("circuit open since 2026-03-04 05:06:07Z: http_503")
+    assert [worker_as_dict(each)["circuit"] for each in (RUNS, OPEN)] == ["closed", "open"]
+    assert "none seen within 30s" in "".join(worker_lines([]))
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "says"),
+    [
+        ([RUNS], Verdict.OK, "1 seen within 30s"),
+        ([RUNS, OPEN], Verdict.OK, "2 seen within 30s; circuit open since"),
+        ([], Verdict.WRONG, "none seen within a day"),
+        ([STOPPED, SILENT], Verdict.WRONG, "the last was seen 5s ago, it was stopped"),
+        ([SILENT], Verdict.WRONG, "the last was seen 31s ago, it told nothing since"),
+    ],
+)
+def test_the_doctor_finds_that_no_worker_runs(seen: list[SeenWorker], verdict: Verdict, says: str) -> None:
+    finding = worker_finding(seen)
+
+    assert finding.verdict is verdict
+    assert says in finding.detail
+    assert bool(finding.to_do) is (verdict is Verdict.WRONG)
 
 
 def test_what_a_terminal_would_obey_is_not_printed() -> None:

@@ -220,7 +220,7 @@ def test_roles_grant_no_delete_and_know_the_tables() -> None:
         if " ON TABLE " in grant
         for table in re.split(r" ON TABLE | TO ROLE ", grant)[1].split(",")
     }
-    assert tables == {"NestEventLog", "NestEventForward"}
+    assert tables == {"NestEventLog", "NestEventForward", "NestEventWorker"}
 
 
 # --- topics ----------------------------------------------------------------------------------------------------------

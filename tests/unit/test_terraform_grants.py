@@ -32,7 +32,7 @@ SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "spanner.databases.write": {
         "ingress": ("batch.insert(",),
-        "worker": ("batch.update(", "transaction.update("),
+        "worker": ("batch.update(", "transaction.update(", "batch.insert_or_update("),
         "operator": ("transaction.update(",),
     },
     "spanner.databases.beginOrRollbackReadWriteTransaction": {
@@ -85,6 +85,7 @@ CALLS = {
     "get_subscription",
     "get_topic",
     "insert",
+    "insert_or_update",
     "modify_ack_deadline",
     "publish",
     "pull",

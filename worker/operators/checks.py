@@ -24,6 +24,7 @@ from worker.operators.findings import (
     forward_problems,
     judged,
 )
+from worker.operators.workers import worker_finding
 
 CALL_SECONDS: Final = 5.0
 
@@ -69,6 +70,7 @@ async def examine(connections: Connections) -> list[Finding]:
             partial(_grant, connections.publisher_client, topics["forward_topic"], "pubsub.topics.publish"),
         ),
         ("grant to read", partial(_grant, connections.subscriber_client, dead, "pubsub.subscriptions.consume")),
+        ("worker", partial(_worker, connections)),
         ("statsig", partial(_statsig, connections)),
     ]
     found: dict[int, list[Finding]] = {}
@@ -141,6 +143,10 @@ async def _grant(client: Any, path: str, permission: str) -> list[Finding]:
     if permission in answer.permissions:
         return [Finding(subject, Verdict.OK, permission)]
     return [Finding(subject, Verdict.WRONG, f"lacks {permission}", f"grant it on {path}")]
+
+
+async def _worker(connections: Connections) -> list[Finding]:
+    return [worker_finding(await connections.worker_states.seen())]
 
 
 async def _statsig(connections: Connections) -> list[Finding]:

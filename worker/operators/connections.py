@@ -21,8 +21,10 @@ from shared.pubsub import (
 from shared.settings import OperatorSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
+from shared.worker_states import WorkerStates
 from worker.operators.records import Records
 from worker.subscription import PubSubSubscription, Subscription
 
@@ -39,6 +41,7 @@ class Connections:
     ledger: ForwardLedger
     records: Records
     accounting: Accounting
+    worker_states: WorkerStates
     forward_topic: Publisher
     dead_letter_topic: Publisher
     dead_letters: Subscription
@@ -73,6 +76,7 @@ async def open_connections(
             records=Records(database, timeout_seconds=timeout),
             # Strong reads: an operator compares the answer with what was done a moment ago.
             accounting=SpannerAccounting(database, staleness=timedelta(0)),
+            worker_states=SpannerWorkerStates(database, timeout_seconds=timeout),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
             dead_letters=PubSubSubscription(

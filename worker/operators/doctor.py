@@ -11,7 +11,7 @@ from worker.operators.terminal import AsJson, say, show_json, show_table
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Look at settings, Spanner, schema, topics, subscriptions, grants, Statsig's address and the clock.
+    """Look at settings, Spanner, schema, topics, subscriptions, grants, workers, Statsig's address, the clock.
 
     Changes and sends nothing. Exit code 1 where anything is wrong, 2 where the settings are.
 

@@ -64,7 +64,7 @@ class Situation:
 
     @property
     def held_up_by(self) -> str | None:
-        """The reason that most of what was tried and is pending waits for: that of the circuit, where it is open."""
+        """The reason that most of what was tried and is pending waits for."""
         tried = [each for each in self.waiting if each.reason is not None]
         return max(tried, key=lambda each: each.events).reason if tried else None
 

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from shared.worker_states import SeenWorker
 from worker.operators.connections import Connections
 from worker.operators.durations import moment, parse_age, shown
 from worker.operators.exits import OK, UsageError
 from worker.operators.running import run_command
 from worker.operators.situation import Situation, situation
 from worker.operators.terminal import AsJson, bar, clean, is_terminal, say, show_json
+from worker.operators.workers import running, worker_as_dict, worker_lines
 
 
 def watch(
@@ -24,7 +26,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rates in and out, what is pending and why, dead letters by reason, last errors. Ctrl-C ends it.
+    """Rates in and out, workers, what is pending and why, dead letters, last errors. Ctrl-C ends it.
 
     Reads both tables whole with every look: raise --interval where they are large.
 
@@ -38,34 +40,35 @@ def watch(
         if not lately:
             raise UsageError(f"--window {window}: must be longer than nothing")
 
-        async def look() -> Situation:
+        async def look() -> tuple[Situation, list[SeenWorker]]:
             timeout = connections.settings.commit_timeout_seconds
-            return await situation(connections.database, window=lately, timeout_seconds=timeout)
+            seen = await situation(connections.database, window=lately, timeout_seconds=timeout)
+            return seen, running(await connections.worker_states.seen())
 
         if once or not is_terminal():
             while True:
-                _print(await look(), as_json=as_json)
+                _print(*await look(), as_json=as_json)
                 if once:
                     return OK
                 await anyio.sleep(interval)
         with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as screen:
             while True:
-                seen = await look()
-                screen.update(Text("\n".join(clean(line) for line in frame(seen))), refresh=True)
+                lines = frame(*await look())
+                screen.update(Text("\n".join(clean(line) for line in lines)), refresh=True)
                 await anyio.sleep(interval)
 
     run_command(work)
 
 
-def _print(seen: Situation, *, as_json: bool) -> None:
+def _print(seen: Situation, workers: list[SeenWorker], *, as_json: bool) -> None:
     if as_json:
-        show_json(as_dict(seen))
+        show_json(as_dict(seen, workers))
     else:
-        for line in frame(seen):
+        for line in frame(seen, workers):
             say(line)
 
 
-def as_dict(seen: Situation) -> dict[str, Any]:
+def as_dict(seen: Situation, workers: list[SeenWorker]) -> dict[str, Any]:
     """As a document."""
     return {
         "at": seen.at,
@@ -76,12 +79,13 @@ def as_dict(seen: Situation) -> dict[str, Any]:
         "pending": seen.pending,
         "oldest_pending_seconds": None if seen.oldest_pending is None else seen.oldest_pending.total_seconds(),
         "held_up_by": seen.held_up_by,
+        "workers": [worker_as_dict(worker) for worker in workers],
         "dead_by_reason": seen.dead_by_reason,
         "last_errors": seen.last_errors,
     }
 
 
-def frame(seen: Situation) -> Iterator[str]:
+def frame(seen: Situation, workers: list[SeenWorker]) -> Iterator[str]:
     """The screen's lines."""
     seconds = seen.window.total_seconds()
     yield f"nest-events watch   {moment(seen.at)}"
@@ -96,11 +100,9 @@ def frame(seen: Situation) -> Iterator[str]:
         tried = "" if each.last_attempt_at is None else f", last tried {shown(seen.at - each.last_attempt_at)} ago"
         yield f"  {each.reason or 'not tried yet':<24} {each.events:>8}{tried}"
     if seen.held_up_by is not None:
-        yield f"Circuit      open or about to open: attempts end with {seen.held_up_by}"
-    elif seen.pending:
-        yield "Circuit      nothing tried that is pending: is a worker running?"
-    else:
-        yield "Circuit      closed, as far as the ledger tells"
+        yield f"Held up      attempts end with {seen.held_up_by}"
+    yield ""
+    yield from worker_lines(workers)
     yield ""
     yield f"Dead letters {sum(seen.dead_by_reason.values())}"
     largest = max(seen.dead_by_reason.values(), default=0)
