@@ -19,6 +19,7 @@ from ingress.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.service import EventLogging
 from shared import fault_points
+from shared.attempt_history import KEPT_ENTRIES, HistoryKind, decode
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.event import ANONYMOUS
 from shared.fault_points import InjectedFaultError, enable_fault_points
@@ -201,6 +202,14 @@ class EventsOnTheirWay(RuleBasedStateMachine):
     def second_copies_are_counted(self) -> None:
         for event_id, copies in self.statsig.taken.items():
             assert copies <= 1 + self.store.ledger[event_id].possible_duplicates
+
+    @invariant()
+    def every_attempt_that_is_counted_is_in_the_history(self) -> None:
+        for row in self.store.ledger.values():
+            kinds = [entry.kind for entry in decode(row.history)]
+            if len(kinds) < KEPT_ENTRIES:
+                assert kinds.count(HistoryKind.ATTEMPT) == row.attempts
+                assert kinds.count(HistoryKind.TAKE_OVER) <= row.possible_duplicates
 
     @invariant()
     def every_answered_event_has_a_row(self) -> None:
