@@ -238,14 +238,20 @@ def test_one_sentence_says_where_an_event_is(known: Record, letters: Casualty | 
 
 
 FIRST, LATER = (HistoryEntry(HistoryKind.ATTEMPT, AT + HOUR * n, "transient", "http_503", 503) for n in (0, 1))
-PUBLISHED = REASONED | {PREFIX + "first_at": (AT - HOUR).isoformat()}
+MESSAGE = REASONED | {PREFIX + "source_message_id": "7"}
+PUBLISHED = MESSAGE | {PREFIX + "first_at": (AT - HOUR).isoformat()}
+LATER_PUBLISHED = MESSAGE | {PREFIX + "first_at": AT.isoformat()}
+REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
 
 
 @pytest.mark.parametrize(
     ("known", "letters", "at", "says"),
     [
-        (DEAD, casualty(PUBLISHED), AT - HOUR, "as its dead letter tells"),
-        (DEAD, casualty(REASONED | {PREFIX + "first_at": "yesterday"}), None, "right after the commit"),
+        (DEAD, casualty(PUBLISHED), AT - HOUR, "by the ingress at 2026-03-04 04:06:07Z, as its dead letter tells"),
+        (DEAD, casualty(LATER_PUBLISHED), None, "nobody notes when; by a replay or the reconciler at 2026-03-04 05:06"),
+        (record(history=REPLAYED), casualty(PUBLISHED), None, "by a replay or the reconciler at 2026-03-04 04:06"),
+        (DEAD, casualty(MESSAGE | {PREFIX + "first_at": "yesterday"}), None, "right after the commit"),
+        (DEAD, casualty(PUBLISHED | {PREFIX + "source_message_id": ""}), None, "right after the commit"),
         (record(republished_at=AT), None, None, "by the reconciler last at 2026-03-04 05:06:07Z"),
         (record(republished_at=AT), casualty(PUBLISHED), AT - HOUR, "tells; by the reconciler last at"),
         (record(forward_to_statsig=False), None, None, "never"),

@@ -101,7 +101,7 @@ def letter_as_dict(letter: Letter) -> dict[str, Any]:
         "reason": letter.reason,
         "status": letter.note("status"),
         "attempts": letter.note("attempts"),
-        "published_at": letter.note("first_at"),
+        "published_at": letter.published_at,
         "dead_at": letter.dead_at,
         "deliveries": letter.note("delivery_attempt") or letter.native_deliveries,
         "worker_version": letter.note("worker_version"),

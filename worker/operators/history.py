@@ -52,4 +52,6 @@ def show_history(record: Record) -> None:
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:
     reason = _EXPLAINED.get(entry.kind, entry.reason or entry.text)
-    return (entry.at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason)
+    # To the millisecond: several attempts fall into one second.
+    at = entry.at and f"{entry.at:%Y-%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03}Z"
+    return (at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason)

@@ -61,9 +61,9 @@ class Letter:
         return self.message.attributes.get(PREFIX + name)
 
     @property
-    def first_published_at(self) -> datetime | None:
-        """When the message that died was published to the forward topic, by the worker's note."""
-        return _moment(self.note("first_at"))
+    def published_at(self) -> datetime | None:
+        """When the message that died was published to the forward topic; None where it was no message, but a row."""
+        return _moment(self.note("first_at")) if self.note("source_message_id") else None
 
     @property
     def native_deliveries(self) -> str | None:

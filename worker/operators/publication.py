@@ -1,7 +1,8 @@
 """When an event was published to Pub/Sub, as far as anything tells; pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from shared.attempt_history import HistoryKind
 from worker.operators.durations import moment
@@ -9,24 +10,31 @@ from worker.operators.history import attempts_without_history
 from worker.operators.letters import Casualty
 from worker.operators.records import Record
 
+BY_INGRESS_WITHIN: Final = timedelta(seconds=10)
+"""Of the commit: the ingress publishes at once or not at all, and the reconciler waits for longer than this."""
+
+_UNNOTED: Final = "by the ingress right after the commit, unless that failed; nobody notes when"
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     at: datetime | None
-    """Of the first publish that anything tells of; None where nothing does."""
+    """Of the first publish, the ingress's; None where nothing tells it."""
 
     sentence: str
 
 
 def publication(record: Record, casualty: Casualty | None) -> Publication:
-    """What is known. Only a dead letter carries the time of the publish that it came from; nobody else notes it."""
+    """What is known. Only a dead letter carries a time: of that publish whose message died, whoever made it."""
     if not record.forward_to_statsig:
         return Publication(None, "never: it was not to be forwarded")
-    told = () if casualty is None else tuple(filter(None, (letter.first_published_at for letter in casualty.letters)))
-    again = "" if record.republished_at is None else f"; by the reconciler last at {moment(record.republished_at)}"
-    if told:
-        return Publication(min(told), f"at {moment(min(told))}, as its dead letter tells{again}")
-    return Publication(None, f"by the ingress right after the commit, at a time that nobody notes{again}")
+    told = sorted(letter.published_at for letter in casualty.letters if letter.published_at) if casualty else []
+    first = next((at for at in told if _is_by_ingress(record, at)), None)
+    parts = [_UNNOTED if first is None else f"by the ingress at {moment(first)}, as its dead letter tells"]
+    parts += [f"by a replay or the reconciler at {moment(at)}, as its dead letter tells" for at in told if at != first]
+    if record.republished_at is not None:
+        parts.append(f"by the reconciler last at {moment(record.republished_at)}")
+    return Publication(first, "; ".join(parts))
 
 
 def first_attempt_at(record: Record) -> datetime | None:
@@ -34,3 +42,8 @@ def first_attempt_at(record: Record) -> datetime | None:
     if attempts_without_history(record):
         return None
     return next((entry.at for entry in record.history if entry.kind is HistoryKind.ATTEMPT), None)
+
+
+def _is_by_ingress(record: Record, at: datetime) -> bool:
+    replays = [entry.at for entry in record.history if entry.kind is HistoryKind.REPLAY and entry.at is not None]
+    return at - record.ingested_at <= BY_INGRESS_WITHIN and all(at < replayed for replayed in replays)
