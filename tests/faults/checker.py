@@ -9,6 +9,7 @@ from tests.faults.client import ABANDONED, OK, Attempt
 from tests.faults.evidence import Evidence
 from tests.faults.measures import Latency, latency, requests_per_second
 from tests.faults.row import Row
+from tests.support.histories import explains
 
 LATE_SECONDS: Final = 0.25
 """What an answer may come later than its deadline."""
@@ -160,6 +161,12 @@ def _ledger(evidence: Evidence, dead: set[str]) -> Iterator[str]:
     yield from _if(pending, "still pending", pending)
     unborn = {event.event_id for event in evidence.stored.values() if event.forwarded and event.state is None}
     yield from _if(unborn, "without a ledger row", unborn)
+    unexplained = {
+        event.event_id
+        for event in evidence.stored.values()
+        if not explains(event.history, event.attempts, event.possible_duplicates)
+    }
+    yield from _if(unexplained, "whose history does not explain the counts", unexplained)
 
 
 def _keys(attempts: Sequence[Attempt], evidence: Evidence) -> Iterator[str]:

@@ -15,6 +15,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 from deploy.local.emulators import local_channel
 from deploy.local.stack import Stack
 from deploy.local.statsig_stand_in import LoggedEvent, read_log
+from shared.attempt_history import History, decode
 from shared.forward_message import EVENT_ID_ATTRIBUTE
 from shared.spanner import create_client
 from shared.timestamps import from_datetime
@@ -25,7 +26,7 @@ EMPTY_SECONDS: Final = 0.5
 
 _ROWS: Final = """
 SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplicates, e.event_name, e.event_type,
-  e.event_ts
+  e.event_ts, f.attempts, f.history
 FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)"""
 
 _PENDING: Final = "SELECT COUNT(*) FROM NestEventForward WHERE state = 'PENDING'"
@@ -45,6 +46,8 @@ class StoredEvent:
     event_name: str
     event_type: str | None
     event_ts_nanos: int
+    attempts: int
+    history: History
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,16 @@ async def stored_events(database: Any) -> dict[str, StoredEvent]:
     async with database.snapshot() as snapshot:
         return {
             row[0]: StoredEvent(
-                row[0], row[1] or "", row[2], row[3], row[4] or 0, row[5], row[6], from_datetime(row[7])
+                row[0],
+                row[1] or "",
+                row[2],
+                row[3],
+                row[4] or 0,
+                row[5],
+                row[6],
+                from_datetime(row[7]),
+                row[8] or 0,
+                decode(row[9]),
             )
             async for row in await snapshot.execute_sql(_ROWS)
         }

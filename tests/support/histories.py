@@ -1,0 +1,13 @@
+"""What must hold between a ledger row's history and its counts."""
+
+from shared.attempt_history import KEPT_ENTRIES, History, HistoryKind
+from worker.statsig_outcome import Verdict
+
+
+def explains(history: History, attempts: int, possible_duplicates: int) -> bool:
+    """Every attempt and every possible duplicate that is counted has its entry, unless older ones were dropped."""
+    if len(history) == KEPT_ENTRIES:
+        return True
+    tried = [entry for entry in history if entry.kind is HistoryKind.ATTEMPT]
+    unknown = [e for e in history if e.kind is HistoryKind.TAKE_OVER or e.verdict == Verdict.AMBIGUOUS]
+    return len(tried) == attempts and len(unknown) == possible_duplicates
