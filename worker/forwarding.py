@@ -17,13 +17,13 @@ from shared.clock import Clock
 from shared.errors import PublishFailedError, StorageUnavailableError, UndecodableMessageError
 from shared.event import Event
 from shared.fault_points import fault_point
-from shared.forward_ledger import Entry, ForwardLedger, Standing
+from shared.forward_ledger import Attempt, Entry, ForwardLedger, Standing
 from shared.logs import get_logger
 from shared.statsig_projection import project
 from shared.telemetry.tracing import TRACEPARENT
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetter, DeadLetters
-from worker.sending import Sending, Sent
+from worker.sending import NEVER_SENT, Sending, Sent
 from worker.settling import Settling
 from worker.statsig_outcome import Verdict
 from worker.subscription import ReceivedMessage
@@ -141,8 +141,13 @@ class Forwarding:
         except StorageUnavailableError as error:
             _log.warning("claim_failed", events=len(wanted), error=str(error))
             self._circuit.failed(error.reason)
+            await self._release_unheard_of(batch, wanted)
             batch.decide(wanted, self._unsent())
             return {}
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._release_unheard_of(batch, wanted)
+            raise
         self._circuit.recovered(StorageUnavailableError.reason)
         by_standing: dict[Standing, list[str]] = {}
         for entry in entries.values():
@@ -152,6 +157,11 @@ class Forwarding:
         batch.decide(by_standing.get(Standing.HELD, []), Fate.LATER)
         await self._give_up_missing(batch, by_standing.get(Standing.MISSING, []))
         return entries
+
+    async def _release_unheard_of(self, batch: Batch, event_ids: Iterable[str]) -> None:
+        """A claim without an answer may stand all the same, and would keep everybody waiting until it expires."""
+        untried = [Attempt(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
+        await self._settling.release(untried, token=batch.token)
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
         batch.decide(event_ids, Fate.LATER)

@@ -59,9 +59,30 @@ async def test_without_a_claim_nothing_is_sent(world: WorkerWorld) -> None:
     assert world.circuit.open_reason is None
 
 
-async def test_a_claim_whose_answer_was_lost_keeps_others_away_until_it_expires(world: WorkerWorld) -> None:
+async def test_a_claim_whose_answer_was_lost_is_released_and_keeps_nobody_away(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
+    assert await forwarded(world, messages) == [Fate.LATER]
+
+    assert await forwarded(world, messages) == [Fate.DONE]
+    row = world.row(event_id)
+    assert (row.attempts, row.possible_duplicates) == (1, 0)
+
+
+async def test_a_cancelled_claim_is_released(world: WorkerWorld) -> None:
+    _, messages = await world.logged_and_pulled()
+
+    await cancelled_while_held(world, messages, "claim")
+
+    assert "release" in world.journal
+
+
+async def test_a_claim_that_can_be_neither_heard_of_nor_released_keeps_others_away_until_it_expires(
+    world: WorkerWorld,
+) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
+    world.ledger.failures.fail_next("release", DOWN)
     assert await forwarded(world, messages) == [Fate.LATER]
 
     assert await forwarded(world, messages) == [Fate.LATER]
