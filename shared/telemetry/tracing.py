@@ -41,9 +41,9 @@ def traceparent_of(span: Span) -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{TraceFlags(TraceFlags.SAMPLED):02x}"
 
 
-def span_context_of(traceparent: str | None) -> SpanContext | None:
-    """None where it is missing, malformed or not sampled."""
-    if traceparent is None:
+def span_context_of(traceparent: object) -> SpanContext | None:
+    """None where it is missing, malformed, of another type than text, or not sampled."""
+    if not isinstance(traceparent, str):
         return None
     span = trace.get_current_span(_PROPAGATOR.extract({TRACEPARENT: traceparent}, Context()))
     context = span.get_span_context()

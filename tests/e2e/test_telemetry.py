@@ -127,6 +127,9 @@ async def test_one_trace_spans_caller_to_statsig_for_an_event_delivered_at_its_t
     }
     assert CANARY not in "".join(span.text for span in receiver.spans)
 
+    told = (await nest_events(environment, "trace", event_id, "--json")).json
+    assert told["trace_id"] == trace_id
+
     # The lines about the event in both processes' logs name the trace.
     ingress_lines = [line for line in log_lines(stack, "ingress") if line.get("event_id") == event_id]
     worker_lines = [line for line in log_lines(stack, "worker-1") if line.get("event_id") == event_id]

@@ -4,17 +4,22 @@ import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import pyqwest
 import pytest
 from google.cloud.spanner_v1 import KeySet
 from google.pubsub_v1 import ExpirationPolicy, Subscription
 
+from deploy.local.statsig_stand_in import read_log, running_stand_in
 from shared.forward_ledger import LEDGER_TABLE, Attempt
 from shared.pubsub import subscription_path, topic_path
 from shared.spanner_worker_states import WORKERS_TABLE
 from shared.worker_states import WorkerState
 from tests.support.graveyard import Graveyard
 from tests.support.operating import nest_events
+from worker.operators.statsig_key import statsig_findings
 
 pytestmark = pytest.mark.emulators
 
@@ -161,10 +166,13 @@ async def test_reconcile_now_publishes_what_is_pending_once(environment: dict[st
     assert (ran.audit["command"], ran.audit["count"]) == ("reconcile", 450)
 
 
-async def test_doctor_finds_all_well_and_then_what_is_not(environment: dict[str, str], graveyard: Graveyard) -> None:
-    url = {"STATSIG_API_URL": f"http://{environment['PUBSUB_EMULATOR_HOST']}/v1", "STATSIG_SERVER_SECRET": "secret-x"}
+async def test_doctor_finds_all_well_and_then_what_is_not(
+    environment: dict[str, str], graveyard: Graveyard, tmp_path: Path
+) -> None:
     await graveyard.workers.report(WorkerState(str(uuid.uuid4()), "1.2.3", AT))
-    well = await nest_events(environment | url, "doctor", "--json")
+    async with running_stand_in(tmp_path / "statsig.jsonl") as statsig:
+        url = {"STATSIG_API_URL": statsig.api_url, "STATSIG_SERVER_SECRET": "secret-x"}
+        well = await nest_events(environment | url, "doctor", "--json")
     async with graveyard.database.batch() as batch:
         batch.delete(WORKERS_TABLE, KeySet(all_=True))
     settings = graveyard.settings
@@ -186,9 +194,34 @@ async def test_doctor_finds_all_well_and_then_what_is_not(environment: dict[str,
 
     assert (well.code, well.json["wrong"]) == (0, 0), well.out
     assert "secret-x" not in well.out + well.err
+    assert read_log(tmp_path / "statsig.jsonl") == []
     await graveyard.subscriber.delete_subscription(subscription=expiring.name)
 
     wrong = {finding["subject"]: finding for finding in ill.json["findings"] if finding["verdict"] == "wrong"}
     assert ill.code == 1
     assert set(wrong) == {"forward topic", "forward subscription", "dead-letter subscription", "worker", "statsig"}
     assert all(finding["to_do"] for finding in wrong.values()), json.dumps(wrong)
+
+
+@pytest.mark.parametrize(
+    ("rules", "verdict"),
+    [
+        ([], "ok"),
+        ([{"behaviour": {"kind": "status", "status": 401}}], "wrong"),
+        ([{"behaviour": {"kind": "status", "status": 403}}], "wrong"),
+        ([{"behaviour": {"kind": "status", "status": 400}}], "unseen"),
+        ([{"behaviour": {"kind": "status", "status": 302, "headers": {"Location": "http://127.0.0.1:9/"}}}], "unseen"),
+        ([{"behaviour": {"kind": "status", "status": 503}}], "unseen"),
+    ],
+)
+async def test_doctor_asks_statsig_about_the_key_without_sending_an_event(
+    tmp_path: Path, rules: list[dict[str, Any]], verdict: str
+) -> None:
+    async with running_stand_in(tmp_path / "statsig.jsonl") as statsig:
+        await pyqwest.Client().put(f"{statsig.url}/control", content=json.dumps(rules).encode())
+        found = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "secret-x")}
+        keyless = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "client-x")}
+
+    assert found == {"statsig": "ok", "statsig key": verdict}
+    assert keyless == {"statsig": "ok", "statsig key": "wrong"}
+    assert read_log(tmp_path / "statsig.jsonl") == []

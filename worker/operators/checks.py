@@ -1,11 +1,9 @@
 """The checks of `doctor`, each on its own: what one finds or fails at keeps no other from looking."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import anyio
 from google.api_core import exceptions as google
@@ -24,6 +22,7 @@ from worker.operators.findings import (
     forward_problems,
     judged,
 )
+from worker.operators.statsig_key import statsig_findings
 from worker.operators.workers import worker_finding
 
 CALL_SECONDS: Final = 5.0
@@ -150,20 +149,6 @@ async def _worker(connections: Connections) -> list[Finding]:
 
 
 async def _statsig(connections: Connections) -> list[Finding]:
-    """Whether the address takes connections. Nothing is sent: an event would be billed."""
     settings = connections.settings
-    address = urlsplit(settings.statsig_api_url)
-    secure = address.scheme == "https"
-    _, writer = await asyncio.open_connection(
-        address.hostname, address.port or (443 if secure else 80), ssl=True if secure else None
-    )
-    writer.close()
-    findings = [Finding("statsig", Verdict.OK, f"{address.hostname} takes connections; nothing was sent")]
     secret = settings.statsig_server_secret
-    if secret is None:
-        return [*findings, Finding("statsig key", Verdict.UNSEEN, "STATSIG_SERVER_SECRET is not set here")]
-    if not secret.get_secret_value().startswith("secret-"):
-        to_do = "server keys begin with secret-: take it from the Statsig console"
-        return [*findings, Finding("statsig key", Verdict.WRONG, "is no server secret", to_do)]
-    detail = "has the form of a server secret; whether Statsig takes it shows the worker's log (statsig_refuses_us)"
-    return [*findings, Finding("statsig key", Verdict.OK, detail)]
+    return await statsig_findings(settings.statsig_api_url, None if secret is None else secret.get_secret_value())

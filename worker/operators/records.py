@@ -13,6 +13,7 @@ from shared.event import RESERVED_METADATA_KEY
 from shared.event_log import LOG_TABLE
 from shared.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.spanner import translated
+from shared.telemetry.tracing import TRACEPARENT, span_context_of
 
 KEYS_PER_READ: Final = 500
 """At 64 KiB an event these are 32 MB at the most: the metadata comes along, for the caller in it."""
@@ -44,6 +45,9 @@ class Record:
     forward_to_statsig: bool
     caller: str | None
     caller_source: str | None
+    trace_id: str | None
+    """Where the trace that it was logged under is recorded."""
+
     state: ForwardState | None
     pending_since: datetime | None
     republished_at: datetime | None
@@ -129,11 +133,14 @@ class Records:
 def _record(logged: Sequence[Any], ledger: dict[str, Any] | None, now: datetime) -> Record:
     values: dict[str, Any] = dict(zip(_LOG_COLUMNS, logged, strict=True)) | (ledger or dict.fromkeys(_LEDGER_COLUMNS))
     metadata = values.pop("metadata")
-    caller = metadata.get(RESERVED_METADATA_KEY, {}).get("caller", {})
+    service = metadata.get(RESERVED_METADATA_KEY, {})
+    caller = service.get("caller", {})
+    span = span_context_of(service.get(TRACEPARENT))
     state = values.pop("state")
     return Record(
         caller=caller.get("principal"),
         caller_source=caller.get("source"),
+        trace_id=None if span is None else f"{span.trace_id:032x}",
         state=None if state is None else ForwardState(state),
         history=decode(values.pop("history")),
         read_at=now,

@@ -98,6 +98,7 @@ def traced(record: Record, casualty: Casualty | None) -> dict[str, Any]:
         "ingested_at": record.ingested_at,
         "caller": record.caller,
         "caller_established_by": record.caller_source,
+        "trace_id": record.trace_id,
         "forward_to_statsig": record.forward_to_statsig,
         "state": record.state,
         "published_at": published.at,
