@@ -1,8 +1,12 @@
 """Where telemetry goes, and that it holds nothing up."""
 
 import json
+import re
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.auth.transport.requests import AuthorizedSession
 
 from shared.errors import SettingsError
-from shared.settings import Settings, from_environment
-from shared.telemetry.metrics import ATTEMPTS, counter
-from shared.telemetry.providers import SHUTDOWN_SECONDS, _session, open_telemetry
+from shared.settings import CLOUD_RUN_VARIABLES, Settings, from_environment
+from shared.telemetry import providers
+from shared.telemetry.metrics import ATTEMPTS, METRICS, counter
+from shared.telemetry.providers import SHUTDOWN_SECONDS, _resource, _session, open_telemetry
 from tests.support.otlp import otlp_receiver
 
 MINIMAL = {"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "i", "SPANNER_DATABASE": "d", "FORWARD_TOPIC": "t"}
@@ -107,3 +112,59 @@ def test_googles_receiver_without_credentials_is_a_settings_error(monkeypatch: p
         open_telemetry(settings(OTEL_EXPORTER_OTLP_ENDPOINT="https://telemetry.googleapis.com"), process="ingress"),
     ):
         pass
+
+
+# --- what Cloud Monitoring asks for ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def metadata_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Cloud Run's, as far as it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Metadata-Flavor"] == "Google" else 403)
+            self.end_headers()
+            self.wfile.write(b"projects/123/regions/europe-west1")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        monkeypatch.setattr(providers, "REGION_URL", f"http://127.0.0.1:{server.server_address[1]}/region")
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("metadata_server")
+@pytest.mark.parametrize("variable", CLOUD_RUN_VARIABLES)
+def test_a_service_a_worker_pool_and_a_job_all_say_where_they_run(variable: str) -> None:
+    resource = _resource(settings(**{variable: "mine"}), "worker")
+
+    assert resource.attributes["cloud.region"] == "europe-west1"
+    assert resource.attributes["cloud.platform"] == "gcp_cloud_run"
+
+
+def test_without_a_metadata_server_a_process_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "REGION_URL", "http://127.0.0.1:1/region")
+
+    assert "cloud.region" not in _resource(settings(CLOUD_RUN_JOB="mine"), "operator").attributes
+
+
+def test_two_processes_and_two_deployments_have_time_series_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "cloud.region=europe-west1,service.name=other")
+    one, other = (dict(_resource(settings(), "worker").attributes) for _ in range(2))
+
+    assert (one["service.namespace"], one["service.name"]) == ("d", "event-log-worker")
+    assert one["service.instance.id"] != other["service.instance.id"]
+    assert one["cloud.region"] == "europe-west1", "what the operator of another platform adds is kept"
+
+
+def test_cloud_monitoring_takes_the_names_of_all_metrics_and_their_attributes() -> None:
+    """The expressions of docs.cloud.google.com/stackdriver/docs/otlp-metrics/overview; what differs is rejected."""
+    assert [metric.name for metric in METRICS if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_:./]*", metric.name)] == []
+    keys = {key for metric in METRICS for key in metric.attributes}
+    assert [key for key in keys if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_.]*", key)] == []
