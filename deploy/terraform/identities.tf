@@ -205,6 +205,33 @@ resource "google_pubsub_subscription_iam_member" "pubsub_acknowledges" {
   member       = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
+# --- telemetry -------------------------------------------------------------------------------------------------------
+
+locals {
+  # A collector of your own wants no grant here.
+  exports_to_google = var.telemetry_endpoint == null ? false : can(regex("^https://[^/]*[.]googleapis[.]com(/|$)", var.telemetry_endpoint))
+
+  # Each role allows to write its one signal (docs.cloud.google.com/iam/docs/roles-permissions/telemetry). Neither can be
+  # granted on less than the project. roles/serviceusage.serviceUsageConsumer is for those who name a project to charge in
+  # x-goog-user-project; the credentials of Cloud Run's service accounts send none.
+  export_grants = local.exports_to_google ? {
+    ingress_traces   = { account = "ingress", role = "roles/telemetry.tracesWriter" }
+    ingress_metrics  = { account = "ingress", role = "roles/telemetry.metricsWriter" }
+    worker_traces    = { account = "worker", role = "roles/telemetry.tracesWriter" }
+    worker_metrics   = { account = "worker", role = "roles/telemetry.metricsWriter" }
+    operator_traces  = { account = "operator", role = "roles/telemetry.tracesWriter" }
+    operator_metrics = { account = "operator", role = "roles/telemetry.metricsWriter" }
+  } : {}
+}
+
+resource "google_project_iam_member" "exports" {
+  for_each = local.export_grants
+
+  project = var.project
+  role    = each.value.role
+  member  = local.accounts[each.value.account]
+}
+
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 resource "google_secret_manager_secret_iam_member" "worker_reads_key" {

@@ -18,6 +18,13 @@ locals {
     STATSIG_ENVIRONMENT = var.statsig_environment
   }
 
+  # Empty where telemetry is off.
+  telemetry_environment = { for name, value in {
+    OTEL_EXPORTER_OTLP_ENDPOINT = var.telemetry_endpoint
+    OTEL_TRACES_SAMPLER_ARG     = tostring(var.trace_ratio)
+    OTEL_METRIC_EXPORT_INTERVAL = tostring(var.metric_export_seconds * 1000)
+  } : name => value if var.telemetry_endpoint != null }
+
   role_environment = {
     for role in ["ingress", "worker", "operator"] : role => var.use_database_roles ? { SPANNER_DATABASE_ROLE = role } : {}
   }
@@ -85,7 +92,12 @@ resource "google_cloud_run_v2_service" "ingress" {
       }
 
       dynamic "env" {
-        for_each = merge(local.common_environment, local.role_environment["ingress"], var.ingress_settings)
+        for_each = merge(
+          local.common_environment,
+          local.telemetry_environment,
+          local.role_environment["ingress"],
+          var.ingress_settings,
+        )
 
         content {
           name  = env.key
@@ -100,6 +112,7 @@ resource "google_cloud_run_v2_service" "ingress" {
     google_spanner_database_iam_member.as_role,
     google_pubsub_topic_iam_member.ingress_publishes,
     google_pubsub_topic_iam_member.ingress_looks,
+    google_project_iam_member.exports,
   ]
 }
 
@@ -157,6 +170,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
         for_each = merge(
           local.common_environment,
           local.subscriptions_environment,
+          local.telemetry_environment,
           local.worker_environment,
           local.role_environment["worker"],
           var.worker_settings,
@@ -186,6 +200,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
     google_spanner_database_iam_member.rows,
     google_spanner_database_iam_member.as_role,
     google_pubsub_subscription_iam_member.worker_pulls,
+    google_project_iam_member.exports,
   ]
 }
 
@@ -213,6 +228,7 @@ resource "google_cloud_run_v2_job" "account" {
           for_each = merge(
             local.common_environment,
             local.subscriptions_environment,
+            local.telemetry_environment,
             local.role_environment["operator"],
           )
 
@@ -225,7 +241,11 @@ resource "google_cloud_run_v2_job" "account" {
     }
   }
 
-  depends_on = [google_spanner_database_iam_member.rows, google_spanner_database_iam_member.as_role]
+  depends_on = [
+    google_spanner_database_iam_member.rows,
+    google_spanner_database_iam_member.as_role,
+    google_project_iam_member.exports,
+  ]
 }
 
 resource "google_cloud_run_v2_job_iam_member" "operator_runs_account" {

@@ -1,6 +1,9 @@
 resource "google_project_service" "used" {
   for_each = toset([
     "artifactregistry.googleapis.com",
+    # Telemetry's traces are kept by Cloud Trace: with its API off they are discarded without an error
+    # (docs.cloud.google.com/stackdriver/docs/reference/telemetry/v1.traces).
+    "cloudtrace.googleapis.com",
     "cloudscheduler.googleapis.com",
     "iam.googleapis.com",
     "logging.googleapis.com",
@@ -9,6 +12,7 @@ resource "google_project_service" "used" {
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "spanner.googleapis.com",
+    "telemetry.googleapis.com",
   ])
 
   project            = var.project

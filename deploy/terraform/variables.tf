@@ -138,3 +138,34 @@ variable "runbook_url" {
   description = "Where people read deploy/RUNBOOK.md; alerts link to its sections."
   type        = string
 }
+
+variable "telemetry_endpoint" {
+  description = "Where ingress, worker and account send traces and metrics over OTLP/HTTP: Google, or the base address of a collector. Null turns it off, and with it the alerts and most of the dashboard that are made of it."
+  type        = string
+  default     = "https://telemetry.googleapis.com"
+}
+
+# A recorded event is some ten spans from the call to Statsig's answer, so 0.05 is half a span an event: enough to have an
+# example of everything that is slow or fails more than now and then, at a twentieth of the price. What a caller traces
+# itself is recorded whatever this says, and metrics count every event.
+variable "trace_ratio" {
+  description = "The share of traces that begin at the ingress and are recorded, 0 to 1. OTEL_TRACES_SAMPLER_ARG."
+  type        = number
+  default     = 0.05
+
+  validation {
+    condition     = var.trace_ratio >= 0 && var.trace_ratio <= 1
+    error_message = "A share, from 0 to 1."
+  }
+}
+
+variable "metric_export_seconds" {
+  description = "Between two exports of metrics: what a chart resolves, and what is paid for."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.metric_export_seconds >= 5
+    error_message = "No less than 5: Cloud Monitoring refuses points of a time series that come faster."
+  }
+}

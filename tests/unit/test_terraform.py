@@ -23,6 +23,11 @@ from tests.support.hcl import read_module, references, strings
 FOLDER = REPOSITORY / "deploy" / "terraform"
 MODULE = read_module(FOLDER)
 PROVIDER: dict[str, Any] = json.loads((REPOSITORY / "tests/support/provider_google_6_50.json").read_text())
+PROCESSES: dict[str, type[Settings]] = {
+    "google_cloud_run_v2_service.ingress": IngressSettings,
+    "google_cloud_run_v2_worker_pool.worker": WorkerSettings,
+    "google_cloud_run_v2_job.account": OperatorSettings,
+}
 META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle"}
 
 needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="NO TERRAFORM on PATH")
@@ -115,14 +120,7 @@ def _blocks(body: Any, name: str) -> Any:
             yield from _blocks(each, name)
 
 
-@pytest.mark.parametrize(
-    ("address", "cls"),
-    [
-        ("google_cloud_run_v2_service.ingress", IngressSettings),
-        ("google_cloud_run_v2_worker_pool.worker", WorkerSettings),
-        ("google_cloud_run_v2_job.account", OperatorSettings),
-    ],
-)
+@pytest.mark.parametrize(("address", "cls"), sorted(PROCESSES.items()))
 def test_a_process_gets_every_setting_that_has_no_default_and_no_other(address: str, cls: type[Settings]) -> None:
     required = {field.alias for field in cls.model_fields.values() if field.is_required()}
     known = {field.alias for field in cls.model_fields.values()}
@@ -130,6 +128,21 @@ def test_a_process_gets_every_setting_that_has_no_default_and_no_other(address: 
 
     assert required - given == set()
     assert given - known == set()
+
+
+def test_processes_are_told_where_telemetry_goes_unless_it_is_off() -> None:
+    given = str(MODULE.locals["telemetry_environment"])
+    names = set(re.findall(r"OTEL_\w+", given))
+
+    assert names == {field.alias for field in Settings.model_fields.values() if str(field.alias).startswith("OTEL_")}
+    assert "if var.telemetry_endpoint != null" in given
+    for address in PROCESSES:
+        container = next(_blocks(MODULE.resources[address], "containers"))
+        assert "local.telemetry_environment" in set(references(container["dynamic"])), address
+    assert {name: MODULE.variables[name]["default"] for name in ("telemetry_endpoint", "trace_ratio")} == {
+        "telemetry_endpoint": "https://telemetry.googleapis.com",
+        "trace_ratio": 0.05,
+    }
 
 
 def test_operators_are_told_every_setting() -> None:

@@ -77,6 +77,16 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("pubsub", "subscription forward", "roles/pubsub.subscriber"): (),
 }
 
+# (identity, role) on the project -> the calls behind it: what makes the exporter, and what opens it in each process.
+TELEMETRY: dict[tuple[str, str], tuple[str, str]] = {
+    (identity, role): (exporter, f'open_telemetry(settings, process="{identity}")')
+    for identity in ("ingress", "worker", "operator")
+    for role, exporter in (
+        ("roles/telemetry.tracesWriter", "OTLPSpanExporter(f"),
+        ("roles/telemetry.metricsWriter", "OTLPMetricExporter(f"),
+    )
+}
+
 # Every call of a Google client that the code makes. A new one wants a permission above, and then its line here.
 CALLS = {
     "acknowledge",
@@ -166,6 +176,27 @@ def test_every_pubsub_grant_has_its_call(grant: tuple[str, str, str]) -> None:
         assert call in code(folder, "shared"), call
 
 
+def test_who_exports_may_write_traces_and_metrics_and_nothing_else_on_the_project() -> None:
+    grants = str(MODULE.locals["export_grants"])
+    (body,) = MODULE.of_type("google_project_iam_member").values()
+
+    assert set(re.findall(r'account = "(\w+)", role = "([\w/.]+)"', grants)) == TELEMETRY.keys()
+    assert "local.exports_to_google" in grants, "a collector of one's own wants no grant"
+    assert (body["for_each"], body["role"]) == ("${local.export_grants}", "${each.value.role}")
+
+
+@pytest.mark.parametrize("grant", sorted(TELEMETRY))
+def test_every_telemetry_grant_has_its_call(grant: tuple[str, str]) -> None:
+    folder = {"ingress": "ingress", "worker": "worker", "operator": "worker/operators"}[grant[0]]
+    for call in TELEMETRY[grant]:
+        assert call in code(folder, "shared"), call
+
+
+def test_the_apis_that_telemetry_needs_are_on() -> None:
+    on = {"telemetry.googleapis.com", "cloudtrace.googleapis.com", "monitoring.googleapis.com"}
+    assert all(api in str(MODULE.resources["google_project_service.used"]["for_each"]) for api in on)
+
+
 def test_no_call_of_a_google_client_is_without_a_line_here() -> None:
     receivers = r"(?:_?client|_publisher|\w*_client|database|_database|snapshot|transaction|batch)"
     called = set(re.findall(rf"\b{receivers}\.(\w+)\(", code("ingress", "worker", "shared")))
@@ -190,6 +221,7 @@ def test_no_grant_is_wider_than_one_resource_or_wider_than_a_role() -> None:
         "google_cloud_run_v2_job_iam_member",
         "google_cloud_run_v2_service_iam_member",
         "google_project_iam_custom_role",
+        "google_project_iam_member",  # telemetry alone: there is nothing smaller to grant it on
         "google_pubsub_subscription_iam_member",
         "google_pubsub_topic_iam_member",
         "google_secret_manager_secret_iam_member",
