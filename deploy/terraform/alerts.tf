@@ -1,28 +1,21 @@
+# Each alert is named as its section of deploy/RUNBOOK.md; a test holds both equal.
+
 locals {
-  # A line of the worker that asks for a person. The section is the anchor of deploy/RUNBOOK.md.
+  worker_logs = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"${var.name}-worker\""
+
+  # A line of the worker that asks for a person. Of lines and not of metrics, since a line is there even where nothing is
+  # exported, or the exporter is what is broken.
   line_alerts = {
     circuit_opened     = { section = "circuit_opened", severity = "ERROR" }
     statsig_refuses_us = { section = "statsig_refuses_us", severity = "CRITICAL" }
     settle_failed      = { section = "settle_failed", severity = "ERROR" }
   }
 
+  # Google's own metrics, which need nothing of ours to work.
   metric_alerts = {
-    oldest_pending = {
-      # The reconciler publishes what has been pending for RECONCILE_AFTER_SECONDS. When it must do so for a quarter of an
-      # hour without a pause, something has been pending for as long.
-      section   = "the-oldest-pending-event-is-too-old"
-      title     = "events stay pending"
-      filter    = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.lines["reconciled"].name}\""
-      aligner   = "ALIGN_DELTA"
-      reducer   = "REDUCE_SUM"
-      period    = "300s"
-      duration  = "900s"
-      threshold = 0
-      severity  = "ERROR"
-    }
     oldest_unacked = {
-      section   = "the-oldest-pending-event-is-too-old"
-      title     = "a forward message waits for more than 10 minutes"
+      section   = "a-forward-message-waits-for-more-than-10-minutes"
+      title     = "A forward message waits for more than 10 minutes"
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.forward.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       aligner   = "ALIGN_MAX"
       reducer   = "REDUCE_MAX"
@@ -32,9 +25,9 @@ locals {
       severity  = "ERROR"
     }
     dead_letters = {
-      # Google's own count, so that Pub/Sub's native dead letters are in it too.
-      section   = "message_dead_lettered-or-dead-letters--0"
-      title     = "there are dead letters"
+      # So that Pub/Sub's native dead letters are counted too.
+      section   = "there-are-dead-letters"
+      title     = "There are dead letters"
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead_letter.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       aligner   = "ALIGN_MAX"
       reducer   = "REDUCE_SUM"
@@ -44,8 +37,8 @@ locals {
       severity  = "WARNING"
     }
     unaccounted = {
-      section   = "unaccounted"
-      title     = "an accepted event is not accounted for, or the account failed"
+      section   = "an-accepted-event-is-not-accounted-for-or-the-account-failed"
+      title     = "An accepted event is not accounted for, or the account failed"
       filter    = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.name}-account\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"failed\""
       aligner   = "ALIGN_DELTA"
       reducer   = "REDUCE_SUM"
@@ -53,6 +46,29 @@ locals {
       duration  = "0s"
       threshold = 0
       severity  = "CRITICAL"
+    }
+  }
+
+  # What the workers export (shared/telemetry/metrics.py), where they do.
+  telemetry_alerts = {
+    oldest_pending = {
+      # From Spanner, so that an event without a message is seen too. An event usually arrives within a second; one whose
+      # message was lost is published again after RECONCILE_AFTER_SECONDS, a minute. After 15 the reconciler has had more
+      # than ten rounds, and something holds it up. The highest of all workers: each asks about all events.
+      section  = "events-stay-pending"
+      title    = "Events stay pending"
+      query    = "max({\"event_log.pending.oldest_age\", namespace=\"${google_spanner_database.this.name}\"}) > 900"
+      duration = "120s"
+      severity = "ERROR"
+    }
+    telemetry_missing = {
+      # Without it an exporter that died would hide an old event. A point is looked for in 5 minutes back: fires 15 minutes
+      # after the last one. By absent(), which unlike a metric-absence condition holds where there has never been a point.
+      section  = "the-workers-metrics-are-missing"
+      title    = "The workers' metrics are missing"
+      query    = "absent({\"event_log.pending.oldest_age\", namespace=\"${google_spanner_database.this.name}\"})"
+      duration = "600s"
+      severity = "WARNING"
     }
   }
 }
@@ -131,9 +147,41 @@ resource "google_monitoring_alert_policy" "metric" {
   }
 }
 
+resource "google_monitoring_alert_policy" "telemetry" {
+  for_each = { for key, alert in local.telemetry_alerts : key => alert if local.exports_to_google && local.processes == 1 }
+
+  project               = var.project
+  display_name          = "${var.name}: ${each.value.title}"
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = var.notification_channels
+
+  conditions {
+    display_name = each.value.title
+
+    # PromQL, since a filter is refused while its metric does not exist yet, and that begins with the first export.
+    condition_prometheus_query_language {
+      query                     = each.value.query
+      duration                  = each.value.duration
+      evaluation_interval       = "60s"
+      disable_metric_validation = true
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "[${each.value.title}: the runbook](${var.runbook_url}#${each.value.section})"
+
+    links {
+      display_name = "Runbook"
+      url          = "${var.runbook_url}#${each.value.section}"
+    }
+  }
+}
+
 resource "google_monitoring_alert_policy" "error_ratio" {
   project               = var.project
-  display_name          = "${var.name}: more than 1 in 100 calls fails"
+  display_name          = "${var.name}: More than 1 in 100 calls fails"
   combiner              = "OR"
   severity              = "ERROR"
   notification_channels = var.notification_channels
@@ -162,14 +210,13 @@ resource "google_monitoring_alert_policy" "error_ratio" {
     }
   }
 
-  # No section of its own: the three questions at the top tell Spanner's trouble from ours.
   documentation {
     mime_type = "text/markdown"
-    content   = "[The runbook](${var.runbook_url}#runbook). A call's `request_id` finds its log line."
+    content   = "[More than 1 in 100 calls fails: the runbook](${var.runbook_url}#more-than-1-in-100-calls-fails)"
 
     links {
       display_name = "Runbook"
-      url          = "${var.runbook_url}#runbook"
+      url          = "${var.runbook_url}#more-than-1-in-100-calls-fails"
     }
   }
 }
