@@ -13,6 +13,7 @@ SELECT
   JSON_VALUE(metadata, '$._eventLog.caller.principal') AS caller,
   JSON_VALUE(metadata, '$._eventLog.caller.source') AS caller_source,
   SAFE_CAST(JSON_VALUE(metadata, '$._eventLog.schema_version') AS INT64) AS schema_version,
+  SPLIT(JSON_VALUE(metadata, '$._eventLog.traceparent'), '-')[SAFE_OFFSET(1)] AS trace_id,
   JSON_VALUE(metadata, '$.value') AS value,
   SAFE_CAST(JSON_VALUE(metadata, '$.value') AS FLOAT64) AS value_number,
   JSON_VALUE(metadata, '$.currency') AS currency,

@@ -37,6 +37,7 @@ HARD: list[dict[str, Any]] = [
     {"event_name": "text_for_a_number", "metadata": {"value": "twelve", "currency": None}},
     {"event_name": "not_forwarded", "metadata": {}, "forward_to_statsig": False},
 ]
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 MOMENTS = (1_790_000_000_123_456_789, EARLIEST_NANOS, LATEST_NANOS, 0, -1)
 
 
@@ -45,6 +46,7 @@ def event_rows() -> list[EventLogRow]:
     rows = [normalize(request) for request in requests]
     rows += [normalize(log({"n": index}, event_name="moment"), now=moment) for index, moment in enumerate(MOMENTS)]
     rows += [normalize(log({"n": 1}, event_name="anonymous"), caller=Caller("", CallerSource.NONE))]
+    rows += [normalize(log({"n": 1}, event_name="traced"), traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")]
     rows += [normalize(log({"n": index}, event_name="bulk")) for index in range(300)]
     return rows
 
@@ -202,6 +204,7 @@ async def test_sigma_users_see_metadata_and_caller_as_columns(
     assert (text["value"], text["value_number"], text["currency"]) == ("twelve", None, None)
     (anonymous,) = [row for row in rows if row["event_name"] == "anonymous"]
     assert (anonymous["caller"], anonymous["caller_source"]) == (None, "none")
+    assert {row["event_name"]: row["trace_id"] for row in rows if row["trace_id"] is not None} == {"traced": TRACE_ID}
     assert all(uuid.UUID(row["event_id"]) for row in rows)
 
 
