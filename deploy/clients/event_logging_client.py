@@ -15,7 +15,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,6 +24,7 @@ import google.auth.transport.requests
 import google.oauth2.id_token
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
+from connectrpc.interceptor import Interceptor
 from protobuf.wkt import Struct, Timestamp
 
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
@@ -56,15 +57,17 @@ class EventLog:
         url: str,
         *,
         token: TokenSource | None = None,
+        interceptors: Iterable[Interceptor] = (),
         attempt_seconds: float = ATTEMPT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """`url` is the service's own, which is also the audience of its ID tokens.
 
         `token` gives a valid ID token at any time; the default asks Google, as whoever the process runs.
+        `interceptors` see each attempt: connectrpc-otel's makes it a span of your trace, and the event continues that.
         """
         self._token = token or IdToken(url)
-        self._client = EventLoggingServiceClient(url)
+        self._client = EventLoggingServiceClient(url, interceptors=interceptors)
         self._attempt_seconds = attempt_seconds
         self._patience_seconds = patience_seconds
 

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
+from connectrpc_otel import OpenTelemetryInterceptor
+from opentelemetry.sdk.trace import TracerProvider
 from protobuf.wkt import Duration
 
 from deploy.clients.event_logging_client import EventLog, IdToken, seconds_before_retry
 from shared.gen.google.rpc.error_details_pb import RequestInfo, RetryInfo
 from tests.support.ingress import captured_log, open_store, running_ingress
 from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.telemetry import MemoryTelemetry
 
 BUDGET = {"COMMIT_TIMEOUT_SECONDS": "0.4", "PUBLISH_TIMEOUT_SECONDS": "0.3"}
 
@@ -46,6 +49,26 @@ async def test_an_event_arrives_with_its_fields_and_its_caller(environment: dict
     assert (row["event_name"], row["actor_id"], row["event_ts"]) == ("order_paid", "user-17", at)
     assert row["metadata"]["value"] == 12.5
     assert row["metadata"]["_eventLog"]["caller"]["principal"] == "shop@example.com"
+
+
+@emulators
+async def test_an_event_continues_the_callers_trace(environment: dict[str, str]) -> None:
+    caller, telemetry = TracerProvider(), MemoryTelemetry().telemetry
+    async with (
+        running_ingress(environment, telemetry=telemetry) as ingress,
+        open_store(environment) as store,
+        EventLog(
+            ingress.url,
+            token=token,
+            interceptors=[OpenTelemetryInterceptor(client=True, tracer_provider=caller)],
+        ) as events,
+    ):
+        with caller.get_tracer("shop").start_as_current_span("order paid") as span:
+            event_id = await events.log("order_paid")
+        row = await store.row(event_id)
+
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert row["metadata"]["_eventLog"]["traceparent"].split("-")[1] == trace_id
 
 
 @emulators

@@ -26,6 +26,7 @@ from ingress.server import BoundedHttpProtocol, _Server
 from shared.logs import NOISY_LIBRARIES, configure_logging
 from shared.settings import IngressSettings, from_environment
 from shared.spanner import open_database
+from shared.telemetry.providers import Telemetry
 
 START_SECONDS: Final = 15.0
 
@@ -42,7 +43,11 @@ class Ingress:
 
 @asynccontextmanager
 async def running_ingress(
-    environment: Mapping[str, str], *, head_timeout_seconds: float | None = None, **overrides: str
+    environment: Mapping[str, str],
+    *,
+    head_timeout_seconds: float | None = None,
+    telemetry: Telemetry | None = None,
+    **overrides: str,
 ) -> AsyncIterator[Ingress]:
     """Serve in this event loop; leaving drains as a SIGTERM does. `overrides` are environment variables."""
     settings = from_environment(IngressSettings, {**environment, **overrides})
@@ -54,7 +59,7 @@ async def running_ingress(
         Protocol.head_timeout_seconds = head_timeout_seconds
     server = _Server(
         uvicorn.Config(
-            create_app(settings),
+            create_app(settings, telemetry),
             host="127.0.0.1",
             port=0,
             http=Protocol,
