@@ -65,8 +65,10 @@ class Telemetry:
 
 
 @contextmanager
-def open_telemetry(settings: Settings, *, process: str) -> Iterator[Telemetry | None]:
-    """Telemetry for one process, flushed within SHUTDOWN_SECONDS at the end; None where no receiver is named.
+def open_telemetry(
+    settings: Settings, *, process: str, flush_seconds: float = SHUTDOWN_SECONDS
+) -> Iterator[Telemetry | None]:
+    """Telemetry for one process, flushed within `flush_seconds` at the end; None where no receiver is named.
 
     A receiver that is away costs what could not be exported, and nothing else.
 
@@ -86,7 +88,7 @@ def open_telemetry(settings: Settings, *, process: str) -> Iterator[Telemetry | 
     try:
         yield telemetry
     finally:
-        _within(SHUTDOWN_SECONDS, telemetry.tracer_provider.shutdown, telemetry.meter_provider.shutdown)
+        _within(flush_seconds, telemetry.tracer_provider.shutdown, telemetry.meter_provider.shutdown)
 
 
 def create_telemetry(

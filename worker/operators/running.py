@@ -31,6 +31,9 @@ _CODES: Final[dict[type[EventLoggingError], int]] = {
 }
 """Every other error of ours is a dependency's."""
 
+FLUSH_SECONDS: Final = 5.0
+"""A command is over before the first regular export: what it measured leaves at its end or never."""
+
 _HINTS: Final = (
     ((google.Forbidden, google.Unauthenticated), "this identity may not: see `nest-events doctor` for the grants"),
     ((google.NotFound,), "it does not exist under this name: check the settings, or `nest-events doctor`"),
@@ -57,7 +60,7 @@ def run_command(work: Work) -> NoReturn:
         configure_logging(process="nest-events", log_format="json", level=level, project=project, stream=sys.stderr)
         # On a terminal a library's warning is noise beside our own line about the same failure.
         logging.captureWarnings(capture=True)
-        with open_telemetry(settings, process="operator") as telemetry:
+        with open_telemetry(settings, process="operator", flush_seconds=FLUSH_SECONDS) as telemetry:
             code = anyio.run(_until_interrupted, work, settings, telemetry)
     except EventLoggingError as error:
         code = failed(error)
