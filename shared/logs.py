@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared.log_handler import UnblockedHandler
 from shared.telemetry.tracing import TRACEPARENT, current_traceparent, span_context_of
 
 _SEVERITY: Final = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR",
@@ -46,7 +47,7 @@ def configure_logging(
         if log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")]
     )
-    handler = logging.StreamHandler(stream)
+    handler = UnblockedHandler(stream, report_dropped=_report_dropped)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
@@ -70,6 +71,10 @@ def configure_logging(
 def get_logger() -> Any:
     """A structlog logger. Bound lazily, so it may be made before `configure_logging`."""
     return structlog.get_logger()
+
+
+def _report_dropped(lines: int) -> None:
+    get_logger().warning("log_lines_dropped", lines=lines)
 
 
 def _untouched(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

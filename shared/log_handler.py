@@ -1,0 +1,73 @@
+"""Where log lines are written, without ever waiting for whoever reads them.
+
+A pipe that nobody empties takes 64 KiB and then blocks every writer: one log line would hold up the event loop, and
+with it every call, for as long as the collector of logs is stuck. Lines that find no room are dropped and counted; the
+first line after that tells how many.
+"""
+
+import logging
+import os
+import select
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+PIECE_BYTES: Final = select.PIPE_BUF
+"""A pipe that polls as writable takes so much without blocking (POSIX)."""
+
+PATIENCE_MS: Final = 50
+"""For the rest of a line that is longer than one piece and has begun."""
+
+
+class UnblockedHandler(logging.StreamHandler[TextIO]):
+    """A StreamHandler. `report_dropped` is called with a number of lines, and may log."""
+
+    def __init__(self, stream: TextIO, *, report_dropped: Callable[[int], None]) -> None:
+        super().__init__(stream)
+        self._report_dropped = report_dropped
+        self._dropped = 0
+        self._broken_off = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        descriptor = _descriptor(self.stream)
+        if descriptor is None:
+            super().emit(record)
+            return
+        if not _is_writable(descriptor):
+            self._dropped += 1
+            return
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._report_dropped(dropped)  # comes back here first; the handler's lock is reentrant
+        try:
+            self._write(descriptor, f"{self.format(record)}{self.terminator}".encode(errors="backslashreplace"))
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001 - as StreamHandler does: a line that cannot be written ends nobody's call
+            self.handleError(record)
+
+    def _write(self, descriptor: int, line: bytes) -> None:
+        if self._broken_off:
+            line = self.terminator.encode() + line
+        self._broken_off = False
+        while line:
+            line = line[os.write(descriptor, line[:PIECE_BYTES]) :]
+            if line and not _is_writable(descriptor, PATIENCE_MS):
+                self._broken_off = True
+                self._dropped += 1
+                return
+
+
+def _descriptor(stream: Any) -> int | None:
+    """None where the stream is no file, such as one in memory."""
+    try:
+        found: int = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found
+
+
+def _is_writable(descriptor: int, patience_ms: int = 0) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    # Also True where the reader is gone: the write then says so.
+    return bool(poll.poll(patience_ms))
