@@ -139,7 +139,10 @@ class ForwardLedger(Protocol):
         ...
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
-        """Write the final state DEAD where the claim is still the token's.
+        """Write the final state DEAD where the claim is still the token's and has not expired.
+
+        Once it has, a replay may have taken the dead letter for its own and acknowledged it: DEAD would then be an end
+        without anything to replay. What is left pending comes again.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.

@@ -40,6 +40,8 @@ _STILL_OURS: Final = f"""
 SELECT event_id FROM {LEDGER_TABLE}
 WHERE event_id IN UNNEST(@event_ids) AND state = 'PENDING' AND claim_token = @token"""  # noqa: S608 - as above
 
+_STILL_HELD: Final = f"{_STILL_OURS} AND claimed_until > CURRENT_TIMESTAMP()"
+
 _EXISTING: Final = f"SELECT event_id FROM {LEDGER_TABLE} WHERE event_id IN UNNEST(@event_ids)"  # noqa: S608 - as above
 
 # The hint names the emulator, which otherwise refuses to query a NULL_FILTERED index; Spanner itself ignores it.
@@ -129,7 +131,7 @@ class SpannerForwardLedger:
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
         rows = [_settled(attempt, ForwardState.DEAD) for attempt in attempts]
-        await self._update_where(_STILL_OURS, {"token": token}, rows, _SETTLED_COLUMNS)
+        await self._update_where(_STILL_HELD, {"token": token}, rows, _SETTLED_COLUMNS)
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         tried = [_noted(attempt) for attempt in attempts if attempt.last_attempt_at is not None]

@@ -242,6 +242,16 @@ async def test_the_holder_buries(storage: Storage) -> None:
     assert row.settled_at is not None
 
 
+async def test_a_claim_that_has_expired_buries_no_more(storage: Storage) -> None:
+    (event_id,), ours = await logged(storage), token()
+    await storage.ledger.claim([event_id], token=ours, seconds=SHORT)
+    await storage.time_passes(SHORT + 0.05)
+
+    await storage.ledger.settle_dead([attempt(event_id, 2, "http_422", 422)], token=ours)
+
+    assert (await row_of(storage, event_id)).state == ForwardState.PENDING
+
+
 @pytest.mark.parametrize("claimed_by", ["nobody", "us", "another"])
 async def test_a_delivery_is_settled_whoever_holds_the_claim(storage: Storage, claimed_by: str) -> None:
     (event_id,) = await logged(storage)

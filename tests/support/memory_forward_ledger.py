@@ -61,7 +61,8 @@ class MemoryForwardLedger:
             return  # no call to Spanner
         async with self.failures.around("settle_dead"):
             for row, attempt in self._ours(attempts, token):
-                self._settle(row, attempt, ForwardState.DEAD)
+                if self._is_claimed(row):
+                    self._settle(row, attempt, ForwardState.DEAD)
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         if not attempts:

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import hypothesis.strategies as st
+import stamina
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -20,7 +21,12 @@ from ingress.normalization import Defaults
 from ingress.service import EventLogging
 from shared import fault_points
 from shared.attempt_history import decode
-from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
+from shared.errors import (
+    EventLoggingError,
+    PublishFailedError,
+    StorageUnavailableError,
+    SubscriptionUnavailableError,
+)
 from shared.event import ANONYMOUS
 from shared.fault_points import InjectedFaultError, enable_fault_points
 from shared.forward_ledger import ForwardState
@@ -35,6 +41,9 @@ from tests.support.scripted_forwarder import CONFIRMED, TIMED_OUT, UNAVAILABLE, 
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetters
 from worker.forwarding import Fate, Forwarding
+from worker.leases import Leases
+from worker.operators.letters import by_subject, read_letter
+from worker.operators.replaying import Job, Replaying
 from worker.reconciler import Reconciler
 from worker.sending import Sending
 from worker.settling import Settling
@@ -42,6 +51,7 @@ from worker.settling import Settling
 CLAIM_SECONDS = 30.0
 RECONCILE_AFTER_SECONDS = 60.0
 SPOILER = "spoiler"
+MAX_REPLAYS = 2
 
 # Mostly healthy: where everything fails at once nothing gets far enough to go wrong in an interesting way.
 seldom = st.sampled_from([False, False, False, False, True])
@@ -89,6 +99,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self.subscription = MemorySubscription(
             self.topic, dead_letter_topic=self.dead_topic, max_delivery_attempts=100, minimum_backoff_seconds=1
         )
+        self.dead_subscription = MemorySubscription(self.dead_topic, minimum_backoff_seconds=1)
         self.statsig = ScriptedForwarder()
         self.answered: set[str] = set()
         self.circuit = Circuit(self.clock, probe_seconds=1, rng=random.Random(1))
@@ -173,6 +184,60 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         )
         self._run(reconciler.reconcile)
 
+    @rule(
+        crash_at=st.sampled_from(["", "", "replay_after_reopen", "replay_after_publish"]),
+        statsig_takes_it_now=st.booleans(),
+        reopening_fails=st.sampled_from([None, None, None, *When]),
+        publish_fails=seldom,
+        loses_acknowledgements=seldom,
+    )
+    def replay(
+        self,
+        *,
+        crash_at: str,
+        statsig_takes_it_now: bool,
+        reopening_fails: When | None,
+        publish_fails: bool,
+        loses_acknowledgements: bool,
+    ) -> None:
+        """An operator's, of everything that lies there."""
+        if statsig_takes_it_now:
+            self.statsig.spoilers.clear()
+        process = Process(crash_at)
+        ledger = MemoryForwardLedger(self.store)
+        if reopening_fails:
+            ledger.failures.fail_next("reopen", StorageUnavailableError("down"), when=reopening_fails)
+        if publish_fails:
+            self.topic.failures.fail_next("publish", PublishFailedError("down"), when=When.AFTER)
+        if loses_acknowledgements:
+            self.dead_subscription.failures.fail_next("acknowledge", SubscriptionUnavailableError("down"))
+
+        async def step() -> None:
+            messages = await self.dead_subscription.pull(max_messages=50, wait_seconds=0)
+            leases = Leases(process.port(self.dead_subscription))
+            leases.hold(messages)
+            jobs = [
+                Job(each.subject, each.latest.original(), each.messages)
+                for each in by_subject(map(read_letter, messages))
+            ]
+            replaying = Replaying(
+                ledger=process.port(ledger),
+                topic=process.port(self.topic),
+                leases=leases,
+                max_replays=MAX_REPLAYS,
+                events_per_second=10**9,
+            )
+            try:
+                await replaying.replay(jobs, lambda _: None)
+            finally:
+                if not process.is_dead:
+                    await leases.give_back(leases.held())
+
+        with stamina.set_testing(True, attempts=2):  # no waiting between tries
+            self._run(step)
+        self.topic.failures.mend()
+        self.dead_subscription.failures.mend()
+
     @rule(seconds=st.sampled_from([5, 15, CLAIM_SECONDS + 1, RECONCILE_AFTER_SECONDS + 1, 300]))
     def time_passes(self, *, seconds: float) -> None:
         """Leases and claims expire, backoffs end."""
@@ -193,7 +258,17 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 assert self.statsig.taken[event_id] >= 1
             if row.state == ForwardState.DEAD:
                 assert event_id in dead_letters
-                assert event_id in self.statsig.spoilers, "a neighbour of a bad event was dead-lettered"
+                assert self._is_spoiler(event_id), "a neighbour of a bad event was dead-lettered"
+
+    @invariant()
+    def what_is_dead_can_be_replayed(self) -> None:
+        lying = {each.message.attributes["event_id"] for each in self.dead_subscription._backlog.values()}
+        for event_id, row in self.store.ledger.items():
+            assert row.state != ForwardState.DEAD or event_id in lying
+
+    @invariant()
+    def nothing_is_replayed_for_ever(self) -> None:
+        assert all(row.replays <= MAX_REPLAYS for row in self.store.ledger.values())
 
     @invariant()
     def statsig_has_only_events_that_have_a_row(self) -> None:
@@ -276,9 +351,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self.runner.run(guarded())
 
     def _mark_spoilers(self) -> None:
-        self.statsig.spoilers |= {
-            event_id for event_id, row in self.store.log.items() if row.event.event_name == SPOILER
-        }
+        self.statsig.spoilers |= {event_id for event_id in self.store.log if self._is_spoiler(event_id)}
+
+    def _is_spoiler(self, event_id: str) -> bool:
+        return self.store.log[event_id].event.event_name == SPOILER
 
 
 EventsOnTheirWay.TestCase.settings = settings(
