@@ -13,7 +13,7 @@ import anyio
 import hypothesis.strategies as st
 import stamina
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter, Limits
@@ -37,7 +37,7 @@ from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
 from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.scripted_failures import When
-from tests.support.scripted_forwarder import CONFIRMED, TIMED_OUT, UNAVAILABLE, ScriptedForwarder
+from tests.support.scripted_forwarder import TIMED_OUT, UNAVAILABLE, ScriptedForwarder
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetters
 from worker.forwarding import Fate, Forwarding
@@ -51,23 +51,36 @@ from worker.settling import Settling
 CLAIM_SECONDS = 30.0
 RECONCILE_AFTER_SECONDS = 60.0
 SPOILER = "spoiler"
+ANSWERS = {"503": UNAVAILABLE, "timeout": TIMED_OUT}
 MAX_REPLAYS = 2
 
-# Mostly healthy: where everything fails at once nothing gets far enough to go wrong in an interesting way.
+# One thing goes wrong in a step, and mostly none: where everything fails at once nothing gets far enough to go wrong in
+# an interesting way. Steps in a row combine.
 seldom = st.sampled_from([False, False, False, False, True])
-ingress_crashes = st.sampled_from(["", "", "", "", "after_commit", "after_publish"])
-worker_crashes = st.sampled_from(
-    ["", "", "", "after_claim", "before_send", "after_confirm", "after_settle", "after_dead_letter_publish"]
+ingress_troubles = st.sampled_from(
+    [""] * 6 + ["after_commit", "after_publish", "commit answer lost", "publish fails", "publish answer lost"]
 )
-ledger_failures = st.sampled_from(["", "", "", "", "", "", "claim", "settle_delivered", "settle_dead", "release"])
+worker_troubles = st.sampled_from(
+    [""] * 8
+    + ["after_claim", "before_send", "after_confirm", "after_settle", "after_dead_letter_publish"]
+    + ["claim", "settle_delivered", "settle_dead", "release"]
+    + ["503", "timeout", "dead letter publish fails", "acknowledgement lost"]
+)
+replay_troubles = st.sampled_from(
+    [""] * 6
+    + ["replay_after_reopen", "replay_after_publish"]
+    + ["reopening fails", "reopening answer lost", "publish answer lost", "acknowledgement lost"]
+)
+# Mostly long enough for leases, claims and backoffs to be over: a pull that finds nothing is a step for nothing.
+waits = st.sampled_from([0, 5, 700, 700, 700])
 
 
 class Process:
     """Ports as one process sees them: once its fault point was hit it is dead, and no call of it does anything."""
 
     def __init__(self, crash_at: str) -> None:
-        enable_fault_points({fault_points.VARIABLE: f"{crash_at}=raise"} if crash_at else {})
-        self._crash_at = crash_at
+        self._crash_at = crash_at if crash_at in fault_points.NAMES else ""
+        enable_fault_points({fault_points.VARIABLE: f"{crash_at}=raise"} if self._crash_at else {})
 
     @property
     def is_dead(self) -> bool:
@@ -107,19 +120,17 @@ class EventsOnTheirWay(RuleBasedStateMachine):
     # -- what may happen
 
     @rule(
-        name=st.sampled_from(["ordinary", "ordinary", SPOILER]),
+        calls=st.sampled_from([3, 2, 1]),
+        name=st.sampled_from([SPOILER, "ordinary"]),
         key=st.sampled_from(["", "", "k1", "k2"]),
-        crash_at=ingress_crashes,
-        commit_answer_lost=seldom,
-        publish_fails=st.sampled_from([None, None, None, None, When.BEFORE, When.AFTER]),
+        trouble=ingress_troubles,
     )
-    def ingest(self, name: str, key: str, crash_at: str, commit_answer_lost: bool, publish_fails: When | None) -> None:
-        process = Process(crash_at)
+    def ingest(self, *, calls: int, name: str, key: str, trouble: str) -> None:
+        process = Process(trouble)
         repository = MemoryEventLogRepository(self.store)
-        if commit_answer_lost:
+        if trouble == "commit answer lost":
             repository.failures.fail_next("append", StorageUnavailableError("lost"), when=When.AFTER)
-        if publish_fails:
-            self.topic.failures.fail_next("publish", PublishFailedError("down"), when=publish_fails)
+        self._let_publish_fail(self.topic, trouble)
 
         async def call() -> None:
             async with anyio.create_task_group() as tasks:
@@ -130,47 +141,37 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     task_group=tasks,
                 )
                 service = EventLogging(committer=committer, clock=self.clock, defaults=Defaults(True, 65_536))
-                logged = await service.log(LogEventRequest(event_name=name, idempotency_key=key), ANONYMOUS)
-                if not process.is_dead:
-                    self.answered.add(logged.event_id)
+                for request in [LogEventRequest(event_name=name, idempotency_key=key)] * calls:
+                    logged = await service.log(request, ANONYMOUS)
+                    if not process.is_dead:
+                        self.answered.add(logged.event_id)
 
         self._run(call)
         self.topic.failures.mend()
         self._mark_spoilers()
 
+    @precondition(lambda self: self.subscription.backlog)
     @rule(
+        after=waits,
         max_messages=st.integers(1, 8),
-        crash_at=worker_crashes,
-        ledger_fails=ledger_failures,
+        trouble=worker_troubles,
         failures=st.integers(1, 3),
         when=st.sampled_from(When),
-        answer=st.sampled_from([CONFIRMED, CONFIRMED, CONFIRMED, UNAVAILABLE, TIMED_OUT]),
-        dead_letter_publish_fails=seldom,
-        loses_acknowledgements=seldom,
     )
-    def deliver(
-        self,
-        *,
-        max_messages: int,
-        crash_at: str,
-        ledger_fails: str,
-        failures: int,
-        when: When,
-        answer: Any,
-        dead_letter_publish_fails: bool,
-        loses_acknowledgements: bool,
-    ) -> None:
-        if answer is not CONFIRMED:
-            self.statsig.script.append(answer)
+    def deliver(self, *, after: float, max_messages: int, trouble: str, failures: int, when: When) -> None:
+        self.clock.advance(after)
+        if trouble in ANSWERS:
+            self.statsig.script.append(ANSWERS[trouble])
         ledger = MemoryForwardLedger(self.store)
-        if ledger_fails:
-            ledger.failures.fail_next(ledger_fails, StorageUnavailableError("down"), times=failures, when=when)
-        if dead_letter_publish_fails:
-            self.dead_topic.failures.fail_next("publish", PublishFailedError("down"))
-        self._deliver(Process(crash_at), ledger, max_messages, acknowledges=not loses_acknowledgements)
+        if trouble in ("claim", "settle_delivered", "settle_dead", "release"):
+            ledger.failures.fail_next(trouble, StorageUnavailableError("down"), times=failures, when=when)
+        if trouble == "dead letter publish fails":
+            self.dead_topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
+        self._deliver(Process(trouble), ledger, max_messages, acknowledges=trouble != "acknowledgement lost")
         self.statsig.script.clear()
         self.dead_topic.failures.mend()
 
+    @precondition(lambda self: self._is_pending())
     @rule(crash_at=st.sampled_from(["", "reconciler_after_publish"]))
     def reconcile(self, *, crash_at: str) -> None:
         process = Process(crash_at)
@@ -184,33 +185,19 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         )
         self._run(reconciler.reconcile)
 
-    @rule(
-        crash_at=st.sampled_from(["", "", "replay_after_reopen", "replay_after_publish"]),
-        statsig_takes_it_now=st.booleans(),
-        reopening_fails=st.sampled_from([None, None, None, *When]),
-        publish_fails=seldom,
-        loses_acknowledgements=seldom,
-    )
-    def replay(
-        self,
-        *,
-        crash_at: str,
-        statsig_takes_it_now: bool,
-        reopening_fails: When | None,
-        publish_fails: bool,
-        loses_acknowledgements: bool,
-    ) -> None:
+    @precondition(lambda self: self.dead_subscription.backlog)
+    @rule(after=waits, trouble=replay_troubles, statsig_takes_them_now=st.booleans())
+    def replay(self, *, after: float, trouble: str, statsig_takes_them_now: bool) -> None:
         """An operator's, of everything that lies there."""
-        if statsig_takes_it_now:
-            self.statsig.spoilers.clear()
-        process = Process(crash_at)
+        self.clock.advance(after)
+        process = Process(trouble)
         ledger = MemoryForwardLedger(self.store)
-        if reopening_fails:
-            ledger.failures.fail_next("reopen", StorageUnavailableError("down"), when=reopening_fails)
-        if publish_fails:
-            self.topic.failures.fail_next("publish", PublishFailedError("down"), when=When.AFTER)
-        if loses_acknowledgements:
+        if trouble.startswith("reopening"):
+            when = When.BEFORE if trouble == "reopening fails" else When.AFTER
+            ledger.failures.fail_next("reopen", StorageUnavailableError("down"), times=2, when=when)
+        if trouble == "acknowledgement lost":
             self.dead_subscription.failures.fail_next("acknowledge", SubscriptionUnavailableError("down"))
+        self._let_publish_fail(self.topic, trouble)
 
         async def step() -> None:
             messages = await self.dead_subscription.pull(max_messages=50, wait_seconds=0)
@@ -220,6 +207,8 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 Job(each.subject, each.latest.original(), each.messages)
                 for each in by_subject(map(read_letter, messages))
             ]
+            if statsig_takes_them_now:
+                self.statsig.spoilers -= {job.event_id for job in jobs}
             replaying = Replaying(
                 ledger=process.port(ledger),
                 topic=process.port(self.topic),
@@ -233,8 +222,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 if not process.is_dead:
                     await leases.give_back(leases.held())
 
-        with stamina.set_testing(True, attempts=2):  # no waiting between tries
-            self._run(step)
+        self._run(step)
         self.topic.failures.mend()
         self.dead_subscription.failures.mend()
 
@@ -243,10 +231,12 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """Leases and claims expire, backoffs end."""
         self.clock.advance(seconds)
 
-    @rule()
-    def pubsub_loses_every_message(self) -> None:
+    @precondition(lambda self: self.subscription.backlog)
+    @rule(really=seldom)
+    def pubsub_loses_every_message(self, *, really: bool) -> None:
         """A deleted or expired subscription."""
-        self.subscription._backlog.clear()
+        if really:
+            self.subscription._backlog.clear()
 
     # -- what must hold at any time
 
@@ -292,8 +282,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """Everything heals: whatever was answered is delivered or a dead letter, without an operator."""
         if not hasattr(self, "clock"):
             return
+        # Else what is left may be all bad, and the circuit holds it back rather than believe that.
+        self.statsig.spoilers.clear()
         for _ in range(50):
-            if all(row.state != ForwardState.PENDING for row in self.store.ledger.values()):
+            if not self._is_pending():
                 break
             self.clock.advance(max(RECONCILE_AFTER_SECONDS, CLAIM_SECONDS) + 1)
             self.reconcile(crash_at="")
@@ -303,7 +295,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
         lost = {event_id for event_id in self.answered if not self.statsig.taken[event_id]} - dead_letters
         assert not lost
-        assert all(row.state != ForwardState.PENDING for row in self.store.ledger.values())
+        assert not self._is_pending()
         self.second_copies_are_counted()
         enable_fault_points({})
         self.runner.close()
@@ -322,7 +314,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 budget_seconds=0,
                 attempt_seconds=1,
             ),
-            settling=Settling(port, patience_seconds=0.001),
+            settling=Settling(port),
             dead_letters=DeadLetters(process.port(self.dead_topic)),
             circuit=self.circuit,
             clock=self.clock,
@@ -348,16 +340,25 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             except* (EventLoggingError, InjectedFaultError):
                 pass  # a refused call, or a process that died
 
-        self.runner.run(guarded())
+        with stamina.set_testing(True, attempts=2):  # no waiting between tries
+            self.runner.run(guarded())
+
+    def _let_publish_fail(self, topic: MemoryTopic, trouble: str) -> None:
+        if trouble.startswith("publish"):
+            when = When.BEFORE if trouble == "publish fails" else When.AFTER
+            topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
 
     def _mark_spoilers(self) -> None:
         self.statsig.spoilers |= {event_id for event_id in self.store.log if self._is_spoiler(event_id)}
+
+    def _is_pending(self) -> bool:
+        return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())
 
     def _is_spoiler(self, event_id: str) -> bool:
         return self.store.log[event_id].event.event_name == SPOILER
 
 
 EventsOnTheirWay.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_events_on_their_way = EventsOnTheirWay.TestCase
