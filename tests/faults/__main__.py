@@ -14,6 +14,7 @@ from deploy.local.errors import LocalStackError
 from tests.faults.altered import GUARDS
 from tests.faults.checker import Verdict, not_run
 from tests.faults.guards import ROWS_OF_GUARD, arguments_without
+from tests.faults.left_out import LEFT_OUT
 from tests.faults.progress import display
 from tests.faults.row import Row
 from tests.faults.rows import ROWS, chosen
@@ -32,10 +33,12 @@ def main(
     without: Annotated[str, typer.Option(help=f"Turn a guard off; one of {', '.join(GUARDS)}.")] = "",
     full: Annotated[bool, typer.Option(help="The scenarios as long as the promise says.")] = False,
 ) -> None:
-    """Exit 0 where every row holds; with --without where at least one fails, as it must."""
+    """Exit 0 where every row that can be run here holds; with --without where at least one fails, as it must."""
     if without and without not in GUARDS:
         raise typer.BadParameter(f"no guard {without}; there are {', '.join(GUARDS)}")
-    wanted = chosen(rows or (",".join(ROWS_OF_GUARD[without]) if without else ""))
+    named = chosen(rows or (",".join(ROWS_OF_GUARD[without]) if without else ""))
+    impossible = {row.id: why for row in named if (why := row.cannot_run()) is not None}
+    wanted = tuple(row for row in named if row.id not in impossible)
     options = RunOptions(events=events, full=full, arguments_of=arguments_without(without) if without else {})
     numbers = [int(seed) for seed in seeds.split(",")]
     try:
@@ -43,14 +46,15 @@ def main(
     except LocalStackError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
-    text = table(verdicts)
+    text = table(verdicts, LEFT_OUT | impossible)
     print(text)
     if markdown is not None:
         markdown.write_text(text)
     failed = any(verdict.breaches for verdict in verdicts)
     if without:
         print(f"Without the guard '{without}' the lab {'sees it' if failed else 'SEES NOTHING'}.", file=sys.stderr)
-    raise typer.Exit(int(failed != bool(without)))
+    # That nothing could be run is no success.
+    raise typer.Exit(int(not verdicts or failed != bool(without)))
 
 
 async def _run(rows: tuple[Row, ...], seeds: list[int], options: RunOptions) -> list[Verdict]:

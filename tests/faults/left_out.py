@@ -3,7 +3,7 @@
 from typing import Final
 
 LEFT_OUT: Final[dict[str, str]] = {
-    "F14": "signals reach PID 1 of an image: needs the image; the processes here are ended by SIGTERM in F13 and F33",
+    "F14 (image)": "the programs are process 1 of a PID namespace, not of the image; tests/unit has its entry point",
     "F17": "a log that blocks (an unread pipe): the processes log to files here; F17 fills the file instead",
     "F18": "a cap on memory needs cgroups or root; every row bounds the growth of resident memory instead",
     "F26": "the emulator shows no query plans; the index is NULL-filtered, sharded and forced by the query",

@@ -78,8 +78,11 @@ class Row:
     tries: int = 1
     deadline_seconds: Callable[[int], float] = lambda _: 5.0
     event_name: Callable[[int], str] = lambda _: "fault_lab"
-    worker_altered: str | None = None
-    """What tests.faults.altered changes about the workers."""
+    wrappers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By program: the module of the lab that starts it, and its arguments; `{run_dir}` stands for the run's folder."""
+
+    cannot_run: Callable[[], str | None] = lambda: None
+    """Why not on this machine, asked when it is the row's turn."""
 
     abandon: bool = False
     """Callers hang up after some milliseconds."""

@@ -5,6 +5,7 @@ from typing import Final
 from tests.faults.row import Row
 from tests.faults.rows_ingress import INGRESS_ROWS
 from tests.faults.rows_load import LOAD_ROWS
+from tests.faults.rows_process import PROCESS_ROWS
 from tests.faults.rows_reconciler import RECONCILER_ROWS
 from tests.faults.rows_scenarios import SCENARIO_ROWS
 from tests.faults.rows_statsig import STATSIG_ROWS
@@ -17,7 +18,10 @@ def _place(row: Row) -> tuple[bool, int, str]:
 
 
 ROWS: Final = tuple(
-    sorted((*INGRESS_ROWS, *LOAD_ROWS, *RECONCILER_ROWS, *WORKER_ROWS, *STATSIG_ROWS, *SCENARIO_ROWS), key=_place)
+    sorted(
+        (*INGRESS_ROWS, *LOAD_ROWS, *PROCESS_ROWS, *RECONCILER_ROWS, *WORKER_ROWS, *STATSIG_ROWS, *SCENARIO_ROWS),
+        key=_place,
+    )
 )
 
 

@@ -130,6 +130,10 @@ async def passing_time(lab: Lab) -> None:
     await lab.until_sent(0.9)
 
 
+def clock_off_by(seconds: int) -> dict[str, tuple[str, ...]]:
+    return {"worker": ("tests.faults.altered", f"clock={seconds}")}
+
+
 ONCE_FOR_EACH: Final = Expectations(duplicates_per_incident=IN_FLIGHT)
 
 WORKER_ROWS: Final = (
@@ -212,6 +216,6 @@ WORKER_ROWS: Final = (
         expect=Expectations(memory_growth_mib=60, drain_seconds=60),
     ),
     Row(id="F50", title="worker killed every 3 s, three times", fault=killed, load_seconds=14.0, expect=ONCE_FOR_EACH),
-    Row(id="F51", title="the worker's clock an hour ahead", fault=passing_time, worker_altered="clock=3600"),
-    Row(id="F51b", title="the worker's clock an hour behind", fault=passing_time, worker_altered="clock=-3600"),
+    Row(id="F51", title="the worker's clock an hour ahead", fault=passing_time, wrappers=clock_off_by(3600)),
+    Row(id="F51b", title="the worker's clock an hour behind", fault=passing_time, wrappers=clock_off_by(-3600)),
 )

@@ -94,7 +94,7 @@ async def _running_lab(
             workers=row.workers,
             settings={**IMPATIENT, **(QUICK if options.quick else {}), **row.settings},
             settings_of=settings_of(links),
-            arguments_of={**_altered(row), **options.arguments_of},
+            arguments_of={**_wrapped(row, run_dir), **options.arguments_of},
         )
         async with (
             running_stack(run_dir, stack_options, names=stack_names, emulators=emulators) as stack,
@@ -140,10 +140,11 @@ async def _drain(lab: Lab) -> None:
     await lab.until_true(settled, "everything settled", DRAIN_SECONDS)
 
 
-def _altered(row: Row) -> dict[str, Sequence[str]]:
-    return (
-        {} if row.worker_altered is None else {"worker": ("-m", "tests.faults.altered", row.worker_altered, "worker")}
-    )
+def _wrapped(row: Row, run_dir: Path) -> dict[str, Sequence[str]]:
+    return {
+        program: ("-m", *(part.format(run_dir=run_dir) for part in wrapper), program)
+        for program, wrapper in row.wrappers.items()
+    }
 
 
 def _abandon_soon(source: random.Random) -> float:
