@@ -7,10 +7,9 @@ LEFT_OUT: Final[dict[str, str]] = {
     "F17": "a log that blocks (an unread pipe): the processes log to files here; F17 fills the file instead",
     "F18": "a cap on memory needs cgroups or root; every row bounds the growth of resident memory instead",
     "F26": "the emulator shows no query plans; the index is NULL-filtered, sharded and forced by the query",
-    "F36 (DNS)": "a name that stops resolving needs a resolver of our own; tests/contract has the outcome",
+    "F36 (DNS)": "the worker is started with a name that has no address; one that loses it needs a resolver of our own",
     "F37 (1e9 s)": "capped at 300 s, which is longer than a row may take; tests/unit has the cap",
     "F47 (90 s)": "the stop is 12 s, past the 10 s lease, which is what matters to the emulator",
     "F48 (120 s)": "the stop is 12 s, past the claim of 10 s that the lab sets",
     "F49 (50k)": "the backlog is what --events makes of it",
-    "F51 (steps)": "the clock is an hour off from the start; steps while a process runs are for the unit tests",
 }

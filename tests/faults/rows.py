@@ -1,8 +1,10 @@
 """All rows, in the order of the matrix."""
 
+from string import ascii_lowercase
 from typing import Final
 
 from tests.faults.row import Row
+from tests.faults.rows_clock import CLOCK_ROWS
 from tests.faults.rows_ingress import INGRESS_ROWS
 from tests.faults.rows_load import LOAD_ROWS
 from tests.faults.rows_process import PROCESS_ROWS
@@ -13,13 +15,22 @@ from tests.faults.rows_worker import WORKER_ROWS
 
 
 def _place(row: Row) -> tuple[bool, int, str]:
-    digits = row.id.lstrip("FS").rstrip("abc")
+    digits = row.id.lstrip("FS").rstrip(ascii_lowercase)
     return row.id.startswith("S"), int(digits), row.id
 
 
 ROWS: Final = tuple(
     sorted(
-        (*INGRESS_ROWS, *LOAD_ROWS, *PROCESS_ROWS, *RECONCILER_ROWS, *WORKER_ROWS, *STATSIG_ROWS, *SCENARIO_ROWS),
+        (
+            *INGRESS_ROWS,
+            *LOAD_ROWS,
+            *PROCESS_ROWS,
+            *CLOCK_ROWS,
+            *RECONCILER_ROWS,
+            *WORKER_ROWS,
+            *STATSIG_ROWS,
+            *SCENARIO_ROWS,
+        ),
         key=_place,
     )
 )
@@ -35,7 +46,7 @@ def chosen(ids: str) -> tuple[Row, ...]:
         return ROWS
     rows: list[Row] = []
     for one in ids.split(","):
-        found = [row for row in ROWS if one in (row.id, row.id.rstrip("abc"))]
+        found = [row for row in ROWS if one in (row.id, row.id.rstrip(ascii_lowercase))]
         if not found:
             raise ValueError(f"no row {one}")
         rows += found

@@ -1,16 +1,22 @@
 """Fault rows of what Statsig and foreign messages do to the worker (F36 to F44)."""
 
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import anyio
 
-from tests.faults.lab import Lab
+from tests.faults.lab import NO_FAULT_POINTS, Lab
 from tests.faults.messages import message_without_row, poison_message, poisons
 from tests.faults.row import IN_FLIGHT, Expectations, Fault, Row
+from tests.faults.rows_worker import WORKER
 
 SPOILED: Final = "spoiled"
+
+NOBODYS_HOST: Final = "statsig.invalid"
+"""RFC 2606 promises that no resolver finds it."""
 
 
 def one_in(number: int) -> bool:
@@ -68,6 +74,33 @@ async def outcomes_lost(lab: Lab) -> None:
     lab.incidents += 2
 
 
+async def unresolvable(lab: Lab) -> None:
+    """The worker is started with a host name that nobody has, and later with the right address again."""
+    right = lab.stack.processes[WORKER].env["STATSIG_API_URL"]
+    host = urlsplit(right).hostname
+    assert host is not None
+    await started_again(lab, right.replace(host, NOBODYS_HOST))
+    before = await lab.requests()
+    await lab.until(lambda: bool(circuits_opened(lab)), "an open circuit")
+    await lab.hold(4.0)
+    lab.require(circuits_opened(lab) == ["dns"], f"circuits opened for {circuits_opened(lab)}, not once for dns")
+    lab.require(await lab.requests() == before, "requests reached Statsig by a name that nobody has")
+    lab.require(not await lab.dead_letters(), "dead letters for an outage")
+    lab.require(not await lab.settled(), "nothing waits: no fault")
+    await started_again(lab, right)
+
+
+async def started_again(lab: Lab, statsig_url: str) -> None:
+    lab.stack.processes[WORKER].send_signal(signal.SIGTERM)
+    code = await lab.until_ended(WORKER, 10)
+    lab.require(code == 0, f"the worker ended with {code} after SIGTERM")
+    await lab.restart(WORKER, {**NO_FAULT_POINTS, "STATSIG_API_URL": statsig_url})
+
+
+def circuits_opened(lab: Lab) -> list[str]:
+    return [line["reason"] for line in lab.logged(WORKER, "circuit_opened")]
+
+
 def spoiling(code: int) -> Fault:
     async def fault(lab: Lab) -> None:
         await lab.statsig({"kind": "refuse_event", "name_contains": SPOILED, "status": code})
@@ -117,6 +150,7 @@ STATSIG_ROWS: Final = (
         settings={"BATCH_EVENTS": "20"},
         linger_seconds=8.0,
     ),
+    Row(id="F36d", title="a host name for Statsig that does not resolve", fault=unresolvable, load_seconds=10.0),
     Row(
         id="F37a",
         title="429 with Retry-After: 2",
