@@ -7,6 +7,7 @@ from tests.faults.row import Row
 from tests.faults.rows_clock import CLOCK_ROWS
 from tests.faults.rows_ingress import INGRESS_ROWS
 from tests.faults.rows_load import LOAD_ROWS
+from tests.faults.rows_memory import MEMORY_ROWS
 from tests.faults.rows_process import PROCESS_ROWS
 from tests.faults.rows_reconciler import RECONCILER_ROWS
 from tests.faults.rows_scenarios import SCENARIO_ROWS
@@ -24,6 +25,7 @@ ROWS: Final = tuple(
         (
             *INGRESS_ROWS,
             *LOAD_ROWS,
+            *MEMORY_ROWS,
             *PROCESS_ROWS,
             *CLOCK_ROWS,
             *RECONCILER_ROWS,
