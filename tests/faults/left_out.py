@@ -4,7 +4,6 @@ from typing import Final
 
 LEFT_OUT: Final[dict[str, str]] = {
     "F14 (image)": "the programs are process 1 of a PID namespace, not of the image; tests/unit has its entry point",
-    "F17": "a log that blocks (an unread pipe): the processes log to files here; F17 fills the file instead",
     "F18 (OOM kill)": "the cap is on the address space, where an allocation fails: one that kills needs cgroups",
     "F26": "the emulator shows no query plans; the index is NULL-filtered, sharded and forced by the query",
     "F36 (DNS)": "the worker is started with a name that has no address; one that loses it needs a resolver of our own",

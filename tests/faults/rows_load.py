@@ -11,6 +11,7 @@ from tests.faults.lab import Lab
 from tests.faults.measures import latency
 from tests.faults.raw_http import slow_clients, until_closed
 from tests.faults.row import Expectations, Row
+from tests.faults.unread_log import let_read
 
 BURST_PER_SECOND: Final = 2000.0
 
@@ -54,6 +55,15 @@ async def full_log(lab: Lab) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
+async def unread_log(lab: Lab) -> None:
+    """A pipe takes 64 KiB, the lines of some hundred calls."""
+    await lab.until_sent(0.7)
+    lab.require(not lab.logged("ingress", "rpc"), "the ingress's log was read")
+    let_read(lab.stack.run_dir, lab.stack.processes["ingress"].pid)
+    await lab.until_sent(1.0)
+    await lab.until(lambda: bool(lab.logged("ingress", "log_lines_dropped")), "the log tells how many lines it lacks")
+
+
 LOAD_ROWS: Final = (
     Row(
         id="F15",
@@ -70,4 +80,11 @@ LOAD_ROWS: Final = (
         load_seconds=14.0,
     ),
     Row(id="F17", title="the ingress's log is full", fault=full_log, expect=Expectations(log_may_break=True)),
+    Row(
+        id="F17b",
+        title="nobody reads the ingress's log",
+        fault=unread_log,
+        wrappers={"ingress": ("tests.faults.unread_log", "{run_dir}")},
+        expect=Expectations(log_may_break=True),
+    ),
 )
