@@ -11,7 +11,9 @@ from connectrpc.codec import Codec, proto_binary_codec, proto_json_codec
 from connectrpc.errors import ConnectError
 from protobuf import DescField, DescFieldValueMessage, DescFieldValueScalar, Message, ScalarType
 
-from ingress.error_codes import shortened
+from ingress.admission import admit, binary_weight, json_weight
+from ingress.error_codes import retry_info_for, shortened
+from shared.errors import OverloadedError
 from shared.gen.google.rpc.error_details_pb import BadRequest
 from shared.json_nesting import is_nested_too_deeply
 
@@ -35,10 +37,13 @@ class ExplainingJsonCodec(Codec[Message, Any]):
     def decode(self, data: bytes | bytearray, message_class: type[M]) -> M:
         if is_nested_too_deeply(data):
             raise _malformed("the body is nested too deeply")
+        _admit(json_weight(data))
         try:
             message: M = self._codec.decode(data, message_class)
         except _FAILURES:
             raise _explanation(bytes(data), message_class) from None
+        except MemoryError:
+            raise _overloaded(OverloadedError("no memory left to decode it; nothing was written")) from None
         return message
 
 
@@ -55,12 +60,28 @@ class ExplainingBinaryCodec(Codec[Message, Any]):
         return self._codec.encode(message)
 
     def decode(self, data: bytes | bytearray, message_class: type[M]) -> M:
+        _admit(binary_weight(data))
         try:
             message: M = self._codec.decode(data, message_class)
         except _FAILURES:
             text = f"the body is not a binary {message_class.__name__}"
             raise ConnectError(Code.INVALID_ARGUMENT, text) from None
+        except MemoryError:
+            raise _overloaded(OverloadedError("no memory left to decode it; nothing was written")) from None
         return message
+
+
+def _admit(weight: int) -> None:
+    try:
+        admit(weight)
+    except OverloadedError as error:
+        raise _overloaded(error) from None
+
+
+def _overloaded(error: OverloadedError) -> ConnectError:
+    """Said here: connectrpc takes whatever else a codec raises for the caller's fault."""
+    retry_info = retry_info_for(error)
+    return ConnectError(Code.RESOURCE_EXHAUSTED, str(error), [] if retry_info is None else [retry_info])
 
 
 def _explanation(data: bytes, message_class: type[Message]) -> ConnectError:

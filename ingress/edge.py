@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import anyio
 
+from ingress.admission import DecodingBudget
 from ingress.refusals import Message, Send, completing_refusals
 from shared.errors import RequestReadTimeoutError
 
@@ -26,8 +27,11 @@ UNSERVED_CONTENT_TYPES: Final = (b"application/grpc",)
 class Edge:
     """Wraps the RPC application."""
 
-    def __init__(self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float) -> None:
+    def __init__(
+        self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float, decoding: DecodingBudget
+    ) -> None:
         self._app = app
+        self._decoding = decoding
         self._is_ready = is_ready
         self._read_timeout_seconds = read_timeout_seconds
 
@@ -73,7 +77,8 @@ class Edge:
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
-        await self._app(scope, receive_in_time, send_and_close)
+        with self._decoding.call():
+            await self._app(scope, receive_in_time, send_and_close)
 
 
 def _is_text(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
+from ingress.admission import row_weight
 from ingress.forward_publisher import ForwardPublisher
 from shared.errors import (
     DrainingError,
@@ -63,7 +64,7 @@ class _Waiting:
 
     @property
     def size(self) -> int:
-        return len(self.row.metadata_json)
+        return row_weight(self.row.metadata_json)
 
     def fail(self, error: EventLoggingError) -> None:
         self.error = error

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+from ingress.admission import DecodingBudget
 from ingress.codec import ExplainingBinaryCodec, ExplainingJsonCodec
 from ingress.edge import AsgiApp, Edge
 from ingress.handler import EventLoggingHandler
@@ -62,7 +63,12 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
         read_max_bytes=settings.max_request_bytes,
         codecs=(ExplainingBinaryCodec(), ExplainingJsonCodec()),
     )
-    return Edge(rpc, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
+    return Edge(
+        rpc,
+        is_ready=is_ready,
+        read_timeout_seconds=settings.request_read_timeout_seconds,
+        decoding=DecodingBudget(settings.max_decoded_bytes),
+    )
 
 
 @asynccontextmanager

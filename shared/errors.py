@@ -52,8 +52,8 @@ class OverloadedError(EventLoggingError):
     reason = "overloaded"
     transient = True
 
-    def __init__(self) -> None:
-        super().__init__("too many events are waiting to be written; nothing was written")
+    def __init__(self, message: str = "too many events are waiting to be written; nothing was written") -> None:
+        super().__init__(message)
 
 
 class DrainingError(EventLoggingError):

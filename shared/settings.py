@@ -109,6 +109,10 @@ class IngressSettings(Settings):
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
     """One request, also after decompression. Times the server's concurrency this must fit into memory."""
 
+    max_decoded_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
+    """What the bodies in flight may take together once they are decoded, by an estimate from their number of values.
+    More is refused with `resource_exhausted`; a body alone never is."""
+
     commit_concurrency: int = Field(default=4, ge=1, le=64)
     """Commits in flight at once. While all are, arriving rows wait and share the next one."""
 
@@ -119,7 +123,7 @@ class IngressSettings(Settings):
     """Rows that may wait for a commit; more are refused with `resource_exhausted`."""
 
     commit_queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
-    """As above, by size: what bounds memory when events are large."""
+    """As above, by the memory they take: what bounds it when events are large, or of many values."""
 
     request_read_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """How long a client may take to send a whole request. The server has no such bound of its own."""

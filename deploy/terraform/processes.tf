@@ -60,8 +60,8 @@ resource "google_cloud_run_v2_service" "ingress" {
       }
 
       resources {
-        # One event loop, so one core. Memory: concurrency x MAX_REQUEST_BYTES x 4 (a body as bytes, as message, as
-        # canonical JSON and as a mutation), COMMIT_QUEUE_BYTES, and 256 MiB for the process: 1.4 GiB.
+        # One event loop, so one core. Memory: concurrency x MAX_REQUEST_BYTES for bodies that arrive, MAX_DECODED_BYTES,
+        # COMMIT_QUEUE_BYTES, and 256 MiB for the process: 1.6 GiB.
         limits = {
           cpu    = "1"
           memory = "2Gi"

@@ -133,3 +133,28 @@ async def test_a_slow_spanner_is_slow_and_not_an_error(environment: dict[str, st
 
         assert answer.status == 200
         assert time.monotonic() - started >= 0.2
+
+
+async def test_more_than_may_be_decoded_at_once_is_refused_until_there_is_room(environment: dict[str, str]) -> None:
+    heavy = {"event_name": "heavy", "metadata": {"numbers": [1] * 100}}
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        running_ingress(
+            environment, SPANNER_EMULATOR_HOST=proxy.address, COMMIT_TIMEOUT_SECONDS="5", MAX_DECODED_BYTES="30000"
+        ) as ingress,
+        connection(ingress.port) as first,
+        connection(ingress.port) as second,
+    ):
+        assert (await first.call(heavy)).status == 200
+        await proxy.switch(Mode.BLACKHOLE)
+        calls = [asyncio.create_task(caller.call(heavy)) for caller in (first, second)]
+        done, waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        await proxy.switch(Mode.PASS)
+        await asyncio.wait(waiting)
+
+        (refused,) = [call.result() for call in done]
+        assert_error(refused, "resource_exhausted", retryable=True)
+        assert b"decoded" in refused.body
+        async with asyncio.timeout(10):
+            while (await second.call(heavy)).status != 200:
+                await asyncio.sleep(0.05)

@@ -80,7 +80,7 @@ async def test_refuses_more_rows_than_may_wait() -> None:
 
 async def test_refuses_more_bytes_than_may_wait() -> None:
     gate = anyio.Event()
-    async with committing(MemoryRepository(gate=gate), queue_bytes=3000) as calls, anyio.create_task_group() as group:
+    async with committing(MemoryRepository(gate=gate), queue_bytes=3500) as calls, anyio.create_task_group() as group:
         for number in range(3):
             group.start_soon(calls.commit, str(number), row(pad=1500))
             await until_idle()
