@@ -1,9 +1,11 @@
-"""What tests of the operators' commands use."""
+"""What tests of the operators' commands, and of the stand-in for Statsig, use."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from deploy.local.statsig_stand_in import StandIn, running_stand_in
 from tests.support.graveyard import Graveyard
 from tests.support.graveyard import graveyard as opened
 
@@ -12,3 +14,9 @@ from tests.support.graveyard import graveyard as opened
 async def graveyard(environment: dict[str, str]) -> AsyncIterator[Graveyard]:
     async with opened(environment) as found:
         yield found
+
+
+@pytest.fixture
+async def stand_in(tmp_path: Path) -> AsyncIterator[StandIn]:
+    async with running_stand_in(tmp_path / "events.jsonl") as running:
+        yield running
