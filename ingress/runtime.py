@@ -23,6 +23,7 @@ from shared.settings import IngressSettings
 from shared.spanner import open_database
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
+from shared.telemetry.tracing import untraced
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner: long enough for a blip, short enough for a start-up probe to see the rest."""
@@ -55,7 +56,7 @@ async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = 
         async for attempt in stamina.retry_context(
             on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
         ):
-            with attempt:
+            with attempt, untraced():
                 await check_schema(database, timeout_seconds=settings.commit_timeout_seconds)
         async with anyio.create_task_group() as tasks:
             topic = topic_path(settings, settings.forward_topic)

@@ -1,6 +1,7 @@
 """The use case: log events, write-first. Knows ports and the domain, neither Connect nor Google."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -28,10 +29,18 @@ class Logged:
 class EventLogging:
     """Normalizes, commits and has published."""
 
-    def __init__(self, *, committer: GroupCommitter, clock: Clock, defaults: Defaults) -> None:
+    def __init__(
+        self,
+        *,
+        committer: GroupCommitter,
+        clock: Clock,
+        defaults: Defaults,
+        new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
         self._committer = committer
         self._clock = clock
         self._defaults = defaults
+        self._new_uuid = new_uuid
 
     async def log(self, request: LogEventRequest, caller: Caller) -> Logged:
         """Log one event that protovalidate has passed.
@@ -45,6 +54,7 @@ class EventLogging:
             now_nanos=self._clock.now_nanos(),
             defaults=self._defaults,
             traceparent=current_traceparent(),
+            new_uuid=self._new_uuid,
         )
         duplicate = await self._committer.commit(row)
         return Logged(row.event.event_id, duplicate, _losses(row))

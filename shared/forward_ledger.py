@@ -68,7 +68,8 @@ class Reopening(enum.StrEnum):
     """Was dead; is pending again, and counted as a replay."""
 
     PENDING = "pending"
-    """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. Nothing was changed."""
+    """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. An expired claim was taken
+    from its holder; nothing else was changed."""
 
     HELD = "held"
     """A worker has it in work; what becomes of it is not known yet."""
@@ -128,21 +129,26 @@ class ForwardLedger(Protocol):
         """
         ...
 
-    async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
-        """Write the final state DELIVERED. Idempotent; true whoever holds the claim, so the claim is not checked.
+    async def settle_delivered(
+        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+    ) -> None:
+        """Write the final state DELIVERED. Idempotent; true whoever holds the claim by now.
 
-        Where another batch has claimed since, what it noted gives way to these attempts; it settles last in turn.
+        The attempts are noted where the claim is still the token's. Where another batch has claimed since, its own
+        account is left to it: that it took over has counted a possible duplicate, which must not be overwritten.
+        `seconds_left` is what is surely left of the claim; with enough of it nothing need be read before. Without a
+        token the attempts are noted in any case.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
         """
         ...
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
         """Write the final state DEAD where the claim is still the token's and has not expired.
 
         Once it has, a replay may have taken the dead letter for its own and acknowledged it: DEAD would then be an end
-        without anything to replay. What is left pending comes again.
+        without anything to replay. Returned are the events for which it was written; the others stay pending.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -151,6 +157,8 @@ class ForwardLedger(Protocol):
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         """Give up the token's claims and note the attempts; what another batch has claimed since is left alone.
+
+        Noted too where the event has been settled as delivered meanwhile, by an earlier holder.
 
         Raises:
             StorageUnavailableError: not known whether it was written; the claims then expire by themselves.

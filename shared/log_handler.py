@@ -38,6 +38,9 @@ class UnblockedHandler(logging.StreamHandler[TextIO]):
         dropped, self._dropped = self._dropped, 0
         if dropped:
             self._report_dropped(dropped)  # comes back here first; the handler's lock is reentrant
+            if self._dropped:  # no room for the report either
+                self._dropped += dropped
+                return
         try:
             self._write(descriptor, f"{self.format(record)}{self.terminator}".encode(errors="backslashreplace"))
         except RecursionError:
@@ -48,13 +51,15 @@ class UnblockedHandler(logging.StreamHandler[TextIO]):
     def _write(self, descriptor: int, line: bytes) -> None:
         if self._broken_off:
             line = self.terminator.encode() + line
-        self._broken_off = False
+        begun = False
         while line:
-            line = line[os.write(descriptor, line[:PIECE_BYTES]) :]
-            if line and not _is_writable(descriptor, PATIENCE_MS):
-                self._broken_off = True
+            # Before each piece, the first included: the report before it may have taken the room.
+            if not _is_writable(descriptor, PATIENCE_MS if begun else 0):
+                self._broken_off |= begun
                 self._dropped += 1
                 return
+            line = line[os.write(descriptor, line[:PIECE_BYTES]) :]
+            begun, self._broken_off = True, False
 
 
 def _descriptor(stream: Any) -> int | None:

@@ -74,7 +74,7 @@ def get_logger() -> Any:
 
 
 def _report_dropped(lines: int) -> None:
-    get_logger().warning("log_lines_dropped", lines=lines)
+    get_logger().error("log_lines_dropped", lines=lines)  # passes whatever LOG_LEVEL says
 
 
 def _untouched(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

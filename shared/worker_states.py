@@ -22,7 +22,7 @@ class WorkerState:
 
     circuit_since: datetime | None = None
     is_stopped: bool = False
-    """It ended in order, and this is the last that it told."""
+    """It was told to end, and this is the last that it told; what is in work takes it some seconds more."""
 
 
 @dataclass(frozen=True, slots=True)

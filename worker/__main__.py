@@ -33,6 +33,9 @@ def main() -> int:
     try:
         with open_telemetry(settings, process="worker") as telemetry:
             anyio.run(_run, settings, telemetry, backend_options={"use_uvloop": True})
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except EventLoggingError as error:
         _log.error("start_failed", reason=error.reason, error=str(error))
         return 1

@@ -24,7 +24,7 @@ from shared.telemetry.tracing import TRACEPARENT
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.sending import NEVER_SENT, Sending, Sent
-from worker.settling import Settling
+from worker.settling import Claim, Settling
 from worker.statsig_outcome import Verdict
 from worker.subscription import ReceivedMessage
 
@@ -34,6 +34,9 @@ published and read strongly, so one would do; the others are for a restore or a 
 
 SETTLE_MARGIN_SECONDS: Final = 2.0
 """Of a claim, kept free for settling after the last attempt has ended."""
+
+BURY_MARGIN_SECONDS: Final = 1.0
+"""Of a claim, for a publish and a commit as they usually are: burying ends with the claim."""
 
 _log = get_logger()
 
@@ -102,8 +105,7 @@ class Forwarding:
         entries = await self._claim(batch)
         claimed = [entry for entry in entries.values() if entry.standing is Standing.CLAIMED]
         if claimed:
-            deadline = started + self._claim_seconds - SETTLE_MARGIN_SECONDS
-            await self._forward_claimed(batch, claimed, deadline)
+            await self._forward_claimed(batch, claimed, Claim(batch.token, started + self._claim_seconds))
         _log.info(
             "batch_forwarded",
             messages=len(messages),
@@ -174,7 +176,7 @@ class Forwarding:
         if await self._dead_letter([self._letter(message, "row_missing", None, 0) for message in hopeless]):
             batch.fates |= {message.ack_id: Fate.DONE for message in hopeless}
 
-    async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry], deadline: float) -> None:
+    async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry], claim: Claim) -> None:
         sent = Sent.starting_from(claimed)
         for entry in claimed:
             _log.debug("event_claimed", event_id=entry.event_id)
@@ -182,26 +184,28 @@ class Forwarding:
         unsettled = {entry.event_id for entry in claimed}
         try:
             events = [project(batch.events[entry.event_id]).event for entry in claimed]
-            await self._sending.send(events, sent, deadline=deadline)
+            await self._sending.send(events, sent, deadline=claim.ends_at - SETTLE_MARGIN_SECONDS)
             delivered = sent.with_verdict(Verdict.CONFIRMED)
             rejected = sent.with_verdict(Verdict.REJECTED)
-            if await self._settling.settle_delivered(sent.attempts(delivered)):
+            if await self._settling.settle_delivered(sent.attempts(delivered), claim):
                 fault_point("after_settle")
                 batch.decide(delivered, Fate.DONE)
                 unsettled -= set(delivered)
             if self._circuit.admits_dead_letters(rejected=len(rejected), delivered=len(delivered)):
-                unsettled -= await self._bury(batch, sent, rejected)
+                unsettled -= await self._bury(batch, sent, rejected, claim)
         finally:
             # Also when cancelled; then within a bound, since the process is ending.
             batch.decide(unsettled, self._unsent())
             with anyio.CancelScope(shield=True):
                 confirmed = unsettled & set(sent.with_verdict(Verdict.CONFIRMED))
                 # Never released: were it claimed again it would be sent again. At worst its claim expires.
-                await self._settling.settle_at_the_end(sent.attempts(confirmed))
+                await self._settling.settle_at_the_end(sent.attempts(confirmed), claim)
                 await self._settling.release(sent.attempts(unsettled - confirmed), token=batch.token)
 
-    async def _bury(self, batch: Batch, sent: Sent, rejected: Sequence[str]) -> set[str]:
+    async def _bury(self, batch: Batch, sent: Sent, rejected: Sequence[str], claim: Claim) -> set[str]:
         """Dead-letter, settle, in that order; the events for which both were done."""
+        if self._clock.monotonic() > claim.ends_at - BURY_MARGIN_SECONDS:
+            return set()  # they come again: a dead letter now would only be the first of two
         attempts = {attempt.event_id: attempt for attempt in sent.attempts(rejected)}
         letters = [
             self._letter(batch.messages[event_id][0], attempt.reason, attempt.status, attempt.attempts)
@@ -209,11 +213,10 @@ class Forwarding:
         ]
         if not await self._dead_letter(letters):
             return set()
-        if not await self._settling.settle_dead(list(attempts.values()), token=batch.token):
-            # It comes again, is rejected again, and lies among the dead letters twice under one event_id.
-            return set()
-        batch.decide(rejected, Fate.DONE)
-        return set(rejected)
+        # What is not settled comes again, is rejected again, and lies among the dead letters twice under one event_id.
+        settled = await self._settling.settle_dead(list(attempts.values()), token=batch.token)
+        batch.decide(settled, Fate.DONE)
+        return settled
 
     async def _dead_letter(self, letters: Sequence[DeadLetter]) -> bool:
         try:

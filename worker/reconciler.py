@@ -118,16 +118,16 @@ class Reconciler:
         await self._dead_letters.publish(
             [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in ours]
         )
-        await self._ledger.settle_dead(
+        dead = await self._ledger.settle_dead(
             [Attempt(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history) for e in ours],
             token=token,
         )
-        for entry in ours:
+        for event_id in dead:
             _log.warning(
                 "message_dead_lettered",
-                event_id=entry.event_id,
+                event_id=event_id,
                 reason=REASON,
-                traceparent=messages[entry.event_id].attributes.get(TRACEPARENT),
+                traceparent=messages[event_id].attributes.get(TRACEPARENT),
             )
 
 

@@ -80,7 +80,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         async for attempt in stamina.retry_context(
             on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
         ):
-            with attempt:
+            with attempt, untraced():
                 await check_schema(database, timeout_seconds=settings.commit_timeout_seconds)
 
         def publisher(topic: str) -> PubSubPublisher:
@@ -108,7 +108,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
                 budget_seconds=settings.retry_budget_seconds,
                 attempt_seconds=attempt_seconds,
             ),
-            settling=Settling(ports.ledger),
+            settling=Settling(ports.ledger, clock),
             dead_letters=dead_letters,
             circuit=circuit,
             clock=clock,

@@ -5,11 +5,13 @@ its message comes back it is only settled.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import stamina
 
+from shared.clock import Clock
 from shared.errors import StorageUnavailableError
 from shared.forward_ledger import Attempt, ForwardLedger
 from shared.logs import get_logger
@@ -21,32 +23,44 @@ LAST_TRY_SECONDS: Final = 1.0
 """For one release or one last settlement, also at the end of the process. A release that fails costs the rest of the
 claim's time; a settlement that fails costs a possible duplicate, which is counted."""
 
-MAX_REMEMBERED: Final = 100_000
-"""Confirmations held in memory, some 55 MB where each took one attempt: an hour of Spanner's absence at the rate that
-an open circuit leaves."""
+MAX_REMEMBERED: Final = 200_000
+"""Confirmations held in memory, with the entries of their histories, together some 55 MB: an hour of Spanner's absence
+at the rate that an open circuit leaves."""
 
 _log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """By what the events of a batch are ours."""
+
+    token: str
+
+    ends_at: float
+    """Monotonic; not later than Spanner's."""
 
 
 class Settling:
     """Writes to the ledger; shared by all lanes of a process."""
 
-    def __init__(self, ledger: ForwardLedger, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, ledger: ForwardLedger, clock: Clock, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._ledger = ledger
+        self._clock = clock
         self._patience_seconds = patience_seconds
-        self._remembered: dict[str, Attempt] = {}
+        self._remembered: dict[str, tuple[Attempt, Claim]] = {}
+        self._remembered_entries = 0
 
-    async def settle_delivered(self, attempts: Sequence[Attempt]) -> bool:
+    async def settle_delivered(self, attempts: Sequence[Attempt], claim: Claim) -> bool:
         """Settle as delivered; False where Spanner did not take it in time, and then it is remembered."""
         if not attempts:
             return True
-        self._remember(attempts)
+        self._remember(attempts, claim)
         try:
             async for attempt in stamina.retry_context(
                 on=StorageUnavailableError, attempts=None, timeout=self._patience_seconds
             ):
                 with attempt:
-                    await self._ledger.settle_delivered(attempts)
+                    await self._write_delivered(attempts, claim)
         except StorageUnavailableError as error:
             _log.error("settle_failed", events=len(attempts), error=str(error))
             return False
@@ -55,12 +69,16 @@ class Settling:
             _log.debug("event_settled", event_id=settled.event_id)
         return True
 
-    async def settle_at_the_end(self, attempts: Sequence[Attempt]) -> None:
+    async def _write_delivered(self, attempts: Sequence[Attempt], claim: Claim) -> None:
+        left = claim.ends_at - self._clock.monotonic()
+        await self._ledger.settle_delivered(attempts, token=claim.token, seconds_left=left)
+
+    async def settle_at_the_end(self, attempts: Sequence[Attempt], claim: Claim) -> None:
         """One last, short try for what could not be settled so far."""
         if attempts:
             try:
                 with anyio.fail_after(LAST_TRY_SECONDS):
-                    await self._ledger.settle_delivered(attempts)
+                    await self._write_delivered(attempts, claim)
             except (StorageUnavailableError, TimeoutError):
                 _log.error("settle_failed", events=len(attempts))
             else:
@@ -68,19 +86,25 @@ class Settling:
 
     async def settle_remembered(self, event_ids: Collection[str]) -> tuple[set[str], set[str]]:
         """Settle those of the events whose confirmation is remembered; (settled now, not remembered at all)."""
-        remembered = [self._remembered[event_id] for event_id in event_ids if event_id in self._remembered]
         unknown = {event_id for event_id in event_ids if event_id not in self._remembered}
-        settled = await self.settle_delivered(remembered)
-        return ({attempt.event_id for attempt in remembered} if settled else set(), unknown)
+        by_claim: dict[Claim, list[Attempt]] = {}
+        for event_id in event_ids:
+            if event_id in self._remembered:
+                attempt, claim = self._remembered[event_id]
+                by_claim.setdefault(claim, []).append(attempt)
+        settled: set[str] = set()
+        for claim, attempts in by_claim.items():
+            if await self.settle_delivered(attempts, claim):
+                settled |= {attempt.event_id for attempt in attempts}
+        return settled, unknown
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> bool:
-        """Settle as dead; False where Spanner did not take it."""
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+        """Settle as dead; the events for which it was written: none where Spanner did not take it."""
         try:
-            await self._ledger.settle_dead(attempts, token=token)
+            return await self._ledger.settle_dead(attempts, token=token)
         except StorageUnavailableError as error:
             _log.error("settle_failed", events=len(attempts), error=str(error))
-            return False
-        return True
+            return set()
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         """Release the claims on what was not settled, if that can be had quickly."""
@@ -92,10 +116,18 @@ class Settling:
         except (StorageUnavailableError, TimeoutError):
             _log.warning("release_failed", events=len(attempts))
 
-    def _remember(self, attempts: Sequence[Attempt]) -> None:
-        if len(self._remembered) + len(attempts) <= MAX_REMEMBERED:
-            self._remembered |= {attempt.event_id: attempt for attempt in attempts}
+    def _remember(self, attempts: Sequence[Attempt], claim: Claim) -> None:
+        self._forget(attempts)
+        if self._remembered_entries + _entries(attempts) <= MAX_REMEMBERED:
+            self._remembered |= {attempt.event_id: (attempt, claim) for attempt in attempts}
+            self._remembered_entries += _entries(attempts)
 
     def _forget(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            self._remembered.pop(attempt.event_id, None)
+            remembered = self._remembered.pop(attempt.event_id, None)
+            if remembered is not None:
+                self._remembered_entries -= _entries(remembered[:1])
+
+
+def _entries(attempts: Sequence[Attempt]) -> int:
+    return sum(1 + len(attempt.history) for attempt in attempts)

@@ -83,7 +83,7 @@ PUBLISHED: Final = Metric(
     name="event_log.publish.messages",
     kind=Kind.COUNTER,
     unit="{message}",
-    meaning="Messages whose publish was confirmed, by topic and by who published: ingress, reconciler or worker.",
+    meaning="Messages whose publish was confirmed, by topic and by publisher: ingress, reconciler, worker or operator.",
     attributes=("topic", "publisher"),
 )
 PUBLISH_PAUSED: Final = Metric(
@@ -126,7 +126,7 @@ ATTEMPTS: Final = Metric(
     name="event_log.forward.attempts",
     kind=Kind.COUNTER,
     unit="{event}",
-    meaning="Attempts to send an event, by verdict and reason; each `ambiguous` one is a possible duplicate.",
+    meaning="Events in requests to Statsig, by verdict and reason, the search for what spoils a request included.",
     attributes=("verdict", "reason"),
 )
 FORWARD_DELAY: Final = Metric(

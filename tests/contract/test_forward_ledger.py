@@ -340,3 +340,72 @@ async def test_claims_settlements_and_releases_of_many_batches_at_the_same_time_
     for event_ids in batches:
         states = [(await row_of(storage, event_id)).state for event_id in event_ids]
         assert states == ["DELIVERED", "DELIVERED", "DEAD", "PENDING", "PENDING"]
+
+
+async def taken_over(storage: Storage) -> tuple[str, str, str]:
+    """An event whose first claim expired and whose second one lasts: the id and both tokens."""
+    (event_id,), first, second = await logged(storage), token(), token()
+    await storage.ledger.claim([event_id], token=first, seconds=SHORT)
+    await storage.time_passes(SHORT + 0.05)
+    await storage.ledger.claim([event_id], token=second, seconds=LONG)
+    return event_id, first, second
+
+
+async def test_a_delivery_settled_after_a_take_over_leaves_the_account_to_the_new_holder(storage: Storage) -> None:
+    event_id, first, second = await taken_over(storage)
+
+    await storage.ledger.settle_delivered([attempt(event_id)], token=first)
+
+    row = await row_of(storage, event_id)
+    assert (row.state, row.possible_duplicates, row.attempts) == (ForwardState.DELIVERED, 1, 0)
+    assert (row.pending_since, row.claim_token) == (None, second)
+    assert row.settled_at is not None
+
+
+@pytest.mark.parametrize("ending", ["settle_delivered", "release"])
+async def test_the_new_holder_notes_its_attempts_although_the_event_is_settled(storage: Storage, ending: str) -> None:
+    event_id, first, second = await taken_over(storage)
+    await storage.ledger.settle_delivered([attempt(event_id)], token=first)
+    theirs = Attempt(event_id, 1, 2, AT, "timeout", None, (FAILED,))
+
+    if ending == "release":
+        await storage.ledger.release([theirs], token=second)
+    else:
+        await storage.ledger.settle_delivered([theirs], token=second)
+
+    row = await row_of(storage, event_id)
+    assert (row.state, row.possible_duplicates, row.attempts) == (ForwardState.DELIVERED, 2, 1)
+    assert (row.claim_token, row.claimed_until) == (None, None)
+
+
+async def test_a_delivery_settled_again_changes_nothing(storage: Storage) -> None:
+    event_id, first, second = await taken_over(storage)
+    await storage.ledger.settle_delivered([attempt(event_id, 1, history=(CONFIRMED,))], token=second)
+    before = await row_of(storage, event_id)
+
+    await storage.ledger.settle_delivered([attempt(event_id, 9)], token=first)
+    await storage.ledger.settle_delivered([attempt(event_id, 9)], token=second)
+
+    assert await row_of(storage, event_id) == before
+
+
+@pytest.mark.parametrize("seconds_left", [0.0, LONG])
+async def test_the_holder_settles_a_delivery_with_its_account(storage: Storage, seconds_left: float) -> None:
+    (event_id,), ours = await logged(storage), token()
+    await storage.ledger.claim([event_id], token=ours, seconds=LONG)
+
+    await storage.ledger.settle_delivered([attempt(event_id, 3)], token=ours, seconds_left=seconds_left)
+
+    row = await row_of(storage, event_id)
+    assert (row.state, row.attempts, row.claim_token) == (ForwardState.DELIVERED, 3, None)
+
+
+async def test_a_burial_tells_for_which_events_it_was_written(storage: Storage) -> None:
+    (mine, expired), ours = await logged(storage, 2), token()
+    await storage.ledger.claim([expired], token=ours, seconds=SHORT)
+    await storage.time_passes(SHORT + 0.05)
+    await storage.ledger.claim([mine], token=ours, seconds=LONG)
+
+    written = await storage.ledger.settle_dead([attempt(mine), attempt(expired)], token=ours)
+
+    assert written == {mine}

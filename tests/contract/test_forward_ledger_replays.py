@@ -160,3 +160,20 @@ async def test_the_dead_are_listed_as_they_were_logged_page_by_page(storage: Sto
         listed += page
 
     assert listed == sorted([replace(event) for event in events[1:4]], key=lambda event: event.event_id)
+
+
+async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_more(storage: Storage) -> None:
+    row = sample_row()
+    event_id = row.event.event_id
+    await storage.repository.append([row])
+    await storage.ledger.claim([event_id], token="worker", seconds=0.05)
+    await storage.time_passes(0.1)
+
+    found = await storage.ledger.reopen([event_id], max_replays=3)
+    buried = await storage.ledger.settle_dead([Attempt(event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
+    claimed = await storage.ledger.claim([event_id], token="next", seconds=60)
+
+    assert found[event_id].found is Reopening.PENDING
+    assert buried == set()
+    assert claimed[event_id].standing is Standing.CLAIMED
+    assert claimed[event_id].possible_duplicates == 1

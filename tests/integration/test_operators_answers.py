@@ -221,7 +221,8 @@ async def test_doctor_asks_statsig_about_the_key_without_sending_an_event(
         await pyqwest.Client().put(f"{statsig.url}/control", content=json.dumps(rules).encode())
         found = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "secret-x")}
         keyless = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "client-x")}
+        quoted = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "secret-x”")}
 
     assert found == {"statsig": "ok", "statsig key": verdict}
-    assert keyless == {"statsig": "ok", "statsig key": "wrong"}
+    assert keyless == quoted == {"statsig": "ok", "statsig key": "wrong"}
     assert read_log(tmp_path / "statsig.jsonl") == []

@@ -1,5 +1,6 @@
 """The forward ledger in memory."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -48,21 +49,35 @@ class MemoryForwardLedger:
     def _is_claimed(self, row: LedgerRow) -> bool:
         return row.claimed_until is not None and row.claimed_until > self._store.clock.now()
 
-    async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
+    async def settle_delivered(
+        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+    ) -> None:
+        del seconds_left  # saves a read, of which there is none here
         if not attempts:
             return  # no call to Spanner
         async with self.failures.around("settle_delivered"):
             for attempt in attempts:
-                if row := self._store.ledger.get(attempt.event_id):
+                row = self._store.ledger.get(attempt.event_id)
+                if row is None:
+                    continue
+                if token is None or row.claim_token == token:
                     self._settle(row, attempt, ForwardState.DELIVERED)
+                elif row.state == ForwardState.PENDING:
+                    row.state, row.pending_since = ForwardState.DELIVERED, None
+                    row.settled_at = self._store.clock.now()
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
         if not attempts:
-            return  # no call to Spanner
+            return set()  # no call to Spanner
         async with self.failures.around("settle_dead"):
-            for row, attempt in self._ours(attempts, token):
-                if self._is_claimed(row):
-                    self._settle(row, attempt, ForwardState.DEAD)
+            held = [
+                (row, attempt)
+                for row, attempt in self._ours(attempts, token)
+                if row.state == ForwardState.PENDING and self._is_claimed(row)
+            ]
+            for row, attempt in held:
+                self._settle(row, attempt, ForwardState.DEAD)
+            return {row.event_id for row, _ in held}
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         if not attempts:
@@ -105,7 +120,11 @@ class MemoryForwardLedger:
         if row.state == ForwardState.DELIVERED:
             return Reopened(event_id, Reopening.DELIVERED, row.replays)
         if row.state == ForwardState.PENDING:
-            return Reopened(event_id, Reopening.HELD if self._is_claimed(row) else Reopening.PENDING, row.replays)
+            if self._is_claimed(row):
+                return Reopened(event_id, Reopening.HELD, row.replays)
+            if row.claim_token is not None:
+                row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
+            return Reopened(event_id, Reopening.PENDING, row.replays)
         if row.replays >= max_replays:
             return Reopened(event_id, Reopening.QUARANTINED, row.replays)
         row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
@@ -134,7 +153,7 @@ class MemoryForwardLedger:
     def _ours(self, attempts: Sequence[Attempt], token: str) -> Iterable[tuple[LedgerRow, Attempt]]:
         for attempt in attempts:
             row = self._store.ledger.get(attempt.event_id)
-            if row is not None and row.state == ForwardState.PENDING and row.claim_token == token:
+            if row is not None and row.state != ForwardState.DEAD and row.claim_token == token:
                 yield row, attempt
 
     def _settle(self, row: LedgerRow, attempt: Attempt, state: ForwardState) -> None:

@@ -69,7 +69,7 @@ class WorkerWorld:
             attempt_seconds=20.0,
             rng=self.random,
         )
-        self.settling = Settling(self.ledger)
+        self.settling = Settling(self.ledger, self.clock)
         self.forwarding = Forwarding(
             ledger=self.ledger,
             sending=self.sending,

@@ -43,7 +43,7 @@ def test_no_body_takes_much_more_than_it_is_reckoned_at(what: str, binary: bool)
 
     assert decoded_bytes(data, binary=binary) < 1.5 * weight + 100_000
     if what == "one long text":
-        assert weight < 2 * len(data)
+        assert weight <= (24 if binary else 2) * len(data)
 
 
 def test_a_row_of_many_values_weighs_more_than_its_text() -> None:

@@ -172,6 +172,36 @@ async def test_poison_that_cannot_be_dead_lettered_is_left_for_later(world: Work
     assert await forwarded(world, messages) == [Fate.LATER, Fate.DONE]
 
 
+async def test_a_burial_that_ends_after_the_claim_is_none_and_comes_again(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.script.append(REJECTED)
+    world.dead_letter_topic.failures.hold("publish")
+    fates: list[Fate] = []
+
+    async def forward() -> None:
+        fates.extend(await forwarded(world, messages))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(forward)
+        await eventually(lambda: world.dead_letter_topic.failures.waiting("publish"))
+        world.clock.advance(91)
+        world.dead_letter_topic.failures.mend()
+
+    assert fates == [Fate.LATER]
+    row = world.row(event_id)
+    assert (row.state, row.attempts, row.claim_token) == (ForwardState.PENDING, 1, None)
+
+
+async def test_nothing_is_buried_when_the_claim_is_about_to_end(world: WorkerWorld) -> None:
+    _, messages = await world.logged_and_pulled()
+    world.forwarder.script.append(REJECTED)
+    world.forwarder.on_send = lambda: world.clock.advance(89.5)
+
+    assert await forwarded(world, messages) == [Fate.LATER]
+
+    assert world.dead_letter_topic.published == []
+
+
 async def test_a_release_that_fails_costs_only_the_rest_of_the_claim(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.forwarder.script.append(REJECTED)

@@ -17,6 +17,7 @@ class Pipe:
     def __init__(self, reader: int, writer: TextIO) -> None:
         self.reader = reader
         self.reported: list[int] = []
+        self.padding = ""
         self.handler = UnblockedHandler(writer, report_dropped=self._report)
 
     def log(self, text: str) -> None:
@@ -24,7 +25,7 @@ class Pipe:
 
     def _report(self, lines: int) -> None:
         self.reported.append(lines)
-        self.log(f"dropped {lines}")
+        self.log(f"dropped {lines}{self.padding}")
 
     def read(self) -> str:
         """What is in it now."""
@@ -111,3 +112,28 @@ def test_a_stream_in_memory_is_written_as_usual() -> None:
     handler.handle(logging.makeLogRecord({"msg": "hello"}))
 
     assert stream.getvalue() == "hello\n"
+
+
+def test_a_report_that_takes_the_last_room_blocks_nobody(pipe: Pipe) -> None:
+    fill(pipe)
+    os.read(pipe.reader, PIECE_BYTES)
+    pipe.padding = "r" * (PIECE_BYTES - 100)
+
+    pipe.log("x" * 4000)
+
+    assert pipe.reported == [1]
+    assert pipe.handler._dropped == 1
+
+
+def test_a_report_without_room_is_made_up_for_by_the_next_one(pipe: Pipe) -> None:
+    fill(pipe)
+    os.read(pipe.reader, PIECE_BYTES)
+    pipe.padding = "r" * 3 * PIECE_BYTES
+    pipe.log("first")  # neither the report nor the line has room
+    pipe.read()
+    pipe.padding = ""
+
+    pipe.log("second")
+
+    assert pipe.reported == [1, 2]  # the line of the fill and this one
+    assert pipe.read().splitlines()[-2:] == ["dropped 2", "second"]

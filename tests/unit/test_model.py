@@ -6,6 +6,7 @@ process has any effect, clean-up included.
 
 import asyncio
 import random
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -115,7 +116,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self.dead_subscription = MemorySubscription(self.dead_topic, minimum_backoff_seconds=1)
         self.statsig = ScriptedForwarder()
         self.answered: set[str] = set()
+        # Whatever is random is so in the same way each time: Hypothesis must find again what it found.
         self.circuit = Circuit(self.clock, probe_seconds=1, rng=random.Random(1))
+        self.uuids = random.Random(2)
+        self.shards = random.Random(3)
 
     # -- what may happen
 
@@ -140,7 +144,9 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     limits=Limits(concurrency=1, rows=10, queue_rows=10, queue_bytes=10**6, patience_seconds=5),
                     task_group=tasks,
                 )
-                service = EventLogging(committer=committer, clock=self.clock, defaults=Defaults(True, 65_536))
+                service = EventLogging(
+                    committer=committer, clock=self.clock, defaults=Defaults(True, 65_536), new_uuid=self._new_uuid
+                )
                 for request in [LogEventRequest(event_name=name, idempotency_key=key)] * calls:
                     logged = await service.log(request, ANONYMOUS)
                     if not process.is_dead:
@@ -182,6 +188,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             after_seconds=RECONCILE_AFTER_SECONDS,
             interval_seconds=1,
             events_per_second=10**9,
+            rng=self.shards,
         )
         self._run(reconciler.reconcile)
 
@@ -314,7 +321,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 budget_seconds=0,
                 attempt_seconds=1,
             ),
-            settling=Settling(port),
+            settling=Settling(port, self.clock),
             dead_letters=DeadLetters(process.port(self.dead_topic)),
             circuit=self.circuit,
             clock=self.clock,
@@ -350,6 +357,9 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     def _mark_spoilers(self) -> None:
         self.statsig.spoilers |= {event_id for event_id in self.store.log if self._is_spoiler(event_id)}
+
+    def _new_uuid(self) -> uuid.UUID:
+        return uuid.UUID(int=self.uuids.getrandbits(128), version=4)
 
     def _is_pending(self) -> bool:
         return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())

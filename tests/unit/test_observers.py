@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ingress.telemetry import ObservedEventLogRepository
-from shared.errors import PublishFailedError, RowExistsError, StorageUnavailableError
+from shared.errors import PublishFailedError, RowExistsError, StorageRejectedError, StorageUnavailableError
 from shared.forward_ledger import Attempt
 from shared.forward_message import OutgoingMessage
 from shared.statsig_projection import StatsigEvent, project
@@ -28,6 +28,7 @@ from shared.telemetry.metrics import (
 )
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import TRACEPARENT
+from tests.support.eventually import eventually
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.telemetry import MemoryTelemetry
@@ -211,6 +212,20 @@ def test_the_circuit_shows_whether_it_is_open_and_why(memory: MemoryTelemetry, w
 
     assert closed == [({"reason": ""}, 0)]
     assert ({"reason": "http_503"}, 1) in opened
+
+
+@pytest.mark.parametrize("failure", [StorageRejectedError("no such index"), RuntimeError("a bug")])
+async def test_a_look_that_fails_in_any_way_does_not_end_the_process(
+    memory: MemoryTelemetry, world: WorkerWorld, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr("worker.telemetry.states.LOOK_SECONDS", 0)
+    world.ledger.failures.fail_next("oldest_pending_seconds", failure)
+    age = PendingAge(world.ledger, world.clock)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(age.look_for_ever, memory.telemetry)
+        await eventually(lambda: age.seconds() == 0)
+        tasks.cancel_scope.cancel()
 
 
 async def test_the_oldest_pending_event_grows_older_also_while_spanner_is_silent(world: WorkerWorld) -> None:

@@ -21,7 +21,7 @@ async def statsig_findings(api_url: str, secret: str | None) -> list[Finding]:
     Raises:
         OSError: the address does not answer.
     """
-    usable = secret if secret is not None and secret.startswith("secret-") else None
+    usable = secret if secret is not None and _is_usable(secret) else None
     ask = partial(
         requests.post,
         f"{api_url.rstrip('/')}/log_event",
@@ -38,6 +38,11 @@ async def statsig_findings(api_url: str, secret: str | None) -> list[Finding]:
         to_do = "server keys begin with secret-: take it from the Statsig console"
         return [*findings, Finding(SUBJECT, Verdict.WRONG, "is no server secret", to_do)]
     return [*findings, _judged(answer.status_code)]
+
+
+def _is_usable(secret: str) -> bool:
+    """Of the form of a server secret, and fit for a header: a typographic quote is easily pasted along."""
+    return secret.startswith("secret-") and secret.isascii() and secret.isprintable()
 
 
 def _judged(status: int) -> Finding:

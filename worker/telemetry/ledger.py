@@ -25,15 +25,18 @@ class ObservedForwardLedger:
             self._claimed.add(events, {"standing": standing.value})
         return entries
 
-    async def settle_delivered(self, attempts: Sequence[Attempt]) -> None:
+    async def settle_delivered(
+        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+    ) -> None:
         with timed(self._durations, operation="settle"):
-            await self._ledger.settle_delivered(attempts)
+            await self._ledger.settle_delivered(attempts, token=token, seconds_left=seconds_left)
         self._settled.add(len(attempts), {"state": ForwardState.DELIVERED.value})
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
         with timed(self._durations, operation="settle"):
-            await self._ledger.settle_dead(attempts, token=token)
-        self._settled.add(len(attempts), {"state": ForwardState.DEAD.value})
+            written = await self._ledger.settle_dead(attempts, token=token)
+        self._settled.add(len(written), {"state": ForwardState.DEAD.value})
+        return written
 
     async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
         with timed(self._durations, operation="release"):

@@ -5,7 +5,7 @@ from typing import Final
 import anyio
 
 from shared.clock import Clock
-from shared.errors import StorageUnavailableError
+from shared.errors import EventLoggingError
 from shared.forward_ledger import ForwardLedger
 from shared.logs import get_logger
 from shared.telemetry.metrics import CIRCUIT_OPEN, OLDEST_PENDING, gauge
@@ -27,7 +27,7 @@ def observe_circuit(telemetry: Telemetry, circuit: Circuit) -> None:
 
 
 class PendingAge:
-    """The age of the oldest pending event. While Spanner does not answer, what was known last grows older."""
+    """The age of the oldest pending event. While Spanner does not answer, what was pending last grows older."""
 
     def __init__(self, ledger: ForwardLedger, clock: Clock) -> None:
         self._ledger = ledger
@@ -57,6 +57,8 @@ class PendingAge:
         while True:
             try:
                 await self.look()
-            except StorageUnavailableError as error:
+            except EventLoggingError as error:
                 _log.warning("pending_age_unknown", error=str(error))
+            except Exception:  # noqa: BLE001 - what only informs must not end the process that forwards
+                _log.exception("pending_age_crashed")
             await anyio.sleep(LOOK_SECONDS)
