@@ -79,7 +79,7 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
 
 # (identity, role) on the project -> the calls behind it: what makes the exporter, and what opens it in each process.
 TELEMETRY: dict[tuple[str, str], tuple[str, str]] = {
-    (identity, role): (exporter, f'open_telemetry(settings, process="{identity}")')
+    (identity, role): (exporter, f'open_telemetry(settings, process="{identity}"')
     for identity in ("ingress", "worker", "operator")
     for role, exporter in (
         ("roles/telemetry.tracesWriter", "OTLPSpanExporter(f"),
