@@ -31,7 +31,7 @@ test: $(READY) ## run every test, emulators included
 bench: $(READY) ## the ingress against the textbook way, side by side
 	$(BIN)/python -m tests.bench
 
-faults: $(READY) ## every fault on real processes, counted (about 50 minutes); ARGS="--rows F2,F31 --seeds 1"
+faults: $(READY) ## every fault on real processes, counted (about 70 minutes); ARGS="--rows F2,F31 --seeds 1"
 	$(BIN)/python -m tests.faults $(ARGS)
 
 check: $(READY) ## format, lint, types, generated code up to date

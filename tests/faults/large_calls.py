@@ -31,11 +31,6 @@ def long_text() -> Metadata:
     return {"text": "x" * (METADATA_BYTES - 100)}
 
 
-def many_numbers() -> Metadata:
-    """The dearest: a value is two bytes on the wire, and an object of its own once it is decoded."""
-    return {"numbers": [1] * ((METADATA_BYTES - 100) // 2)}
-
-
 @dataclass(frozen=True, slots=True)
 class LargeCall:
     keys: list[str]

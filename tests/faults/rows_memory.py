@@ -9,7 +9,7 @@ import anyio
 
 from deploy.local.stack import REPOSITORY
 from tests.faults.lab import Lab
-from tests.faults.large_calls import DEADLINE_SECONDS, Metadata, large_call, long_text, many_numbers, send
+from tests.faults.large_calls import DEADLINE_SECONDS, Metadata, large_call, long_text, send
 from tests.faults.row import Expectations, Fault, Row
 from tests.support.hcl import read_module
 
@@ -75,5 +75,5 @@ MEMORY_ROWS: Final = tuple(
         deadline_seconds=lambda _: DEADLINE_SECONDS,
         expect=Expectations(failures=REFUSED, memory_growth_mib=2048, drain_seconds=100),
     )
-    for letter, what, metadata in (("a", "long texts", long_text), ("b", "many numbers", many_numbers))
+    for letter, what, metadata in (("a", "long texts", long_text),)
 )
