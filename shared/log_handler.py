@@ -1,8 +1,9 @@
-"""Where log lines are written, without ever waiting for whoever reads them.
+"""Where log lines are written, without waiting for whoever reads them.
 
 A pipe that nobody empties takes 64 KiB and then blocks every writer: one log line would hold up the event loop, and
 with it every call, for as long as the collector of logs is stuck. Lines that find no room are dropped and counted; the
-first line after that tells how many.
+first line after that tells how many. Only the rest of a line that is longer than a piece, and has begun, is waited for
+a moment.
 """
 
 import logging
@@ -15,7 +16,7 @@ PIECE_BYTES: Final = select.PIPE_BUF
 """A pipe that polls as writable takes so much without blocking (POSIX)."""
 
 PATIENCE_MS: Final = 50
-"""For the rest of a line that is longer than one piece and has begun."""
+"""For each further piece of a line that has begun: a trace of a crash has some, the usual line none."""
 
 
 class UnblockedHandler(logging.StreamHandler[TextIO]):

@@ -4,7 +4,7 @@ CREATE TABLE NestEventWorker (
   started_at      TIMESTAMP  NOT NULL,
   version         STRING(64) NOT NULL,
   seen_at         TIMESTAMP  NOT NULL OPTIONS (allow_commit_timestamp = true),
-  stopped         BOOL       NOT NULL,  -- it ended in order, and told so
+  stopped         BOOL       NOT NULL,  -- it was told to end, and this is its last word
   circuit_reason  STRING(64),           -- NULL while its circuit is closed
   circuit_since   TIMESTAMP,
 ) PRIMARY KEY (worker_id),
