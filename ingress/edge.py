@@ -18,7 +18,12 @@ from shared.errors import RequestReadTimeoutError
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-ReadinessCheck = Callable[[], Awaitable[dict[str, bool]]]
+ReadinessCheck = Callable[[], Awaitable[bool]]
+
+HEALTH_PATH: Final = "/health"
+READY_PATH: Final = "/ready"
+"""Not /healthz or /readyz: of paths that end in z Cloud Run keeps some for itself (cloud.google.com/run/docs, known
+issues)."""
 
 UNSERVED_CONTENT_TYPES: Final = (b"application/grpc",)
 """A prefix: gRPC and gRPC-Web in all their codecs."""
@@ -38,12 +43,13 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] == "/healthz":
+        elif scope["path"] == HEALTH_PATH:
             await _answer(send, 200, {"status": "ok"})
-        elif scope["path"] == "/readyz":
-            reachable = await self._is_ready()
-            words = {name: "ok" if up else "unreachable" for name, up in reachable.items()}
-            await _answer(send, 200 if all(reachable.values()) else 503, words)
+        elif scope["path"] == READY_PATH:
+            if await self._is_ready():
+                await _answer(send, 200, {"spanner": "ok"})
+            else:
+                await _answer(send, 503, {"spanner": "unreachable"})
         elif not _is_text(scope["headers"]):
             await _answer(
                 completing_refusals(send), 400, {"code": "invalid_argument", "message": "a header is not valid UTF-8"}

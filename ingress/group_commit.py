@@ -7,12 +7,13 @@ hangs up or whose deadline passes between commit and publish loses nothing.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.abc import TaskGroup
 
 from ingress.admission import row_weight
+from ingress.commit_search import Tried, search
 from ingress.forward_publisher import ForwardPublisher
 from shared.errors import (
     DrainingError,
@@ -20,11 +21,12 @@ from shared.errors import (
     IdempotencyConflictError,
     OverloadedError,
     RowExistsError,
+    StoragePreconditionError,
     StorageRejectedError,
     StorageUnavailableError,
 )
 from shared.event import EventLogRow
-from shared.event_log import EventLogRepository
+from shared.event_log import EventLogRepository, Written
 from shared.fault_points import fault_point
 from shared.logs import get_logger
 
@@ -72,24 +74,25 @@ class _Waiting:
         for follower in self.followers:
             follower.fail(error)
 
-    def exists(self, request_digest: str) -> None:
-        """The row was there already: a retry where the content is the same, else a reuse of its key."""
-        if request_digest == self.row.request_digest:
-            self.committed = True
-            self.duplicate = self.row.keyed
+    def exists(self, found: Written) -> None:
+        """The row is there: this call's own write whose answer was lost, a retry of it, or a reuse of its key."""
+        if found.write_id == self.row.write_id:
+            self.wrote()
+            return
+        if found.request_digest == self.row.request_digest:
+            self.committed = self.duplicate = True
         else:
             self.error = IdempotencyConflictError()
-        if self.error or self.duplicate:
-            self.settled.set()
-        self._resolve_followers(request_digest)
+        self.settled.set()
+        self._resolve_followers(found)
 
     def wrote(self) -> None:
         self.committed = True
-        self._resolve_followers(self.row.request_digest)
+        self._resolve_followers(Written(self.row.request_digest, self.row.write_id))
 
-    def _resolve_followers(self, request_digest: str) -> None:
+    def _resolve_followers(self, found: Written) -> None:
         for follower in self.followers:
-            follower.exists(request_digest)
+            follower.exists(found)
 
 
 class GroupCommitter:
@@ -117,7 +120,7 @@ class GroupCommitter:
         self._draining = True
 
     async def commit(self, row: EventLogRow) -> bool:
-        """Have the row committed; True where it was there already, by the same key and content.
+        """Have the row committed; True where an earlier call wrote it, by the same key and content.
 
         Waits for the commit and then for the publish, whose failure is not this call's.
 
@@ -183,47 +186,56 @@ class GroupCommitter:
             raise
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
+        first = await self._try(group)
+        if len(first.refused) == 1:
+            _refuse(first.refused, guilty=first.by_content)  # there is nothing to compare it with
+        elif first.refused:
+            verdict = await search(first.refused, self._try)
+            _refuse(verdict.guilty, guilty=True)
+            _refuse(verdict.undecided, guilty=False)
+            _log.warning(
+                "group_refused",
+                events=len(first.refused),
+                commits=verdict.commits,
+                guilty=len(verdict.guilty),
+                undecided=len(verdict.undecided),
+            )
+
+    async def _try(self, group: Sequence[_Waiting]) -> Tried[_Waiting]:
+        """One commit, and another one of the rest where some of the rows exist already."""
         try:
             await self._repository.append([waiting.row for waiting in group])
         except RowExistsError:
-            await self._resolve_existing(group)
-        except StorageRejectedError as error:
-            await self._isolate(group, error)
-        else:
-            fault_point("after_commit")
-            for waiting in group:
-                waiting.wrote()
-                _log.debug("event_committed", event_id=waiting.row.event.event_id)
-            self._task_group.start_soon(self._publish, group)
+            return await self._resolve_existing(group)
+        except (StorageRejectedError, StoragePreconditionError) as error:
+            return Tried(refused=group, by_content=isinstance(error, StorageRejectedError))
+        fault_point("after_commit")
+        for waiting in group:
+            waiting.wrote()
+            _log.debug("event_committed", event_id=waiting.row.event.event_id)
+        self._task_group.start_soon(self._publish, group)
+        return Tried(written=True)
 
-    async def _isolate(self, group: Sequence[_Waiting], error: StorageRejectedError) -> None:
-        """Halve until the row that spoils the group is alone, so that one bad row fails alone."""
-        if len(group) == 1:
-            _fail(group, error)
-            return
-        middle = len(group) // 2
-        await self._commit_group(group[:middle])
-        await self._commit_group(group[middle:])
-
-    async def _resolve_existing(self, group: Sequence[_Waiting]) -> None:
-        """Answer those that exist by their digest and commit the others."""
-        digests = await self._repository.request_digests([waiting.row.event.event_id for waiting in group])
+    async def _resolve_existing(self, group: Sequence[_Waiting]) -> Tried[_Waiting]:
+        """Answer those that exist by who wrote them, and commit the others."""
+        found = await self._repository.written([waiting.row.event.event_id for waiting in group])
         rest: list[_Waiting] = []
         own: list[_Waiting] = []
         for waiting in group:
-            digest = digests.get(waiting.row.event.event_id)
-            if digest is None:
+            written = found.get(waiting.row.event.event_id)
+            if written is None:
                 rest.append(waiting)
                 continue
-            waiting.exists(digest)
+            waiting.exists(written)
             if not waiting.settled.is_set():
-                own.append(waiting)  # an id nobody else can have: our own write, whose answer was lost
+                own.append(waiting)
         if own:
             self._task_group.start_soon(self._publish, own)
         if len(rest) == len(group):
             _fail(rest, StorageUnavailableError("a row both exists and cannot be read"))
-        elif rest:
-            await self._commit_group(rest)
+            return Tried()
+        tried: Tried[_Waiting] = await self._try(rest) if rest else Tried()
+        return replace(tried, written=tried.written or bool(own))
 
     async def _publish(self, group: Sequence[_Waiting]) -> None:
         """Publish what is to be forwarded, then let the calls be answered whatever became of it."""
@@ -243,3 +255,12 @@ def _fail(group: Iterable[_Waiting], error: EventLoggingError) -> None:
     for waiting in group:
         if not waiting.committed and not waiting.settled.is_set():
             waiting.fail(error)
+
+
+def _refuse(group: Iterable[_Waiting], *, guilty: bool) -> None:
+    """Those whom Spanner refused: nothing of them is written."""
+    for waiting in group:
+        if guilty:
+            waiting.fail(StorageRejectedError("Spanner refused the event's row"))
+        else:
+            waiting.fail(StorageUnavailableError("Spanner refused the commit; the event was not written"))

@@ -45,7 +45,7 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
             _log.error("start_failed", reason=error.reason, error=str(error))
             raise
 
-    async def is_ready() -> dict[str, bool]:
+    async def is_ready() -> bool:
         return await opened[0].readiness.check()
 
     clock = SystemClock()

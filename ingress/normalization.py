@@ -59,7 +59,8 @@ def normalize_log_event_request(
 ) -> EventLogRow:
     """Turn a request into the row that is stored.
 
-    Deterministic but for `new_uuid`, which is called only where the request has no idempotency key.
+    Deterministic but for `new_uuid`, which is called once: for the call's write_id, which is the event_id too where the
+    request has no idempotency key.
 
     Raises:
         InvalidEventError: with every broken rule, not only the first.
@@ -80,8 +81,9 @@ def normalize_log_event_request(
         [name, event_type, actor_id, given_nanos, metadata]
         + ([request.forward_to_statsig] if request.has_field("forward_to_statsig") else [])
     )
+    write_id = str(new_uuid())
     event = Event(
-        event_id=str(_keyed_uuid(caller, key) if key else new_uuid()),
+        event_id=str(_keyed_uuid(caller, key)) if key else write_id,
         event_name=name,
         event_type=event_type,
         actor_id=actor_id,
@@ -93,6 +95,7 @@ def normalize_log_event_request(
         "caller": {"principal": caller.principal or None, "source": caller.source.value},
         "request_digest": digest,
         "schema_version": METADATA_SCHEMA_VERSION,
+        "write_id": write_id,
     }
     if traceparent is not None:
         own[TRACEPARENT] = traceparent
@@ -100,8 +103,8 @@ def normalize_log_event_request(
         event=event,
         metadata_json=canonical_json.encode(metadata | {RESERVED_METADATA_KEY: own}),
         request_digest=digest,
+        write_id=write_id,
         forward_to_statsig=forward,
-        keyed=bool(key),
     )
 
 

@@ -89,7 +89,7 @@ async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = 
             )
             yield Runtime(
                 service=EventLogging(committer=committer, clock=clock, defaults=defaults),
-                readiness=Readiness(database=database, publisher=publisher_client, topic=topic),
+                readiness=Readiness(database),
             )
             committer.drain()
             tasks.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS

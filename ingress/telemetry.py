@@ -8,7 +8,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter
 from shared.event import EventLogRow
-from shared.event_log import EventLogRepository
+from shared.event_log import EventLogRepository, Written
 from shared.telemetry.metrics import (
     COMMIT_DURATION,
     COMMIT_ROWS,
@@ -54,6 +54,6 @@ class ObservedEventLogRepository:
         ):
             await self._repository.append(rows)
 
-    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         with untraced():  # the task that reads was begun by another call than the one it reads for
-            return await self._repository.request_digests(event_ids)
+            return await self._repository.written(event_ids)

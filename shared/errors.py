@@ -84,6 +84,16 @@ class StorageUnavailableError(EventLoggingError):
     transient = True
 
 
+class StoragePreconditionError(StorageUnavailableError):
+    """Spanner refused a statement with FAILED_PRECONDITION; nothing of it was written.
+
+    Mostly the state of the database, but a value that its column does not hold is answered so too (too long, NULL, not
+    JSON): only a comparison with a statement that succeeds tells.
+    """
+
+    reason = "storage_precondition"
+
+
 class StorageRejectedError(EventLoggingError):
     """Spanner refused a statement for what it says, not for its state: retrying it unchanged cannot help."""
 
@@ -93,7 +103,7 @@ class StorageRejectedError(EventLoggingError):
 class RowExistsError(EventLoggingError):
     """At least one row of the commit has a key that exists already; nothing of the commit was written.
 
-    Also the answer to a retried insert of one's own row (googleapis/python-spanner#1451): compare digests.
+    Also the answer to a retried insert of one's own row (googleapis/python-spanner#1451): compare the write_id.
     """
 
     reason = "row_exists"

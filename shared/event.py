@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 RESERVED_METADATA_KEY: Final = "_eventLog"
-"""The top-level metadata key that belongs to the service: caller context, schema version, request digest."""
+"""The top-level metadata key that belongs to the service: caller context, schema version, request digest,
+write_id, and the trace where one is recorded."""
 
 
 class CallerSource(enum.StrEnum):
@@ -71,8 +72,8 @@ class EventLogRow:
     request_digest: str
     """SHA-256 of what the caller sent, in hexadecimal: tells a retry from a reuse of its key."""
 
+    write_id: str
+    """A UUID of the call that writes the row: tells its own write, whose answer was lost, from an earlier call's."""
+
     forward_to_statsig: bool
     """Whether a forward ledger row is born with it."""
-
-    keyed: bool
-    """Whether the event_id comes from an idempotency key, so that another call may have written the row."""

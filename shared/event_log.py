@@ -1,6 +1,7 @@
 """The event log: the port, and its adapter on Spanner."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
@@ -31,7 +32,18 @@ _BORN_COLUMNS: Final = (
     "replays",
     "possible_duplicates",
     "forward_shard",
+    "alone_failures",
+    "republished",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Of a row that exists: what it was asked for, and by which call."""
+
+    request_digest: str
+    write_id: str | None
+    """None where a version wrote it that gave none."""
 
 
 class EventLogRepository(Protocol):
@@ -46,12 +58,13 @@ class EventLogRepository(Protocol):
             RowExistsError: at least one event_id exists already. None of the rows was written by this call, but a
                 lost answer and the client's own retry can make this the answer to one's own write.
             StorageRejectedError: at least one row is at fault. None was written.
+            StoragePreconditionError: at least one row is at fault, or the database is. None was written.
             StorageUnavailableError: not known whether the rows were written.
         """
         ...
 
-    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
-        """The request digest of every given event that exists; a strong read.
+    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
+        """Who wrote what, of every given event that exists; a strong read.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -79,12 +92,16 @@ class SpannerEventLogRepository:
             if born:
                 batch.insert(LEDGER_TABLE, _BORN_COLUMNS, born)
 
-    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
             found = await snapshot.read(
                 LOG_TABLE, ("event_id", "metadata"), KeySet(keys=[(event_id,) for event_id in event_ids])
             )
-            return {event_id: metadata[RESERVED_METADATA_KEY]["request_digest"] async for event_id, metadata in found}
+            return {event_id: _written(metadata[RESERVED_METADATA_KEY]) async for event_id, metadata in found}
+
+
+def _written(own: dict[str, Any]) -> Written:
+    return Written(own["request_digest"], own.get("write_id"))
 
 
 def _log_values(row: EventLogRow) -> tuple[object, ...]:
@@ -103,4 +120,4 @@ def _log_values(row: EventLogRow) -> tuple[object, ...]:
 
 def _born_pending(row: EventLogRow) -> tuple[object, ...]:
     event_id = row.event.event_id
-    return (event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, 0, 0, 0, forward_shard(event_id))
+    return (event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, 0, 0, 0, forward_shard(event_id), 0, 0)

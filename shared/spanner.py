@@ -10,7 +10,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.spanner_v1 import AsyncClient
 
 from shared.cancellation import own_cancellation
-from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError, StorageUnavailableError
+from shared.errors import (
+    EventLoggingError,
+    RowExistsError,
+    StoragePreconditionError,
+    StorageRejectedError,
+    StorageUnavailableError,
+)
+from shared.lasting_database import CLOSE_SECONDS, LastingDatabase
 from shared.settings import Settings
 from shared.telemetry.providers import Telemetry
 
@@ -18,18 +25,26 @@ ABORTED_RETRY_SECONDS: Final = 0.003
 """The first wait after an ABORTED that carries no RetryInfo. The client's own default is 2 to 3 s, which the emulator
 (it sends none) turns into a p99 of seconds with a few concurrent writers; doubled and jittered by the client."""
 
-CLOSE_SECONDS: Final = 1.0
+_REJECTED: Final = (google.InvalidArgument, google.OutOfRange)
+"""What only the statement's own content can be the cause of. An absent table, column or database is NOT_FOUND, a role
+that may not PERMISSION_DENIED: not the statement's fault."""
 
-_REJECTED: Final = (google.InvalidArgument, google.FailedPrecondition, google.OutOfRange)
+_SESSION: Final = "type.googleapis.com/google.spanner.v1.Session"
+"""The resource that NOT_FOUND names where it is the session (Spanner and emulator alike). That of a row, a table or a
+column names none, that of a database its own; the emulator's for a transaction that another one ended names none."""
 
 
 @asynccontextmanager
 async def open_database(settings: Settings, telemetry: Telemetry | None = None) -> AsyncIterator[Any]:
     """The database of the settings. Opening does no I/O: the client makes its session with the first call."""
-    client = create_client(settings.google_cloud_project, settings.spanner_emulator_host, telemetry)
-    database = await client.instance(settings.spanner_instance).database(
-        settings.spanner_database, database_role=settings.spanner_database_role
+    instance = create_client(settings.google_cloud_project, settings.spanner_emulator_host, telemetry).instance(
+        settings.spanner_instance
     )
+
+    async def connect() -> Any:
+        return await instance.database(settings.spanner_database, database_role=settings.spanner_database_role)
+
+    database = LastingDatabase(await connect(), connect=connect, is_lost_session=_is_lost_session)
     try:
         yield database
     finally:
@@ -63,6 +78,7 @@ async def translated(timeout_seconds: float) -> AsyncIterator[None]:
     Raises:
         RowExistsError: an insert met a key that exists.
         StorageRejectedError: the statement itself is at fault.
+        StoragePreconditionError: the statement is at fault, or the database is.
         StorageUnavailableError: everything else, the bound included; the outcome of a commit is then unknown.
     """
     try:
@@ -81,4 +97,22 @@ def _translate(error: Exception) -> EventLoggingError:
         return RowExistsError("a row with this key exists already")
     if isinstance(error, _REJECTED):
         return StorageRejectedError(f"Spanner refused the statement ({kind})")
+    if isinstance(error, google.FailedPrecondition):
+        return StoragePreconditionError(f"Spanner refused the statement ({kind})")
     return StorageUnavailableError(f"Spanner is not available ({kind})")
+
+
+def _is_lost_session(error: BaseException) -> bool:
+    """Whether the session is gone.
+
+    The client may have hidden it: after a failed read it asks for the session, which our roles may not, and that
+    PERMISSION_DENIED then comes out in its place.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, google.NotFound) and any(
+            getattr(detail, "resource_type", None) == _SESSION for detail in cause.details
+        ):
+            return True
+        cause = cause.__context__
+    return False

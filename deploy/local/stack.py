@@ -85,7 +85,7 @@ class Stack:
             name, list(before.argv[1:]), {**before.env, **(settings or {})}
         )
         if name == "ingress":
-            await self.starter.until_ready(process, partial(_answers, f"{self.ingress_url}/readyz"))
+            await self.starter.until_ready(process, partial(_answers, f"{self.ingress_url}/ready"))
         else:
             await self.starter.until_ready(
                 process, partial(_has_logged, self.run_dir / f"{name}.log", "worker_started", after=marker)
@@ -165,7 +165,7 @@ async def running_stack(
             name = f"worker-{number}"
             processes[name] = await start.python(name, options.arguments_for("worker"), worker)
 
-        await start.until_ready(processes["ingress"], lambda: _answers(f"{ingress_url}/readyz"))
+        await start.until_ready(processes["ingress"], lambda: _answers(f"{ingress_url}/ready"))
         for number in range(1, options.workers + 1):
             log = run_dir / f"worker-{number}.log"
             await start.until_ready(processes[f"worker-{number}"], partial(_has_logged, log, "worker_started"))

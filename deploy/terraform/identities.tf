@@ -123,14 +123,6 @@ resource "google_pubsub_topic_iam_member" "ingress_publishes" {
   member  = google_service_account.ingress.member
 }
 
-# /readyz asks whether the topic exists, which publishing does not include.
-resource "google_pubsub_topic_iam_member" "ingress_looks" {
-  project = var.project
-  topic   = google_pubsub_topic.forward.name
-  role    = "roles/pubsub.viewer"
-  member  = google_service_account.ingress.member
-}
-
 resource "google_pubsub_subscription_iam_member" "worker_pulls" {
   project      = var.project
   subscription = google_pubsub_subscription.forward.name

@@ -74,7 +74,7 @@ resource "google_cloud_run_v2_service" "ingress" {
       # The process itself gives a Spanner that does not answer 30 s.
       startup_probe {
         http_get {
-          path = "/readyz"
+          path = "/ready"
         }
         timeout_seconds   = 3
         period_seconds    = 3
@@ -84,7 +84,7 @@ resource "google_cloud_run_v2_service" "ingress" {
       # Only whether the process runs: with Spanner away, `unavailable` is a better answer than no instance.
       liveness_probe {
         http_get {
-          path = "/healthz"
+          path = "/health"
         }
         timeout_seconds   = 3
         period_seconds    = 10
@@ -111,7 +111,6 @@ resource "google_cloud_run_v2_service" "ingress" {
     google_spanner_database_iam_member.rows,
     google_spanner_database_iam_member.as_role,
     google_pubsub_topic_iam_member.ingress_publishes,
-    google_pubsub_topic_iam_member.ingress_looks,
     google_project_iam_member.exports,
   ]
 }

@@ -7,16 +7,17 @@ from typing import Any
 import anyio
 import pytest
 
-from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError
+from shared.errors import EventLoggingError, RowExistsError, StoragePreconditionError
 from shared.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.event_log import Written
 from shared.forward_ledger import ForwardState, forward_shard
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.sample_events import TYPICAL_NANOS, sample_event, sample_row
 from tests.support.storages import Storage
 
 
-def digests(*rows: EventLogRow) -> dict[str, str]:
-    return {row.event.event_id: row.request_digest for row in rows}
+def written(*rows: EventLogRow) -> dict[str, Written]:
+    return {row.event.event_id: Written(row.request_digest, row.write_id) for row in rows}
 
 
 def event_ids(*rows: EventLogRow) -> list[str]:
@@ -102,7 +103,7 @@ async def test_256_rows_are_one_append(storage: Storage) -> None:
 
     await storage.repository.append(rows)
 
-    assert await storage.repository.request_digests(event_ids(*rows)) == digests(*rows)
+    assert await storage.repository.written(event_ids(*rows)) == written(*rows)
     in_ledger = [await storage.ledger_row(event_id) is not None for event_id in event_ids(*rows[:4])]
     assert in_ledger == [True, False, True, False]
 
@@ -129,7 +130,7 @@ async def test_the_same_append_again_is_answered_with_the_row_exists(storage: St
     with pytest.raises(RowExistsError):
         await storage.repository.append([row])
 
-    assert await storage.repository.request_digests(event_ids(row)) == digests(row)
+    assert await storage.repository.written(event_ids(row)) == written(row)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ async def test_the_same_append_again_is_answered_with_the_row_exists(storage: St
 async def test_a_row_at_fault_refuses_the_whole_append(storage: Storage, bad: dict[str, Any]) -> None:
     good = sample_row()
 
-    with pytest.raises(StorageRejectedError):
+    with pytest.raises(StoragePreconditionError):  # a word that Spanner has for its own state too
         await storage.repository.append([good, sample_row(forward=False, **bad)])
 
     assert await storage.logged(good.event.event_id) is None
@@ -177,14 +178,30 @@ async def test_of_concurrent_appends_of_one_event_id_exactly_one_is_written(stor
     assert logged.event_name == written[0]
 
 
-async def test_digests_are_told_of_existing_events_only(storage: Storage) -> None:
+async def test_it_is_told_of_existing_events_only_who_wrote_what(storage: Storage) -> None:
     forwarded, kept = sample_row(), sample_row(forward=False)
     await storage.repository.append([forwarded, kept])
 
-    found = await storage.repository.request_digests([*event_ids(forwarded, kept), str(uuid.uuid4())])
+    found = await storage.repository.written([*event_ids(forwarded, kept), str(uuid.uuid4())])
 
-    assert found == digests(forwarded, kept)
-    assert await storage.repository.request_digests([]) == {}
+    assert found == written(forwarded, kept)
+    assert await storage.repository.written([]) == {}
+
+
+async def test_the_first_write_is_told_after_a_second_one_was_refused(storage: Storage) -> None:
+    first = sample_row()
+    await storage.repository.append([first])
+    with pytest.raises(RowExistsError):
+        await storage.repository.append([sample_row(first.event)])
+
+    assert await storage.repository.written(event_ids(first)) == written(first)
+
+
+async def test_a_row_of_a_version_without_write_ids_is_told_too(storage: Storage) -> None:
+    row = sample_row(metadata_json='{"_eventLog":{"request_digest":"d"}}')
+    await storage.repository.append([row])
+
+    assert await storage.repository.written(event_ids(row)) == {row.event.event_id: Written("d", None)}
 
 
 async def test_a_time_without_sub_second_part_is_kept_too(storage: Storage) -> None:

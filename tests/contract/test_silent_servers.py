@@ -19,9 +19,11 @@ from shared.event_log import SpannerEventLogRepository
 from shared.forward_ledger import Attempt
 from shared.forward_message import OutgoingMessage
 from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscriber_client, subscription_path, topic_path
+from shared.republish_ledger import Marked
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_worker_states import SpannerWorkerStates
 from shared.worker_states import WorkerState
 from tests.support.sample_events import sample_row
@@ -37,6 +39,10 @@ class SilentServers:
 
     repository: SpannerEventLogRepository
     ledger: SpannerForwardLedger
+    patient: SpannerForwardLedger
+    """With a bound of its own that no test waits for."""
+
+    republishing: SpannerRepublishLedger
     workers: SpannerWorkerStates
     publisher: PubSubPublisher
     subscription: PubSubSubscription
@@ -69,7 +75,9 @@ async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentServers
         subscribing = await stack.enter_async_context(open_subscriber_client(settings))
         found = SilentServers()
         found.repository = SpannerEventLogRepository(database, timeout_seconds=BOUND_SECONDS)
-        found.ledger = SpannerForwardLedger(database, timeout_seconds=BOUND_SECONDS)
+        found.ledger = SpannerForwardLedger(database, timeout_seconds=BOUND_SECONDS, one_at_a_time=True)
+        found.patient = SpannerForwardLedger(database, timeout_seconds=60, one_at_a_time=True)
+        found.republishing = SpannerRepublishLedger(found.ledger.transactions, timeout_seconds=BOUND_SECONDS)
         found.workers = SpannerWorkerStates(database, timeout_seconds=BOUND_SECONDS)
         found.publisher = PubSubPublisher(
             publishing, topic=topic_path(settings, "silent"), timeout_seconds=BOUND_SECONDS
@@ -85,16 +93,37 @@ Call = Callable[[SilentServers], Awaitable[Any]]
 
 CALLS: dict[str, tuple[Call, type[Exception]]] = {
     "append": (lambda silent: silent.repository.append([sample_row()]), StorageUnavailableError),
-    "request_digests": (lambda silent: silent.repository.request_digests(["e-1"]), StorageUnavailableError),
+    "written": (lambda silent: silent.repository.written(["e-1"]), StorageUnavailableError),
     "claim": (lambda silent: silent.ledger.claim(["e-1"], token="t", seconds=1), StorageUnavailableError),
     "settle_delivered": (lambda silent: silent.ledger.settle_delivered([ATTEMPT]), StorageUnavailableError),
     "settle_dead": (lambda silent: silent.ledger.settle_dead([ATTEMPT], token="t"), StorageUnavailableError),
     "release": (lambda silent: silent.ledger.release([ATTEMPT], token="t"), StorageUnavailableError),
-    "pending": (
-        lambda silent: silent.ledger.pending(shard=0, older_than_seconds=0, limit=1),
+    "note": (lambda silent: silent.ledger.note([ATTEMPT], token="t"), StorageUnavailableError),
+    "unpublished": (
+        lambda silent: silent.republishing.unpublished(shard=0, after=None, older_than_seconds=0, limit=1),
         StorageUnavailableError,
     ),
-    "note_republished": (lambda silent: silent.ledger.note_republished(["e-1"]), StorageUnavailableError),
+    "due_again": (lambda silent: silent.republishing.due_again(shard=0, limit=1), StorageUnavailableError),
+    "mark_republished": (
+        lambda silent: silent.republishing.mark_republished(["e-1"], intervals=[60]),
+        StorageUnavailableError,
+    ),
+    "put_back": (
+        lambda silent: silent.republishing.put_back([Marked("e-1", None, 1, None)]),
+        StorageUnavailableError,
+    ),
+    "release within": (
+        lambda silent: silent.patient.release([ATTEMPT], token="t", within_seconds=BOUND_SECONDS),
+        StorageUnavailableError,
+    ),
+    "settle_delivered within": (
+        lambda silent: silent.patient.settle_delivered([ATTEMPT], within_seconds=BOUND_SECONDS),
+        StorageUnavailableError,
+    ),
+    "settle_delivered late within": (
+        lambda silent: silent.patient.settle_delivered([ATTEMPT], token="t", within_seconds=BOUND_SECONDS),
+        StorageUnavailableError,
+    ),
     "report": (lambda silent: silent.workers.report(STATE), StorageUnavailableError),
     "seen": (lambda silent: silent.workers.seen(), StorageUnavailableError),
     "publish": (lambda silent: silent.publisher.publish([OutgoingMessage(b"m", {})]), PublishFailedError),

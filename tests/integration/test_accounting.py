@@ -18,7 +18,7 @@ pytestmark = pytest.mark.emulators
 
 def row(*, forward: bool = True) -> EventLogRow:
     event = Event(str(uuid4()), "accounted", None, None, 0, {})
-    return EventLogRow(event, '{"_eventLog":{"request_digest":"d"}}', "d", forward, keyed=False)
+    return EventLogRow(event, '{"_eventLog":{"request_digest":"d"}}', "d", "w", forward)
 
 
 async def test_counts_by_state_and_reports_what_is_in_none(environment: dict[str, str]) -> None:
@@ -27,7 +27,7 @@ async def test_counts_by_state_and_reports_what_is_in_none(environment: dict[str
     async with open_database(settings) as database:
         rows = [row() for _ in range(5)] + [row(forward=False)]
         await SpannerEventLogRepository(database, timeout_seconds=5).append(rows)
-        ledger = SpannerForwardLedger(database, timeout_seconds=5)
+        ledger = SpannerForwardLedger(database, timeout_seconds=5, one_at_a_time=True)
         ids = [each.event.event_id for each in rows]
         await ledger.claim(ids[:3], token="t", seconds=60)
         now = datetime.now(UTC)

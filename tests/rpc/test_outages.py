@@ -6,8 +6,12 @@ from typing import Final
 
 import pytest
 
+from deploy import schema
+from deploy.local.emulators import Emulators
+from deploy.local.provision import StackNames, provisioner
+from ingress.commit_search import budget_of
 from tests.support.http1 import JSON, LOG_EVENTS, connection
-from tests.support.ingress import open_store, running_ingress
+from tests.support.ingress import captured_log, open_store, running_ingress
 from tests.support.refusals import assert_error
 from tests.support.tcp_proxy import Mode, tcp_proxy
 
@@ -71,6 +75,34 @@ async def test_a_retry_with_its_key_after_a_lost_answer_is_one_row(environment: 
         rows = await store.rows("e.event_name = 'outage'")
         assert [row["event_id"] for row in rows] == [again.json()["eventId"]]
         assert rows[0]["state"] == "PENDING"
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+async def test_an_event_whose_commits_answer_was_lost_is_new_and_published(
+    environment: dict[str, str], key: str
+) -> None:
+    event = EVENT | {"idempotency_key": key}
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        running_ingress(environment, SPANNER_EMULATOR_HOST=proxy.address, COMMIT_TIMEOUT_SECONDS="5") as ingress,
+        connection(ingress.port) as caller,
+        open_store(environment) as store,
+        asyncio.TaskGroup() as tasks,
+    ):
+        assert (await caller.call({"event_name": "before", "forward_to_statsig": False})).status == 200
+        await proxy.switch(Mode.DROP_RESPONSE)
+        call = tasks.create_task(caller.call(event))
+        (row,) = [row for row in await store.until_rows(2) if row["event_name"] == "outage"]
+        await proxy.switch(Mode.PASS)  # resets the connection, and the client commits the same again
+        answer = await call
+
+        assert answer.status == 200
+        assert answer.json()["eventId"] == row["event_id"]
+        assert "duplicate" not in answer.json()
+        assert await store.messages(expected=1) == [row["event_id"]]
+        if key:
+            assert (await caller.call(event)).json()["duplicate"] is True
+            assert await store.no_messages()
 
 
 async def test_each_event_of_a_batch_is_unavailable_without_spanner(environment: dict[str, str]) -> None:
@@ -158,3 +190,29 @@ async def test_more_than_may_be_decoded_at_once_is_refused_until_there_is_room(e
         async with asyncio.timeout(10):
             while (await second.call(heavy)).status != 200:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_database_that_refuses_every_row_blames_none_and_gets_few_commits(
+    environment: dict[str, str], emulators: Emulators, names: StackNames
+) -> None:
+    added = [
+        "ALTER TABLE NestEventLog ADD COLUMN wanted BOOL",
+        "ALTER TABLE NestEventLog ALTER COLUMN wanted BOOL NOT NULL",
+    ]
+    async with provisioner(emulators) as admin:
+        await admin.drop_database(names)
+        await admin.create_database(names, [*schema.statements(), *added])
+    with captured_log() as log:
+        async with (
+            running_ingress(environment, COMMIT_CONCURRENCY="1") as ingress,
+            connection(ingress.port) as caller,
+        ):
+            alone = await caller.call(EVENT)
+            together = await caller.call({"events": [EVENT] * 200}, path=LOG_EVENTS)
+
+    assert_error(alone, "unavailable", retryable=True)
+    assert {outcome["error"]["code"] for outcome in together.json()["outcomes"]} == {"unavailable"}
+    searches = log.lines("group_refused")
+    assert searches
+    assert all(line["guilty"] == 0 and line["commits"] <= budget_of(200) for line in searches)
+    assert sum(line["undecided"] for line in searches) >= 199  # one may have gone ahead by itself

@@ -11,6 +11,7 @@ from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter, Limits
 from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError
 from shared.event import EventLogRow
+from shared.event_log import Written
 from shared.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
 from tests.support.clock import ManualClock
 from tests.support.events import log, normalize
@@ -39,11 +40,14 @@ class MemoryRepository:
     answers: deque[BaseException | None] = field(default_factory=deque)
     """What the next appends raise instead of storing."""
 
-    lost_answers: deque[BaseException] = field(default_factory=deque)
+    lost_answers: deque[BaseException | None] = field(default_factory=deque)
     """What the next appends raise after storing."""
 
     bad_names: frozenset[str] = frozenset()
-    digest_error: EventLoggingError | None = None
+    refusal: type[EventLoggingError] = StorageRejectedError
+    """What an append of such a name raises."""
+
+    read_error: EventLoggingError | None = None
     blind: bool = False
     """Reads find nothing."""
 
@@ -57,20 +61,21 @@ class MemoryRepository:
         if self.answers and (answer := self.answers.popleft()) is not None:
             raise answer
         if any(one.event.event_name in self.bad_names for one in rows):
-            raise StorageRejectedError("a row is bad")
+            raise self.refusal("a row is bad")
         if any(event_id in self.stored for event_id in ids):
             raise RowExistsError("exists")
         self.stored |= dict(zip(ids, rows, strict=True))
-        if self.lost_answers:
-            raise self.lost_answers.popleft()
+        if self.lost_answers and (answer := self.lost_answers.popleft()) is not None:
+            raise answer
 
-    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
+    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         await anyio.lowlevel.checkpoint()
-        if self.digest_error:
-            raise self.digest_error
+        if self.read_error:
+            raise self.read_error
         if self.blind:
             return {}
-        return {one: self.stored[one].request_digest for one in event_ids if one in self.stored}
+        found = {one: self.stored[one] for one in event_ids if one in self.stored}
+        return {one: Written(row.request_digest, row.write_id) for one, row in found.items()}
 
 
 @dataclass

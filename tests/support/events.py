@@ -2,6 +2,8 @@
 
 import math
 import string
+import uuid
+from collections.abc import Callable
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -30,9 +32,10 @@ def normalize(
     now: int = NOW,
     defaults: Defaults = DEFAULTS,
     traceparent: str | None = None,
+    new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
 ) -> EventLogRow:
     return normalize_log_event_request(
-        request, caller=caller, now_nanos=now, defaults=defaults, traceparent=traceparent
+        request, caller=caller, now_nanos=now, defaults=defaults, traceparent=traceparent, new_uuid=new_uuid
     )
 
 

@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from shared.errors import RowExistsError, StorageRejectedError
-from shared.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.errors import RowExistsError, StoragePreconditionError, StorageRejectedError
+from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
+from shared.event_log import Written
 from shared.forward_ledger import ForwardState, forward_shard
+from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from shared.worker_states import WorkerState
 from tests.support.manual_clock import ManualClock
@@ -25,12 +27,16 @@ class LedgerRow:
     event_id: str
     state: str
     pending_since: datetime | None
+    republished: int = 0
     republished_at: datetime | None = None
+    again_at: datetime | None = None
     settled_at: datetime | None = None
     attempts: int = 0
     last_attempt_at: datetime | None = None
     last_reason: str | None = None
     last_status: int | None = None
+    alone_failures: int = 0
+    not_before: datetime | None = None
     claim_token: str | None = None
     claimed_until: datetime | None = None
     replays: int = 0
@@ -49,10 +55,21 @@ class MemoryStore:
     workers: dict[str, tuple[WorkerState, datetime]] = field(default_factory=dict)
     """What each told, and when."""
 
-    def metadata(self, event_id: str) -> dict[str, Any]:
+    def metadata(self, event_id: str) -> Any:
         """Out of the text, as Spanner has it, and not the object that was logged."""
-        parsed: dict[str, Any] = json.loads(self.log[event_id].metadata_json)
-        return parsed
+        return json.loads(self.log[event_id].metadata_json)
+
+    def event(self, event_id: str) -> Event:
+        """As it was logged, but out of the text.
+
+        Raises:
+            ValueError: the text is no object.
+        """
+        metadata = self.metadata(event_id)
+        if not isinstance(metadata, dict):
+            raise ValueError("no object")  # noqa: TRY004 - of the data, not of the code
+        service = metadata.pop(RESERVED_METADATA_KEY, {})
+        return replace(self.log[event_id].event, metadata=metadata, traceparent=service.get(TRACEPARENT))
 
     def delete(self, event_id: str) -> None:
         """With its ledger row, as ON DELETE CASCADE has it."""
@@ -85,13 +102,14 @@ class MemoryEventLogRepository:
                         forward_shard=forward_shard(row.event.event_id),
                     )
 
-    async def request_digests(self, event_ids: Sequence[str]) -> dict[str, str]:
-        async with self.failures.around("request_digests"):
-            return {
-                event_id: json.loads(row.metadata_json)[RESERVED_METADATA_KEY]["request_digest"]
+    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
+        async with self.failures.around("written"):
+            own = {
+                event_id: self._store.metadata(event_id)[RESERVED_METADATA_KEY]
                 for event_id in event_ids
-                if (row := self._store.log.get(event_id)) is not None
+                if event_id in self._store.log
             }
+            return {event_id: Written(one["request_digest"], one.get("write_id")) for event_id, one in own.items()}
 
 
 def _reject_what_spanner_would(row: EventLogRow) -> None:
@@ -102,14 +120,16 @@ def _reject_what_spanner_would(row: EventLogRow) -> None:
         (event.event_type or "", 128),
         (event.actor_id or "", 256),
     ):
-        if len(text) > limit or _UNPAIRED_SURROGATE.search(text):
-            raise StorageRejectedError("a value does not fit its column")
+        if _UNPAIRED_SURROGATE.search(text):
+            raise StorageRejectedError("not a text")
+        if len(text) > limit:
+            raise StoragePreconditionError("a value does not fit its column")
     if not EARLIEST_NANOS <= event.event_ts_nanos <= LATEST_NANOS:
         raise StorageRejectedError("a timestamp out of range")
     try:
         json.loads(row.metadata_json, parse_constant=_not_json)
     except ValueError as error:
-        raise StorageRejectedError("not JSON") from error
+        raise StoragePreconditionError("not JSON") from error
 
 
 def _not_json(constant: str) -> object:

@@ -24,15 +24,16 @@ def sample_event(name: str = "order_paid", **fields: Any) -> Event:
 def sample_row(
     event: Event | None = None, *, forward: bool = True, metadata_json: str | None = None, **fields: Any
 ) -> EventLogRow:
-    """Fields are the event's where none is given; the digest is made of the event_id."""
+    """Fields are the event's where none is given; the digest is made of the event_id, the write_id is new."""
     event = event or sample_event(**fields)
     digest = f"digest-of-{event.event_id}"
-    service: dict[str, Any] = {"request_digest": digest, "schema_version": 1}
+    write_id = str(uuid.uuid4())
+    service: dict[str, Any] = {"request_digest": digest, "schema_version": 1, "write_id": write_id}
     if event.traceparent is not None:
         service[TRACEPARENT] = event.traceparent
     own = {RESERVED_METADATA_KEY: service}
     text = json.dumps(event.metadata | own, ensure_ascii=False) if metadata_json is None else metadata_json
-    return EventLogRow(event, text, digest, forward_to_statsig=forward, keyed=False)
+    return EventLogRow(event, text, digest, write_id, forward_to_statsig=forward)
 
 
 def in_shard(shard: int) -> str:

@@ -3,14 +3,17 @@
 import anyio
 import pytest
 
+from ingress.commit_search import SPARE_COMMITS
 from shared.errors import (
     EventLoggingError,
     IdempotencyConflictError,
     RowExistsError,
+    StoragePreconditionError,
     StorageRejectedError,
     StorageUnavailableError,
 )
 from shared.event import EventLogRow
+from shared.event_log import Written
 from tests.support.committing import Calls, MemoryPublisher, MemoryRepository, committing, row, until_idle
 
 
@@ -98,21 +101,33 @@ async def test_ones_own_write_whose_answer_was_lost_is_a_success_and_published()
         assert calls.publisher.event_ids == list(repository.stored)
 
 
-async def test_a_group_whose_answer_was_lost_is_a_success_for_each() -> None:
+async def test_a_group_whose_answer_was_lost_is_a_success_for_each_and_published() -> None:
     async with committing() as calls:
-        calls.repository.answers.append(None)
-        gate = calls.repository.gate = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(calls.commit, "before", row(name="before"))
-            await until_idle()
-            for name, one in {"unkeyed": row(), "keyed": row("key")}.items():
-                group.start_soon(calls.commit, name, one)
-                await until_idle()
-            gate.set()
-            await until_idle()
+        calls.repository.lost_answers.extend([None, RowExistsError("the client retried a commit that had happened")])
+        await commit_as_one_group(calls, {"unkeyed": row(), "keyed": row("key"), "again": row("key")})
 
-        assert calls.outcomes.keys() == {"before", "unkeyed", "keyed"}
-        assert all(isinstance(outcome, bool) for outcome in calls.outcomes.values())
+        assert calls.outcomes == {"unkeyed": False, "keyed": False, "again": True}
+        assert len(calls.repository.attempts) == 1
+        assert len(calls.publisher.event_ids) == 2
+
+
+async def test_a_keyed_event_whose_answer_was_lost_is_new_and_the_next_call_with_its_key_a_duplicate() -> None:
+    repository = MemoryRepository()
+    repository.lost_answers.append(RowExistsError("the client retried a commit that had happened"))
+    async with committing(repository) as calls:
+        assert await calls.committer.commit(row("key")) is False
+        assert await calls.committer.commit(row("key")) is True
+
+        assert calls.publisher.event_ids == list(repository.stored)
+
+
+async def test_ones_own_write_does_not_hide_another_content_of_its_key() -> None:
+    async with committing() as calls:
+        calls.repository.lost_answers.extend([None, RowExistsError("the client retried a commit that had happened")])
+        await commit_as_one_group(calls, {"own": row("key"), "conflict": row("key", name="other")})
+
+        assert calls.outcomes["own"] is False
+        assert isinstance(calls.outcomes["conflict"], IdempotencyConflictError)
 
 
 async def test_one_bad_row_fails_alone() -> None:
@@ -135,6 +150,69 @@ async def test_a_bad_row_takes_its_followers_with_it() -> None:
         assert calls.outcomes["good"] is False
 
 
+REFUSALS = [StorageRejectedError, StoragePreconditionError]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_one_bad_row_of_256_is_found_in_few_commits(refusal: type[EventLoggingError]) -> None:
+    async with committing(MemoryRepository(bad_names=frozenset({"bad"}), refusal=refusal)) as calls:
+        rows = {f"good-{n}": row() for n in range(255)}
+        await commit_as_one_group(calls, dict([*list(rows.items())[:99], ("bad", row(name="bad"))]) | rows)
+
+        assert type(calls.outcomes.pop("bad")) is StorageRejectedError
+        assert set(calls.outcomes.values()) == {False}
+        assert len(calls.repository.attempts) <= 1 + 16 + SPARE_COMMITS
+        assert len(calls.publisher.event_ids) == 255
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_where_nothing_succeeds_nobody_is_blamed(refusal: type[EventLoggingError]) -> None:
+    async with committing(MemoryRepository(bad_names=frozenset({"any"}), refusal=refusal)) as calls:
+        await commit_as_one_group(calls, {str(n): row(name="any") for n in range(256)})
+
+        assert {type(outcome) for outcome in calls.outcomes.values()} == {StorageUnavailableError}
+        assert len(calls.repository.attempts) <= 1 + 16 + SPARE_COMMITS
+        assert calls.publisher.event_ids == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "answer"),
+    [(StorageRejectedError, StorageRejectedError), (StoragePreconditionError, StorageUnavailableError)],
+)
+async def test_a_lone_row_is_blamed_only_for_what_cannot_be_the_databases(
+    refusal: type[EventLoggingError], answer: type[EventLoggingError]
+) -> None:
+    async with committing(MemoryRepository(bad_names=frozenset({"bad"}), refusal=refusal)) as calls:
+        with pytest.raises(EventLoggingError) as caught:
+            await calls.committer.commit(row(name="bad"))
+
+        assert type(caught.value) is answer
+        assert len(calls.repository.attempts) == 1
+
+
+async def test_an_outage_in_a_search_ends_it_and_blames_nobody() -> None:
+    async with committing(MemoryRepository(bad_names=frozenset({"bad"}))) as calls:
+        rejected = StorageRejectedError("a row is bad")
+        calls.repository.answers.extend([None, rejected, None, StorageUnavailableError("down")])
+        rows = {"a": row(), "b": row(), "bad": row(name="bad"), "c": row()}
+        await commit_as_one_group(calls, rows)
+
+        assert [calls.outcomes[name] for name in "ab"] == [False, False]
+        assert type(calls.outcomes["bad"]) is StorageUnavailableError
+        assert type(calls.outcomes["c"]) is StorageUnavailableError
+        assert len(calls.publisher.event_ids) == 2
+
+
+async def test_rows_that_exist_are_answered_in_a_search_too() -> None:
+    async with committing(MemoryRepository(bad_names=frozenset({"bad"}))) as calls:
+        await calls.committer.commit(row("key"))
+        calls.repository.attempts.clear()
+        await commit_as_one_group(calls, {"retry": row("key"), "good": row(), "bad": row(name="bad"), "other": row()})
+
+        assert type(calls.outcomes.pop("bad")) is StorageRejectedError
+        assert calls.outcomes == {"retry": True, "good": False, "other": False}
+
+
 async def test_an_outage_fails_the_whole_group_and_nothing_is_published() -> None:
     async with committing() as calls:
         calls.repository.answers.extend([None, StorageUnavailableError("down")])
@@ -146,7 +224,7 @@ async def test_an_outage_fails_the_whole_group_and_nothing_is_published() -> Non
 
 
 async def test_an_unreadable_row_that_exists_is_unavailable() -> None:
-    repository = MemoryRepository(digest_error=StorageUnavailableError("down"))
+    repository = MemoryRepository(read_error=StorageUnavailableError("down"))
     async with committing(repository) as calls:
         await calls.committer.commit(row("key"))
         with pytest.raises(StorageUnavailableError):
@@ -176,16 +254,16 @@ async def test_a_bug_in_a_read_fails_its_calls_and_not_those_after() -> None:
     async with committing() as calls:
         await calls.committer.commit(row("key"))
 
-        async def broken(event_ids: object) -> dict[str, str]:
+        async def broken(event_ids: object) -> dict[str, Written]:
             del event_ids
             await anyio.lowlevel.checkpoint()
             raise KeyError("_eventLog")
 
-        whole = calls.repository.request_digests
-        calls.repository.request_digests = broken  # type: ignore[method-assign] # a fault to order
+        whole = calls.repository.written
+        calls.repository.written = broken  # type: ignore[method-assign] # a fault to order
         with pytest.raises(EventLoggingError), anyio.fail_after(5):
             await calls.committer.commit(row("key"))
-        calls.repository.request_digests = whole  # type: ignore[method-assign] # as above
+        calls.repository.written = whole  # type: ignore[method-assign] # as above
 
         assert await calls.committer.commit(row("key")) is True
 

@@ -23,7 +23,6 @@ def test_without_a_key_every_call_is_another_event() -> None:
 
     assert len({row.event.event_id for row in rows}) == 3
     assert {uuid.UUID(row.event.event_id).version for row in rows} == {4}
-    assert not any(row.keyed for row in rows)
 
 
 def test_without_a_key_the_id_comes_from_the_generator() -> None:
@@ -32,10 +31,17 @@ def test_without_a_key_the_id_comes_from_the_generator() -> None:
     assert row.event.event_id == str(FIXED)
 
 
+@pytest.mark.parametrize("key", ["", "key-1"])
+def test_every_call_has_a_write_id_of_its_own(key: str) -> None:
+    rows = [normalize(log(idempotency_key=key)) for _ in range(3)]
+
+    assert len({row.write_id for row in rows}) == 3
+    assert len({row.request_digest for row in rows}) == 1
+
+
 def test_the_same_key_of_the_same_caller_is_the_same_event() -> None:
     row = normalize(log(idempotency_key="key-1"))
 
-    assert row.keyed
     assert row.event.event_id == event_id()
     assert uuid.UUID(row.event.event_id).version == 5
 
@@ -56,7 +62,6 @@ def test_a_key_is_trimmed() -> None:
 def test_a_blank_key_is_none(key: str) -> None:
     row = normalize(log(idempotency_key=key))
 
-    assert not row.keyed
     assert uuid.UUID(row.event.event_id).version == 4
 
 

@@ -156,7 +156,12 @@ def test_records_the_caller_and_how_it_was_established(caller: Caller, recorded:
     row = normalize(log({"a": 1}), caller=caller)
 
     own = json.loads(row.metadata_json)["_eventLog"]
-    assert own == {"caller": recorded, "schema_version": 1, "request_digest": row.request_digest}
+    assert own == {
+        "caller": recorded,
+        "schema_version": 1,
+        "request_digest": row.request_digest,
+        "write_id": row.write_id,
+    }
     assert "_eventLog" not in row.event.metadata
 
 

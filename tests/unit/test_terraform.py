@@ -181,9 +181,9 @@ def test_probes_and_timeout_leave_the_process_its_own_time() -> None:
     container = template["containers"][0]
     startup, liveness = container["startup_probe"][0], container["liveness_probe"][0]
 
-    assert (startup["http_get"][0]["path"], liveness["http_get"][0]["path"]) == ("/readyz", "/healthz")
+    assert (startup["http_get"][0]["path"], liveness["http_get"][0]["path"]) == ("/ready", "/health")
     assert startup["period_seconds"] * startup["failure_threshold"] > 30
-    assert startup["timeout_seconds"] > 2, "/readyz takes up to 2 s"
+    assert startup["timeout_seconds"] > 2, "/ready takes up to 2 s"
     assert int(template["timeout"].removesuffix("s")) > 10 + 5 + 1
     assert container["resources"][0]["cpu_idle"] is False
 

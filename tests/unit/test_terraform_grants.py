@@ -37,8 +37,8 @@ SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "spanner.databases.beginOrRollbackReadWriteTransaction": {
         "ingress": ("_database.batch(",),
-        "worker": ("_database.run_in_transaction(",),
-        "operator": ("_database.run_in_transaction(",),
+        "worker": ("database.run_in_transaction(",),
+        "operator": ("database.run_in_transaction(",),
     },
     "spanner.databases.beginReadOnlyTransaction": {
         "operator": ("snapshot(multi_use=True)",),
@@ -59,7 +59,6 @@ ROLE_PERMISSIONS = {
 # (identity, resource, role) -> the calls behind it. An empty tuple is Pub/Sub's own work.
 PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("ingress", "topic forward", "roles/pubsub.publisher"): ("_client.publish(",),
-    ("ingress", "topic forward", "roles/pubsub.viewer"): ("_publisher.get_topic(",),
     ("worker", "subscription forward", "roles/pubsub.subscriber"): (
         "_client.pull(",
         "_client.acknowledge(",
