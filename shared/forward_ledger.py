@@ -1,7 +1,7 @@
 """The forward ledger: the delivery state of every event that is to be forwarded. The port and its vocabulary."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -15,11 +15,6 @@ LEDGER_TABLE: Final = "NestEventForward"
 FORWARD_SHARDS: Final = 16
 """Shards of the index on what is pending. A node takes thousands of writes a second on one; sixteen leave room to
 grow without making the reconciler's round long."""
-
-
-REPUBLISH_FACTOR: Final = 10
-"""What was republished once waits this many times longer for the next time. The first time mends a lost publish; after
-that it is the worker or Statsig that is behind, and more messages would only add to its work."""
 
 
 def forward_shard(event_id: str) -> int:
@@ -44,6 +39,9 @@ class Standing(enum.StrEnum):
     HELD = "held"
     """Pending, and claimed by another batch that may still be at work."""
 
+    WAITING = "waiting"
+    """Pending, stepped aside as a suspect, and not to be tried yet."""
+
     MISSING = "missing"
     """No ledger row: never committed, deleted, or not to be forwarded."""
 
@@ -59,6 +57,15 @@ class Entry:
     replays: int = 0
     history: History = ()
     """What was noted so far; what is noted next goes behind it."""
+
+    alone_failures: int = 0
+    """How often the event failed alone while others were confirmed."""
+
+    is_suspect: bool = False
+    """It stepped aside before, and may be tried again now."""
+
+    is_resumed: bool = False
+    """It was still under one of the claims that `own` named: whoever holds it knows more of it than the row says."""
 
 
 class Reopening(enum.StrEnum):
@@ -114,23 +121,56 @@ class Attempt:
     history: History
     """All of it, earlier claims included: it replaces what the row has."""
 
+    alone_failures: int = 0
+    """How often the event failed alone while others were confirmed, earlier claims included."""
+
+    wait_seconds: float | None = None
+    """None: not a suspect. Else it steps aside, not to be tried again before that many seconds from now."""
+
 
 class ForwardLedger(Protocol):
-    """Who may send an event, and what became of it. All times are Spanner's own."""
+    """Who may send an event, and what became of it. All times are Spanner's own.
 
-    async def claim(self, event_ids: Sequence[str], *, token: str, seconds: float) -> dict[str, Entry]:
+    What publishes again what stayed pending has a port of its own, shared/republish_ledger.py.
+    """
+
+    async def claim(
+        self, event_ids: Sequence[str], *, token: str, seconds: float, own: Mapping[str, Collection[str]] | None = None
+    ) -> dict[str, Entry]:
         """Claim what is pending and not held by another live claim, in one transaction; tell where the rest stands.
 
         Claiming again with the same token extends the claim. Taking over an expired claim counts one possible
         duplicate, and is noted in the history: its holder may have sent the event and died before it could settle.
+
+        `own` maps event_ids to earlier tokens of this process, under which it knows everything that was sent. A claim
+        of such a token is taken over whether it has expired or not, and neither counted nor noted.
+
+        A suspect whose wait has not ended is WAITING and is not claimed, unless the token holds it already.
 
         Raises:
             StorageUnavailableError: no answer; the claim may stand and then expires by itself.
         """
         ...
 
+    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+        """Write down the attempts and keep the claims, in one transaction: what was sent survives the process then.
+
+        Returned are the events that are still pending and that the token holds, unexpired. No other may be sent again
+        under this claim. Of what another batch has claimed since nothing is written. The suspect's part of an attempt
+        is left to `release`.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; call again.
+        """
+        ...
+
     async def settle_delivered(
-        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        token: str | None = None,
+        seconds_left: float = 0.0,
+        within_seconds: float | None = None,
     ) -> None:
         """Write the final state DELIVERED. Idempotent; true whoever holds the claim by now.
 
@@ -138,6 +178,10 @@ class ForwardLedger(Protocol):
         account is left to it: that it took over has counted a possible duplicate, which must not be overwritten.
         `seconds_left` is what is surely left of the claim; with enough of it nothing need be read before. Without a
         token the attempts are noted in any case.
+
+        A settled event is no suspect any more, and is not republished.
+
+        `within_seconds` bounds the call to Spanner in place of the usual bound.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -155,24 +199,18 @@ class ForwardLedger(Protocol):
         """
         ...
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
         """Give up the token's claims and note the attempts; what another batch has claimed since is left alone.
+
+        With `wait_seconds` the event steps aside as a suspect, without it is none any more. Where nothing was sent and
+        no wait is asked for, only the claim is given up: a suspect stays one, to be tried as it was.
 
         Noted too where the event has been settled as delivered meanwhile, by an earlier holder.
 
+        `within_seconds` bounds the call to Spanner in place of the usual bound.
+
         Raises:
             StorageUnavailableError: not known whether it was written; the claims then expire by themselves.
-        """
-        ...
-
-    async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
-        """A shard's pending events, oldest first, as the event log has them.
-
-        Left out are those born within that time, those republished within REPUBLISH_FACTOR times of it, and those held
-        by a live claim.
-
-        Raises:
-            StorageUnavailableError: no answer.
         """
         ...
 
@@ -187,7 +225,7 @@ class ForwardLedger(Protocol):
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
         """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
 
-        The replay is counted, and noted in the history.
+        The replay is counted, and noted in the history. The event begins anew: no suspect, never republished.
 
         The caller publishes next; where it dies before that, the reconciler does.
 
@@ -203,13 +241,5 @@ class ForwardLedger(Protocol):
 
         Raises:
             StorageUnavailableError: no answer.
-        """
-        ...
-
-    async def note_republished(self, event_ids: Sequence[str]) -> None:
-        """Keep events that were just published again out of `pending` for a while.
-
-        Raises:
-            StorageUnavailableError: not known whether it was written; they are then published once more.
         """
         ...

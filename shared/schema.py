@@ -10,7 +10,8 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
                                "metadata", "forward_to_statsig"}),
     "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
                                    "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
-                                   "replays", "possible_duplicates", "forward_shard", "history"}),
+                                   "replays", "possible_duplicates", "forward_shard", "history", "alone_failures",
+                                   "not_before", "republished", "again_at"}),
     "NestEventWorker": frozenset({"worker_id", "version", "started_at", "circuit_reason", "circuit_since", "stopped",
                                   "seen_at"}),
 }  # fmt: skip

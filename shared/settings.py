@@ -154,6 +154,10 @@ class WorkerSettings(Settings):
     lanes: int = Field(default=2, ge=1, le=16)
     """Batches in work at once, each with its own SDK instance. From 4 on one process is bound by the GIL."""
 
+    spare_lanes: int = Field(default=6, ge=0, le=32)
+    """Lanes that work only while others wait for a slow answer and Statsig confirms others meanwhile. An event that
+    makes Statsig hang then holds up nothing but itself."""
+
     batch_events: int = Field(default=500, ge=1, le=500)
     """Messages of one pull and events of one request. Statsig takes no more than 500."""
 
@@ -165,6 +169,14 @@ class WorkerSettings(Settings):
 
     circuit_probe_seconds: float = Field(default=5.0, gt=0, le=600)
     """The first wait of an open circuit; it doubles up to ten times this."""
+
+    suspect_attempts: int = Field(default=6, ge=2, le=20)
+    """How often an event must fail alone, while others are confirmed, before it is dead-lettered. An event that Statsig
+    rejects for what it carries (400, 413, 422) needs one failure."""
+
+    suspect_backoff_seconds: float = Field(default=15.0, gt=0, le=600)
+    """The pause before the first trial of an event that failed alone; it doubles each time. After six failures an event
+    has failed for eight minutes."""
 
     reconcile_after_seconds: float = Field(default=60.0, gt=0)
     """How long a ledger row may be pending before its message is published again."""

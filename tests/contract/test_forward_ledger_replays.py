@@ -69,6 +69,24 @@ async def test_a_replay_is_noted_behind_what_was_with_the_time_of_the_ledger(sto
     assert before <= replay.at <= await storage.now()
 
 
+async def test_a_reopened_event_begins_anew(storage: Storage) -> None:
+    event_id = await logged(storage)
+    await storage.republishing.mark_republished([event_id], intervals=(60,))
+    await storage.ledger.claim([event_id], token="worker", seconds=60)
+    alone = Attempt(event_id, 2, 0, AT, "http_400", 400, (), alone_failures=3)
+    await storage.ledger.settle_dead([alone], token="worker")
+    before = await storage.ledger_row(event_id)
+
+    await reopen(storage, event_id)
+
+    row = await storage.ledger_row(event_id)
+    assert before is not None
+    assert row is not None
+    assert (before.alone_failures, before.republished) == (3, 1)
+    assert (row.alone_failures, row.not_before) == (0, None)
+    assert (row.republished, row.republished_at, row.again_at) == (0, None, None)
+
+
 async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(storage: Storage) -> None:
     event = sample_event()
     await storage.repository.append([sample_row(event)])
@@ -78,7 +96,10 @@ async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(sto
 
     shard = uuid.UUID(event.event_id).int % 16
 
-    assert await storage.ledger.pending(shard=shard, older_than_seconds=0, limit=9) == [event]
+    page = await storage.republishing.unpublished(shard=shard, after=None, older_than_seconds=0, limit=9)
+    assert page.event_ids == [event.event_id]
+    (marked,) = await storage.republishing.mark_republished(page.event_ids, intervals=(60,))
+    assert marked.event == event
 
 
 async def test_each_is_told_as_it_was_found_and_only_the_dead_are_changed(storage: Storage) -> None:

@@ -117,13 +117,15 @@ OUTCOMES: dict[str, tuple[Act, SendOutcome]] = {
     "401": (answer(401), SendOutcome(Verdict.REFUSED, 401, "http_401")),
     "403": (answer(403), SendOutcome(Verdict.REFUSED, 403, "http_403")),
     "404": (answer(404), SendOutcome(Verdict.REFUSED, 404, "http_404")),
-    "408": (answer(408), SendOutcome(Verdict.TRANSIENT, 408, "http_408")),
+    "405": (answer(405), SendOutcome(Verdict.REFUSED, 405, "http_405")),
+    "408": (answer(408), SendOutcome(Verdict.AMBIGUOUS, 408, "http_408")),
+    "409": (answer(409), SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")),
     "413": (answer(413), SendOutcome(Verdict.REJECTED, 413, "http_413")),
     "422": (answer(422), SendOutcome(Verdict.REJECTED, 422, "http_422")),
     "429": (answer(429, retry_after="7"), SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)),
-    "500": (answer(500), SendOutcome(Verdict.TRANSIENT, 500, "http_500")),
-    "501": (answer(501), SendOutcome(Verdict.TRANSIENT, 501, "http_501")),
-    "503": (answer(503, b"", retry_after="2"), SendOutcome(Verdict.TRANSIENT, 503, "http_503", 2.0)),
+    "500": (answer(500), SendOutcome(Verdict.AMBIGUOUS, 500, "http_500")),
+    "501": (answer(501), SendOutcome(Verdict.AMBIGUOUS, 501, "http_501")),
+    "503": (answer(503, b"", retry_after="2"), SendOutcome(Verdict.AMBIGUOUS, 503, "http_503", 2.0)),
     "reset": (reset, SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")),
     "hang-up": (hang_up, SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")),
     "reset-in-body": (
@@ -183,7 +185,7 @@ async def test_no_tls_where_tls_is_expected() -> None:
     async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as plain:
         outcomes = await attempt(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/v1")
 
-    assert outcomes == {"e-1": SendOutcome(Verdict.TRANSIENT, None, "tls")}
+    assert outcomes == {"e-1": SendOutcome(Verdict.AMBIGUOUS, None, "tls")}
 
 
 async def test_a_reset_before_the_body_is_read_is_ambiguous_all_the_same(server: ScriptedHttp) -> None:
@@ -238,7 +240,7 @@ async def test_a_batch_cut_by_the_sdks_timer_is_answered_whole(
 
     assert len(server.received["cut"]) > 1
     assert outcomes.keys() == {each.event_id for each in events}
-    assert {outcome.verdict for outcome in outcomes.values()} <= {Verdict.CONFIRMED, Verdict.TRANSIENT}
+    assert {outcome.verdict for outcome in outcomes.values()} <= {Verdict.CONFIRMED, Verdict.AMBIGUOUS}
     sent = [each["metadata"]["event_id"] for request in server.received["cut"] for each in request.json()["events"]]
     assert sorted(sent) == sorted(outcomes)
 

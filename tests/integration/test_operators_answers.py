@@ -155,14 +155,18 @@ async def test_watch_shows_the_workers_that_run_with_their_circuits(
     assert stopped.worker_id not in plain.out
 
 
-async def test_reconcile_now_publishes_what_is_pending_once(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_reconcile_publishes_what_is_pending_for_so_long(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
     await graveyard.log(450)
 
     ran = await nest_events(environment, "reconcile", "--now", "--rate", "10000", "--json")
-    later = await nest_events(environment, "reconcile", "--older-than", "1h", "--json")
+    again = await nest_events(environment, "reconcile", "--now", "--rate", "10000", "--json")
+    younger = await nest_events(environment, "reconcile", "--older-than", "1h", "--json")
 
     assert ran.json == {"pending": 450, "republished": 450}
-    assert later.json == {"pending": 450, "republished": 0}
+    assert again.json == {"pending": 450, "republished": 450}
+    assert younger.json == {"pending": 0, "republished": 0}
     assert (ran.audit["command"], ran.audit["count"]) == ("reconcile", 450)
 
 

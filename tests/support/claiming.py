@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 from shared.attempt_history import History, HistoryEntry, HistoryKind
 from shared.event import EventLogRow
@@ -22,9 +23,14 @@ def token() -> str:
 
 
 def attempt(
-    event_id: str, attempts: int = 1, reason: str = "http_202", status: int | None = 202, history: History = ()
+    event_id: str,
+    attempts: int = 1,
+    reason: str = "http_202",
+    status: int | None = 202,
+    history: History = (),
+    **suspicion: Any,
 ) -> Attempt:
-    return Attempt(event_id, attempts, 0, AT, reason, status, history)
+    return Attempt(event_id, attempts, 0, AT, reason, status, history, **suspicion)
 
 
 async def logged(storage: Storage, count: int = 1) -> list[str]:

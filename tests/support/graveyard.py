@@ -46,7 +46,7 @@ class Graveyard:
 
     def __post_init__(self) -> None:
         self.repository = SpannerEventLogRepository(self.database, timeout_seconds=20)
-        self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20)
+        self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20, one_at_a_time=True)
         self.workers = SpannerWorkerStates(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
         self._letters = DeadLetters(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))

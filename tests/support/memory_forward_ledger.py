@@ -1,15 +1,13 @@
 """The forward ledger in memory."""
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from shared import attempt_history
 from shared.attempt_history import HistoryEntry, HistoryKind, extended
-from shared.event import RESERVED_METADATA_KEY, Event
-from shared.forward_ledger import REPUBLISH_FACTOR, Attempt, Entry, ForwardState, Reopened, Reopening, Standing
-from shared.telemetry.tracing import TRACEPARENT
+from shared.event import Event
+from shared.forward_ledger import Attempt, Entry, ForwardState, Reopened, Reopening, Standing
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -21,38 +19,76 @@ class MemoryForwardLedger:
         self._store = store
         self.failures = failures or ScriptedFailures()
 
-    async def claim(self, event_ids: Sequence[str], *, token: str, seconds: float) -> dict[str, Entry]:
+    async def claim(
+        self,
+        event_ids: Sequence[str],
+        *,
+        token: str,
+        seconds: float,
+        own: Mapping[str, Collection[str]] | None = None,
+    ) -> dict[str, Entry]:
+        if not event_ids:
+            return {}  # no call to Spanner
         async with self.failures.around("claim"):
-            return {event_id: self._claim(event_id, token, seconds) for event_id in event_ids}
+            ours = own or {}
+            return {
+                event_id: self._claim(event_id, set(ours.get(event_id, ())), token, seconds) for event_id in event_ids
+            }
 
-    def _claim(self, event_id: str, token: str, seconds: float) -> Entry:
+    def _claim(self, event_id: str, own: set[str], token: str, seconds: float) -> Entry:
         row = self._store.ledger.get(event_id)
         if row is None:
             return Entry(event_id, Standing.MISSING)
-        standing = self._standing(row, token)
+        standing = self._standing(row, own, token)
+        is_resumed = standing is Standing.CLAIMED and row.claim_token in own
         if standing is Standing.CLAIMED:
-            if row.claim_token not in (None, token):
+            if row.claim_token not in (None, token, *own):
                 row.possible_duplicates += 1
                 self._note(row, HistoryKind.TAKE_OVER)
             row.claim_token = token
             row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
-        history = attempt_history.decode(row.history)
-        return Entry(event_id, standing, row.attempts, row.possible_duplicates, row.replays, history)
+        return Entry(
+            event_id,
+            standing,
+            row.attempts,
+            row.possible_duplicates,
+            row.replays,
+            attempt_history.decode(row.history),
+            row.alone_failures,
+            is_suspect=standing is Standing.CLAIMED and row.not_before is not None,
+            is_resumed=is_resumed,
+        )
 
-    def _standing(self, row: LedgerRow, token: str) -> Standing:
+    def _standing(self, row: LedgerRow, own: set[str], token: str) -> Standing:
         if row.state != ForwardState.PENDING:
             return Standing(row.state.lower())
-        if row.claim_token not in (None, token) and self._is_claimed(row):
+        if row.claim_token not in (None, token, *own) and self._is_claimed(row):
             return Standing.HELD
+        if row.claim_token != token and row.not_before is not None and row.not_before > self._store.clock.now():
+            return Standing.WAITING
         return Standing.CLAIMED
 
     def _is_claimed(self, row: LedgerRow) -> bool:
         return row.claimed_until is not None and row.claimed_until > self._store.clock.now()
 
+    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+        if not attempts:
+            return set()  # no call to Spanner
+        async with self.failures.around("note"):
+            ours = list(self._ours(attempts, token))
+            for row, attempt in ours:
+                _note(row, attempt)
+            return {row.event_id for row, _ in ours if row.state == ForwardState.PENDING and self._is_claimed(row)}
+
     async def settle_delivered(
-        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        token: str | None = None,
+        seconds_left: float = 0.0,
+        within_seconds: float | None = None,
     ) -> None:
-        del seconds_left  # saves a read, of which there is none here
+        del seconds_left, within_seconds  # the first saves a read, of which there is none here; nothing here takes time
         if not attempts:
             return  # no call to Spanner
         async with self.failures.around("settle_delivered"):
@@ -63,8 +99,7 @@ class MemoryForwardLedger:
                 if token is None or row.claim_token == token:
                     self._settle(row, attempt, ForwardState.DELIVERED)
                 elif row.state == ForwardState.PENDING:
-                    row.state, row.pending_since = ForwardState.DELIVERED, None
-                    row.settled_at = self._store.clock.now()
+                    self._end(row, ForwardState.DELIVERED)
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
         if not attempts:
@@ -79,30 +114,19 @@ class MemoryForwardLedger:
                 self._settle(row, attempt, ForwardState.DEAD)
             return {row.event_id for row, _ in held}
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
+        del within_seconds
         if not attempts:
             return  # no call to Spanner
         async with self.failures.around("release"):
             for row, attempt in self._ours(attempts, token):
-                if attempt.last_attempt_at is None:
-                    row.claim_token = row.claimed_until = None
-                else:
+                row.claim_token = row.claimed_until = None
+                if attempt.last_attempt_at is not None:
                     _note(row, attempt)
-
-    async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
-        async with self.failures.around("pending"):
-            before = self._store.clock.now() - timedelta(seconds=older_than_seconds)
-            long_before = self._store.clock.now() - timedelta(seconds=older_than_seconds * REPUBLISH_FACTOR)
-            found = sorted(
-                (row.pending_since, row.event_id)
-                for row in self._store.ledger.values()
-                if row.forward_shard == shard
-                and row.pending_since is not None
-                and row.pending_since < before
-                and (row.republished_at is None or row.republished_at < long_before)
-                and not self._is_claimed(row)
-            )
-            return [self._logged(event_id) for _, event_id in found[:limit]]
+                if attempt.last_attempt_at is not None or attempt.wait_seconds is not None:
+                    row.alone_failures, row.not_before = attempt.alone_failures, None
+                if attempt.wait_seconds is not None and row.state == ForwardState.PENDING:
+                    row.not_before = self._store.clock.now() + timedelta(seconds=attempt.wait_seconds)
 
     async def oldest_pending_seconds(self) -> float | None:
         async with self.failures.around("oldest_pending_seconds"):
@@ -128,7 +152,8 @@ class MemoryForwardLedger:
         if row.replays >= max_replays:
             return Reopened(event_id, Reopening.QUARANTINED, row.replays)
         row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
-        row.claim_token = row.claimed_until = None
+        row.claim_token = row.claimed_until = row.not_before = row.again_at = row.republished_at = None
+        row.alone_failures = row.republished = 0
         row.replays += 1
         self._note(row, HistoryKind.REPLAY)
         return Reopened(event_id, Reopening.REOPENED, row.replays)
@@ -140,15 +165,7 @@ class MemoryForwardLedger:
                 for row in self._store.ledger.values()
                 if row.state == ForwardState.DEAD and row.event_id > after
             )
-            return [self._logged(event_id) for event_id in found[:limit]]
-
-    async def note_republished(self, event_ids: Sequence[str]) -> None:
-        if not event_ids:
-            return  # no call to Spanner
-        async with self.failures.around("note_republished"):
-            for event_id in event_ids:
-                if row := self._store.ledger.get(event_id):
-                    row.republished_at = self._store.clock.now()
+            return [self._store.event(event_id) for event_id in found[:limit]]
 
     def _ours(self, attempts: Sequence[Attempt], token: str) -> Iterable[tuple[LedgerRow, Attempt]]:
         for attempt in attempts:
@@ -158,17 +175,17 @@ class MemoryForwardLedger:
 
     def _settle(self, row: LedgerRow, attempt: Attempt, state: ForwardState) -> None:
         _note(row, attempt)
+        row.alone_failures = attempt.alone_failures
+        row.claim_token = row.claimed_until = None
+        self._end(row, state)
+
+    def _end(self, row: LedgerRow, state: ForwardState) -> None:
         row.state, row.pending_since, row.settled_at = state, None, self._store.clock.now()
+        row.not_before = row.again_at = None
 
     def _note(self, row: LedgerRow, kind: HistoryKind) -> None:
         entry = HistoryEntry(kind, self._store.clock.now())
         row.history = attempt_history.encode(extended(attempt_history.decode(row.history), entry))
-
-    def _logged(self, event_id: str) -> Event:
-        row = self._store.log[event_id]
-        metadata = self._store.metadata(event_id)
-        service = metadata.pop(RESERVED_METADATA_KEY, {})
-        return replace(row.event, metadata=metadata, traceparent=service.get(TRACEPARENT))
 
 
 def _note(row: LedgerRow, attempt: Attempt) -> None:
@@ -178,4 +195,3 @@ def _note(row: LedgerRow, attempt: Attempt) -> None:
     row.last_reason = attempt.reason
     row.last_status = attempt.status
     row.history = attempt_history.encode(attempt.history)
-    row.claim_token = row.claimed_until = None

@@ -11,14 +11,18 @@ from google.cloud.spanner_v1 import KeySet
 
 from shared.event_log import LOG_COLUMNS, LOG_TABLE, EventLogRepository, SpannerEventLogRepository
 from shared.forward_ledger import LEDGER_TABLE, ForwardLedger
+from shared.republish_ledger import RepublishLedger
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
+from shared.spanner_transactions import Transactions
 from shared.spanner_worker_states import SpannerWorkerStates
 from shared.timestamps import from_datetime
 from shared.worker_states import WorkerStates
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
+from tests.support.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.memory_worker_states import MemoryWorkerStates
 
 TIMEOUT_SECONDS = 10.0
@@ -45,9 +49,14 @@ class Storage(Protocol):
 
     repository: EventLogRepository
     ledger: ForwardLedger
+    republishing: RepublishLedger
     workers: WorkerStates
 
     async def another_ledger(self) -> ForwardLedger:
+        """As of another process: with a connection of its own."""
+        ...
+
+    async def another_republishing(self) -> RepublishLedger:
         """As of another process: with a connection of its own."""
         ...
 
@@ -73,10 +82,14 @@ class MemoryStorage:
     def __post_init__(self) -> None:
         self.repository: EventLogRepository = MemoryEventLogRepository(self.store)
         self.ledger: ForwardLedger = MemoryForwardLedger(self.store)
+        self.republishing: RepublishLedger = MemoryRepublishLedger(self.store)
         self.workers: WorkerStates = MemoryWorkerStates(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
+
+    async def another_republishing(self) -> RepublishLedger:
+        return MemoryRepublishLedger(self.store)
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         if (row := self.store.log.get(event_id)) is None:
@@ -114,12 +127,20 @@ class SpannerStorage:
         self._settings = settings
         self._stack = stack
         self.repository: EventLogRepository = SpannerEventLogRepository(database, timeout_seconds=TIMEOUT_SECONDS)
-        self.ledger: ForwardLedger = SpannerForwardLedger(database, timeout_seconds=TIMEOUT_SECONDS)
+        ledger = SpannerForwardLedger(database, timeout_seconds=TIMEOUT_SECONDS, one_at_a_time=True)
+        self.ledger: ForwardLedger = ledger
+        self.republishing: RepublishLedger = SpannerRepublishLedger(
+            ledger.transactions, timeout_seconds=TIMEOUT_SECONDS
+        )
         self.workers: WorkerStates = SpannerWorkerStates(database, timeout_seconds=TIMEOUT_SECONDS)
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))
-        return SpannerForwardLedger(database, timeout_seconds=TIMEOUT_SECONDS)
+        return SpannerForwardLedger(database, timeout_seconds=TIMEOUT_SECONDS, one_at_a_time=True)
+
+    async def another_republishing(self) -> RepublishLedger:
+        database = await self._stack.enter_async_context(open_database(self._settings))
+        return SpannerRepublishLedger(Transactions(database, one_at_a_time=True), timeout_seconds=TIMEOUT_SECONDS)
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         row = await self._read(LOG_TABLE, LOG_COLUMNS, event_id)

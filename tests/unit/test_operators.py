@@ -222,6 +222,8 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
         (record(state=ForwardState.PENDING), None, "no worker has tried", False),
         (record(state=ForwardState.PENDING, last_reason="http_503"), None, "ended with http_503", False),
         (record(state=ForwardState.PENDING, claimed_until=AT + HOUR), None, "right now", True),
+        (record(state=ForwardState.PENDING, not_before=AT + HOUR, last_reason="http_500"), None, "again in 1h", False),
+        (record(state=ForwardState.PENDING, not_before=AT, last_reason="http_500"), None, "ended with http_500", False),
         (record(state=ForwardState.PENDING), casualty(NATIVE), "lies among the dead letters", False),
         (record(state=ForwardState.PENDING, replays=1, pending_since=AT), None, "was replayed 0s ago", False),
         (DEAD, casualty(), "given up with http_400 after 1 attempt and lies", False),
@@ -254,6 +256,7 @@ REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
         (DEAD, casualty(PUBLISHED | {PREFIX + "source_message_id": ""}), None, "right after the commit"),
         (record(republished_at=AT), None, None, "by the reconciler last at 2026-03-04 05:06:07Z"),
         (record(republished_at=AT), casualty(PUBLISHED), AT - HOUR, "tells; by the reconciler last at"),
+        (record(republished_at=AT, republished=3), None, None, "05:06:07Z, 3 times so far"),
         (record(forward_to_statsig=False), None, None, "never"),
     ],
 )

@@ -18,9 +18,11 @@ from shared.pubsub import (
     subscription_path,
     topic_path,
 )
+from shared.republish_ledger import RepublishLedger
 from shared.settings import OperatorSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
@@ -29,6 +31,9 @@ from worker.operators.records import Records
 from worker.subscription import PubSubSubscription, Subscription
 
 PUBLISH_SECONDS: Final = 10.0
+
+REPUBLISH_SECONDS: Final = 20.0
+"""For one page of `reconcile`, as in worker/runtime.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Connections:
     telemetry: Telemetry | None
     database: Any
     ledger: ForwardLedger
+    republish_ledger: RepublishLedger
     records: Records
     accounting: Accounting
     worker_states: WorkerStates
@@ -68,11 +74,15 @@ async def open_connections(
         if telemetry is not None:
             forward_topic = ObservedPublisher(forward_topic, telemetry, topic="forward", role="operator")
         timeout = settings.commit_timeout_seconds
+        ledger = SpannerForwardLedger(
+            database, timeout_seconds=timeout, one_at_a_time=settings.spanner_emulator_host is not None
+        )
         yield Connections(
             settings=settings,
             telemetry=telemetry,
             database=database,
-            ledger=SpannerForwardLedger(database, timeout_seconds=timeout),
+            ledger=ledger,
+            republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_SECONDS),
             records=Records(database, timeout_seconds=timeout),
             # Strong reads: an operator compares the answer with what was done a moment ago.
             accounting=SpannerAccounting(database, staleness=timedelta(0)),

@@ -33,7 +33,8 @@ def publication(record: Record, casualty: Casualty | None) -> Publication:
     parts = [_UNNOTED if first is None else f"by the ingress at {moment(first)}, as its dead letter tells"]
     parts += [f"by a replay or the reconciler at {moment(at)}, as its dead letter tells" for at in told if at != first]
     if record.republished_at is not None:
-        parts.append(f"by the reconciler last at {moment(record.republished_at)}")
+        times = f", {record.republished} times so far" if (record.republished or 0) > 1 else ""
+        parts.append(f"by the reconciler last at {moment(record.republished_at)}{times}")
     return Publication(first, "; ".join(parts))
 
 

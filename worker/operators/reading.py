@@ -60,7 +60,7 @@ async def held_letters(subscription: Subscription, progress: Progress = lambda _
     held = Held(Leases(subscription, seconds=LEASE_SECONDS))
     try:
         async with anyio.create_task_group() as extending:
-            extending.start_soon(held.leases.extend_for_ever)
+            extending.start_soon(held.leases.extend_forever)
             async with anyio.create_task_group() as pulls:
                 for _ in range(PULLS_AT_ONCE):
                     pulls.start_soon(_pull_until_quiet, subscription, held, progress)

@@ -20,9 +20,9 @@ KEYS_PER_READ: Final = 500
 
 _LOG_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
                        "forward_to_statsig", "metadata")  # fmt: skip
-_LEDGER_COLUMNS: Final = ("state", "pending_since", "republished_at", "settled_at", "attempts", "last_attempt_at",
-                          "last_reason", "last_status", "claimed_until", "replays", "possible_duplicates",
-                          "history")  # fmt: skip
+_LEDGER_COLUMNS: Final = ("state", "pending_since", "republished", "republished_at", "again_at", "settled_at",
+                          "attempts", "last_attempt_at", "last_reason", "last_status", "alone_failures", "not_before",
+                          "claimed_until", "replays", "possible_duplicates", "history")  # fmt: skip
 
 _NOW: Final = "SELECT CURRENT_TIMESTAMP()"
 
@@ -50,12 +50,24 @@ class Record:
 
     state: ForwardState | None
     pending_since: datetime | None
+    republished: int | None
+    """How often by the reconciler, since it was born or replayed."""
+
     republished_at: datetime | None
+    again_at: datetime | None
+    """When the reconciler looks at it again."""
+
     settled_at: datetime | None
     attempts: int | None
     last_attempt_at: datetime | None
     last_reason: str | None
     last_status: int | None
+    alone_failures: int | None
+    """How often it failed alone while others were confirmed."""
+
+    not_before: datetime | None
+    """Of a suspect: when it may be tried again."""
+
     claimed_until: datetime | None
     replays: int | None
     possible_duplicates: int | None
@@ -64,6 +76,11 @@ class Record:
 
     read_at: datetime
     """Spanner's time of the read: what the others are compared with."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """It stepped aside as a suspect, and its time has not come."""
+        return self.not_before is not None and self.not_before > self.read_at
 
     @property
     def is_in_work(self) -> bool:

@@ -69,6 +69,13 @@ def _pending(record: Record, casualty: Casualty | None) -> Whereabouts:
             "`nest-events dead-letters replay --yes` publishes it again; the reconciler does so too.",
             is_well=False,
         )
+    if record.is_waiting and record.not_before is not None:
+        return Whereabouts(
+            f"It is pending for {age} and set aside: it failed alone with {record.last_reason or 'no reason noted'} "
+            f"while others were taken. It is tried again in {shown(record.not_before - record.read_at)}.",
+            "If it keeps failing it becomes a dead letter. What is special about this event?",
+            is_well=False,
+        )
     tried_since = record.last_attempt_at and record.pending_since and record.last_attempt_at >= record.pending_since
     if record.replays and not tried_since:
         return Whereabouts(

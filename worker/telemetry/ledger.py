@@ -1,10 +1,11 @@
 """The ledger's transactions: their duration, what claims found, and what was settled."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from shared.event import Event
 from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Reopened
+from shared.republish_ledger import Cursor, Marked, Page, RepublishLedger
 from shared.telemetry.metrics import CLAIMED, LEDGER_DURATION, SETTLED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
 
@@ -18,18 +19,36 @@ class ObservedForwardLedger:
         self._claimed = counter(telemetry.meter, CLAIMED)
         self._settled = counter(telemetry.meter, SETTLED)
 
-    async def claim(self, event_ids: Sequence[str], *, token: str, seconds: float) -> dict[str, Entry]:
+    async def claim(
+        self,
+        event_ids: Sequence[str],
+        *,
+        token: str,
+        seconds: float,
+        own: Mapping[str, Collection[str]] | None = None,
+    ) -> dict[str, Entry]:
         with timed(self._durations, operation="claim"):
-            entries = await self._ledger.claim(event_ids, token=token, seconds=seconds)
+            entries = await self._ledger.claim(event_ids, token=token, seconds=seconds, own=own)
         for standing, events in Counter(entry.standing for entry in entries.values()).items():
             self._claimed.add(events, {"standing": standing.value})
         return entries
 
+    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+        with timed(self._durations, operation="note"):
+            return await self._ledger.note(attempts, token=token)
+
     async def settle_delivered(
-        self, attempts: Sequence[Attempt], *, token: str | None = None, seconds_left: float = 0.0
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        token: str | None = None,
+        seconds_left: float = 0.0,
+        within_seconds: float | None = None,
     ) -> None:
         with timed(self._durations, operation="settle"):
-            await self._ledger.settle_delivered(attempts, token=token, seconds_left=seconds_left)
+            await self._ledger.settle_delivered(
+                attempts, token=token, seconds_left=seconds_left, within_seconds=within_seconds
+            )
         self._settled.add(len(attempts), {"state": ForwardState.DELIVERED.value})
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
@@ -38,13 +57,9 @@ class ObservedForwardLedger:
         self._settled.add(len(written), {"state": ForwardState.DEAD.value})
         return written
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str) -> None:
+    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
         with timed(self._durations, operation="release"):
-            await self._ledger.release(attempts, token=token)
-
-    async def pending(self, *, shard: int, older_than_seconds: float, limit: int) -> list[Event]:
-        with timed(self._durations, operation="pending"):
-            return await self._ledger.pending(shard=shard, older_than_seconds=older_than_seconds, limit=limit)
+            await self._ledger.release(attempts, token=token, within_seconds=within_seconds)
 
     async def oldest_pending_seconds(self) -> float | None:
         with timed(self._durations, operation="oldest_pending"):
@@ -58,6 +73,30 @@ class ObservedForwardLedger:
         with timed(self._durations, operation="dead"):
             return await self._ledger.dead(after=after, limit=limit)
 
-    async def note_republished(self, event_ids: Sequence[str]) -> None:
-        with timed(self._durations, operation="note_republished"):
-            await self._ledger.note_republished(event_ids)
+
+class ObservedRepublishLedger:
+    """A RepublishLedger that hands on to another."""
+
+    def __init__(self, ledger: RepublishLedger, telemetry: Telemetry) -> None:
+        self._ledger = ledger
+        self._durations = histogram(telemetry.meter, LEDGER_DURATION)
+
+    async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
+        with timed(self._durations, operation="unpublished"):
+            return await self._ledger.unpublished(
+                shard=shard, after=after, older_than_seconds=older_than_seconds, limit=limit
+            )
+
+    async def due_again(self, *, shard: int, limit: int) -> list[str]:
+        with timed(self._durations, operation="due_again"):
+            return await self._ledger.due_again(shard=shard, limit=limit)
+
+    async def mark_republished(
+        self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+    ) -> list[Marked]:
+        with timed(self._durations, operation="mark_republished"):
+            return await self._ledger.mark_republished(event_ids, intervals=intervals, force=force)
+
+    async def put_back(self, marked: Sequence[Marked]) -> None:
+        with timed(self._durations, operation="put_back"):
+            await self._ledger.put_back(marked)

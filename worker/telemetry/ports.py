@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from shared.forward_ledger import ForwardLedger
 from shared.pubsub import Publisher
+from shared.republish_ledger import RepublishLedger
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
 from worker.statsig_forwarder import StatsigForwarder
 from worker.telemetry.dead_letters import CountedDeadLetters
-from worker.telemetry.ledger import ObservedForwardLedger
+from worker.telemetry.ledger import ObservedForwardLedger, ObservedRepublishLedger
 from worker.telemetry.requests import ObservedForwarder
 
 
@@ -17,6 +18,7 @@ class Ports:
     """What the worker reaches the outside through."""
 
     ledger: ForwardLedger
+    republish_ledger: RepublishLedger
     forwarder: StatsigForwarder
     forward_topic: Publisher
     dead_letter_topic: Publisher
@@ -25,6 +27,7 @@ class Ports:
 def observed(ports: Ports, telemetry: Telemetry, *, api_url: str) -> Ports:
     return Ports(
         ledger=ObservedForwardLedger(ports.ledger, telemetry),
+        republish_ledger=ObservedRepublishLedger(ports.republish_ledger, telemetry),
         forwarder=ObservedForwarder(ports.forwarder, telemetry, api_url=api_url),
         forward_topic=ObservedPublisher(ports.forward_topic, telemetry, topic="forward", role="reconciler"),
         dead_letter_topic=CountedDeadLetters(

@@ -24,3 +24,7 @@ GRANT ROLE spanner_info_reader TO ROLE operator;
 -- What carries the event log to BigQuery; it sees no delivery state.
 CREATE ROLE export;
 GRANT SELECT ON TABLE NestEventLog TO ROLE export;
+
+-- Who may do what with NestEventWorker. A worker that ends marks its row, so that here too nobody may delete one.
+GRANT INSERT, UPDATE ON TABLE NestEventWorker TO ROLE worker;
+GRANT SELECT ON TABLE NestEventWorker TO ROLE operator;

@@ -37,6 +37,11 @@ class EventLoggingService(Protocol):
     The service is write-first: an answer with an `event_id` means that the event's row is committed to
     Spanner. Forwarding happens afterwards and never delays or fails an answer.
 
+    An event is sent to Statsig once. Where a request may have reached Statsig and its answer does not say so
+    (a timeout, a reset, a 408, any 5xx, a worker that died), the event is sent again, and the service counts
+    that attempt: Statsig has at most 1 + `possible_duplicates` copies of an event. The count is an upper
+    bound; it counts no attempt that is known to have left nothing.
+
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
@@ -119,6 +124,11 @@ class EventLoggingServiceClient(ConnectClient):
     The service is write-first: an answer with an `event_id` means that the event's row is committed to
     Spanner. Forwarding happens afterwards and never delays or fails an answer.
 
+    An event is sent to Statsig once. Where a request may have reached Statsig and its answer does not say so
+    (a timeout, a reset, a 408, any 5xx, a worker that died), the event is sent again, and the service counts
+    that attempt: Statsig has at most 1 + `possible_duplicates` copies of an event. The count is an upper
+    bound; it counts no attempt that is known to have left nothing.
+
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
@@ -182,6 +192,11 @@ class EventLoggingServiceSync(Protocol):
 
     The service is write-first: an answer with an `event_id` means that the event's row is committed to
     Spanner. Forwarding happens afterwards and never delays or fails an answer.
+
+    An event is sent to Statsig once. Where a request may have reached Statsig and its answer does not say so
+    (a timeout, a reset, a 408, any 5xx, a worker that died), the event is sent again, and the service counts
+    that attempt: Statsig has at most 1 + `possible_duplicates` copies of an event. The count is an upper
+    bound; it counts no attempt that is known to have left nothing.
 
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
@@ -262,6 +277,11 @@ class EventLoggingServiceClientSync(ConnectClientSync):
 
     The service is write-first: an answer with an `event_id` means that the event's row is committed to
     Spanner. Forwarding happens afterwards and never delays or fails an answer.
+
+    An event is sent to Statsig once. Where a request may have reached Statsig and its answer does not say so
+    (a timeout, a reset, a 408, any 5xx, a worker that died), the event is sent again, and the service counts
+    that attempt: Statsig has at most 1 + `possible_duplicates` copies of an event. The count is an upper
+    bound; it counts no attempt that is known to have left nothing.
 
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each

@@ -1,0 +1,52 @@
+"""Transactions of one process on the emulator: in turn, and waiting for one's turn is no outage."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from shared.errors import StorageUnavailableError
+from shared.settings import Settings, from_environment
+from shared.spanner import open_database
+from shared.spanner_transactions import Transactions, current_time
+
+pytestmark = pytest.mark.emulators
+
+BOUND_SECONDS = 0.5
+
+
+async def test_to_wait_for_ones_turn_is_not_bounded(environment: dict[str, str]) -> None:
+    async with open_database(from_environment(Settings, environment)) as database:
+        transactions = Transactions(database, one_at_a_time=True)
+        began, order = anyio.Event(), list[str]()
+
+        async def slow(transaction: Any) -> None:
+            await current_time(transaction)
+            began.set()
+            await anyio.sleep(2 * BOUND_SECONDS)
+            order.append("slow")
+
+        async def quick(transaction: Any) -> None:
+            await current_time(transaction)
+            order.append("quick")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: transactions.run(slow, within_seconds=60))
+            await began.wait()
+            await transactions.run(quick, within_seconds=BOUND_SECONDS)
+
+    assert order == ["slow", "quick"]
+
+
+async def test_the_transaction_itself_is_bounded_and_the_next_one_has_its_turn(environment: dict[str, str]) -> None:
+    async with open_database(from_environment(Settings, environment)) as database:
+        transactions = Transactions(database, one_at_a_time=True)
+
+        async def hangs(transaction: Any) -> None:
+            await current_time(transaction)
+            await anyio.sleep_forever()
+
+        with pytest.raises(StorageUnavailableError):
+            await transactions.run(hangs, within_seconds=BOUND_SECONDS)
+
+        await transactions.run(current_time, within_seconds=60)
