@@ -1,11 +1,10 @@
-"""The circuit: stops pulling while Statsig is down or refuses us, so that an outage costs delay and nothing else.
+"""The circuit: what is known of the destination, Statsig, and whether anything but probes may be sent to it.
 
-While it is open nothing is pulled, what is held stays held, and one small probe at a time is let through. It closes by
-itself with the first confirmation.
+It opens where requests fail one after the other and nothing is confirmed between them, and closes with the first
+confirmation. It knows nothing of events: which of them is to blame is `worker/guilt.py`'s business.
 """
 
 import random
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,25 +15,27 @@ from shared.clock import Clock
 from shared.logs import get_logger
 
 FAILURES_TO_OPEN: Final = 3
-"""Failed attempts in a row, all lanes together. Fewer would open for a single bad connection."""
+"""Failed requests in a row, all lanes together. Fewer would open for a single bad connection."""
 
-PROBE_MESSAGES: Final = 10
-"""Of a probe: enough to tell a bad event from a bad destination, few enough to be nothing where it fails."""
+SILENCE_SECONDS: Final = 2.0
+"""Without a confirmation, beside the failures in a row. With every third event bad, three requests of one event fail in
+a row every now and then, while good ones are confirmed between them several times a second."""
+
+FAILURES_IN_A_BURST: Final = 12
+"""Failed requests in a row that open it without waiting for the silence."""
+
+REJECTIONS_TO_OPEN: Final = 40
+"""As above for requests that are rejected for what they carry (400, 413, 422). They cost nothing and leave no copies,
+and somebody's bad events may come first: enough to find twenty of them one by one."""
 
 LONGEST_WAIT_FACTOR: Final = 10.0
 """The wait for a probe doubles up to this many times the first."""
 
-DEAD_LETTER_WINDOW: Final = 200
-DEAD_LETTERS_TO_OPEN: Final = 20
-DEAD_LETTER_SHARE_TO_OPEN: Final = 0.5
-"""Twenty with nothing confirmed between them, or more than half of the last 200 final outcomes: then it is not the
-events that are wrong."""
-
-DEAD_LETTER_SHARE: Final = "dead_letter_share"
-"""The reason of a circuit that these opened."""
+LONGEST_QUIET_SECONDS: Final = 30.0
+"""Of a Retry-After while the circuit is closed: no batch should be held for longer, nor everybody for one answer."""
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
-"""A longer Retry-After is not believed."""
+"""Of a Retry-After of a circuit that is open. A longer one is not believed."""
 
 _log = get_logger()
 
@@ -43,12 +44,8 @@ _log = get_logger()
 class Admission:
     """Leave to work on messages now."""
 
-    max_messages: int | None
-    """None: as many as usual."""
-
-    @property
-    def is_probe(self) -> bool:
-        return self.max_messages is not None
+    is_probe: bool
+    """Whether only a probe is admitted: one event, a different one each time."""
 
 
 class Circuit:
@@ -59,9 +56,9 @@ class Circuit:
         self._probe_seconds = probe_seconds
         self._random = rng or random.Random()  # noqa: S311 - jitter
         self._failures = 0
-        self._finals: deque[bool] = deque(maxlen=DEAD_LETTER_WINDOW)
-        self._rejected_in_a_row = 0
-        self._quiet_until = 0.0
+        self._rejections = 0
+        self._confirmed_at = float("-inf")
+        self._quiet_until = float("-inf")
         self._reason: str | None = None
         self._opened_at: datetime | None = None
         self._probe_at = 0.0
@@ -79,20 +76,28 @@ class Circuit:
         """When it opened, by the worker's clock; aware. None while it is closed."""
         return self._opened_at
 
+    def confirmed_since(self, moment: float) -> bool:
+        """Whether Statsig has confirmed anything since then (monotonic)."""
+        return self._confirmed_at >= moment
+
     async def admit(self) -> Admission:
         """Wait until work is admitted: at once while closed, else for one caller at a time as the probe.
 
-        Every admission must be given back by `leave`.
+        A pause that Statsig asked for is waited for too. Every admission must be given back by `leave`.
         """
-        while self._reason is not None:
-            wait = self._probe_at - self._clock.monotonic()
-            if wait <= 0 and not self._probing:
-                self._probing = True
-                return Admission(PROBE_MESSAGES)
+        while True:
+            wait = self.quiet_seconds()
+            if self._reason is not None:
+                wait = max(wait, self._probe_at - self._clock.monotonic())
+            if wait <= 0:
+                if self._reason is None:
+                    return Admission(is_probe=False)
+                if not self._probing:
+                    self._probing = True
+                    return Admission(is_probe=True)
             changed = self._changed
-            with anyio.move_on_after(None if self._probing else wait):
+            with anyio.move_on_after(wait if wait > 0 else None):
                 await changed.wait()
-        return Admission(None)
 
     def leave(self, admission: Admission) -> None:
         """The work that was admitted is over. A probe that told nothing is followed by another one at once."""
@@ -100,79 +105,58 @@ class Circuit:
             self._probing = False
             self._notify()
 
-    def answered(self, *, confirmed: bool) -> None:
-        """Statsig took our key and answered for the events: it confirmed some, or rejected them all.
-
-        A rejection too shows that an outage is over, but not that what we send is right again.
-        """
-        self._failures = 0
-        if self._reason is not None and (confirmed or self._reason != DEAD_LETTER_SHARE):
-            self._close()
-
-    def ask_for_quiet(self, seconds: float) -> None:
-        """Statsig asked for a pause (Retry-After), of all of us and not only of the batch that was answered so."""
-        quiet = min(seconds, LONGEST_RETRY_AFTER_SECONDS)
-        self._quiet_until = max(self._quiet_until, self._clock.monotonic() + quiet)
-
     def quiet_seconds(self) -> float:
-        """What is left of that pause; 0 where none is asked for."""
+        """What is left of a pause that Statsig asked for (Retry-After); 0 where none is."""
         return max(0.0, self._quiet_until - self._clock.monotonic())
 
-    def recovered(self, reason: str) -> None:
-        """What opened the circuit for this reason works again."""
-        if self._reason == reason:
-            self._close()
+    def confirmed(self) -> None:
+        """Statsig confirmed something: it is there, and takes our key."""
+        self._confirmed_at = self._clock.monotonic()
+        self._failures = self._rejections = 0
+        if self._reason is not None:
+            _log.info("circuit_closed", reason=self._reason)
+            self._reason = self._opened_at = None
+            self._notify()
 
     def failed(self, reason: str, retry_after_seconds: float | None = None) -> None:
-        """An attempt failed for no fault of the events; FAILURES_TO_OPEN in a row open the circuit."""
+        """A request failed, and the destination may be why."""
+        asked = retry_after_seconds or 0.0
+        now = self._clock.monotonic()
+        if asked:
+            self._quiet_until = max(self._quiet_until, now + min(asked, LONGEST_QUIET_SECONDS))
         self._failures += 1
-        if self._failures >= FAILURES_TO_OPEN or self._reason is not None:
-            self.open(reason, retry_after_seconds)
+        is_silent = not self.confirmed_since(now - SILENCE_SECONDS)
+        if self._reason is not None:
+            self._probe_failed(reason, asked, grows=True)
+        elif self._failures >= (FAILURES_TO_OPEN if is_silent else FAILURES_IN_A_BURST):
+            self._open(reason, asked)
 
-    def open(self, reason: str, retry_after_seconds: float | None = None) -> None:
-        """Open at once, or put off the next probe."""
-        if self._reason is None:
-            self._wait = self._probe_seconds
-            self._opened_at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
-            _log.error("circuit_opened", reason=reason)
-        elif self._probing:
-            self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR)
-        elif self._clock.monotonic() < self._probe_at:
-            # An attempt from before it opened has ended: nothing new, but that rejections are not to be believed.
-            if reason == DEAD_LETTER_SHARE:
-                self._reason = reason
-            return
+    def rejected(self, reason: str) -> None:
+        """A request was rejected for what it carries: the destination is there, but confirms nothing."""
+        self._rejections += 1
+        if self._reason is not None:
+            # It answers at once: the next probe, of another event, need not wait for it to recover.
+            self._probe_failed(reason, 0.0, grows=False)
+        elif self._rejections >= REJECTIONS_TO_OPEN:
+            self._open(reason, 0.0)
+
+    def _open(self, reason: str, asked: float) -> None:
         self._reason = reason
-        asked = min(retry_after_seconds or 0.0, LONGEST_RETRY_AFTER_SECONDS)
-        self._probe_at = self._clock.monotonic() + max(asked, self._wait) * self._random.uniform(1.0, 1.25)
-        self._notify()
-
-    def admits_dead_letters(self, *, rejected: int, delivered: int) -> bool:
-        """Note final outcomes; False, and the circuit is open, where too many are rejections to believe them."""
-        if not rejected:
-            self._finals.extend([False] * delivered)
-            if delivered:
-                self._rejected_in_a_row = 0
-            return True
-        if self._reason == DEAD_LETTER_SHARE and not delivered:
-            self.open(DEAD_LETTER_SHARE)
-            return False
-        self._finals.extend([False] * delivered + [True] * rejected)
-        dead = sum(self._finals)
-        self._rejected_in_a_row = 0 if delivered else self._rejected_in_a_row + rejected
-        mostly = dead >= DEAD_LETTERS_TO_OPEN and dead > DEAD_LETTER_SHARE_TO_OPEN * len(self._finals)
-        if mostly or self._rejected_in_a_row >= DEAD_LETTERS_TO_OPEN:
-            self._finals.clear()
-            self._rejected_in_a_row = 0
-            self.open(DEAD_LETTER_SHARE)
-            return False
-        return True
-
-    def _close(self) -> None:
-        _log.info("circuit_closed", reason=self._reason)
-        self._reason = self._opened_at = None
+        self._opened_at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
         self._wait = self._probe_seconds
-        self._finals.clear()
+        _log.error("circuit_opened", reason=reason)
+        self._schedule(asked)
+
+    def _probe_failed(self, reason: str, asked: float, *, grows: bool) -> None:
+        if not self._probing:
+            return  # a request from before it opened has ended: nothing new
+        self._reason = reason
+        self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR) if grows else self._probe_seconds
+        self._schedule(asked)
+
+    def _schedule(self, asked: float) -> None:
+        wait = max(min(asked, LONGEST_RETRY_AFTER_SECONDS), self._wait)
+        self._probe_at = self._clock.monotonic() + wait * self._random.uniform(1.0, 1.25)
         self._notify()
 
     def _notify(self) -> None:

@@ -4,9 +4,8 @@ Never settles before Statsig's answer; a message may be acknowledged only once i
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -14,16 +13,18 @@ import anyio
 
 from shared import forward_message
 from shared.clock import Clock
-from shared.errors import PublishFailedError, StorageUnavailableError, UndecodableMessageError
+from shared.errors import StorageUnavailableError, UndecodableMessageError
 from shared.event import Event
 from shared.fault_points import fault_point
-from shared.forward_ledger import Attempt, Entry, ForwardLedger, Standing
+from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
 from shared.logs import get_logger
 from shared.statsig_projection import project
 from shared.telemetry.tracing import TRACEPARENT
+from worker.accounts import Accounts
+from worker.burying import Burying
 from worker.circuit import Circuit
-from worker.dead_letters import DeadLetter, DeadLetters
-from worker.sending import NEVER_SENT, Sending, Sent
+from worker.guilt import Guilt, Ruling, reason_of
+from worker.sending import Delivery, Sending
 from worker.settling import Claim, Settling
 from worker.statsig_outcome import Verdict
 from worker.subscription import ReceivedMessage
@@ -38,6 +39,9 @@ SETTLE_MARGIN_SECONDS: Final = 2.0
 BURY_MARGIN_SECONDS: Final = 1.0
 """Of a claim, for a publish and a commit as they usually are: burying ends with the claim."""
 
+LONGEST_SUSPECT_FACTOR: Final = 64.0
+"""The pause before a suspect's next trial doubles with each of its failures, up to this many times the first."""
+
 _log = get_logger()
 
 
@@ -51,14 +55,22 @@ class Fate(StrEnum):
     """Give it back; it comes again after the subscription's backoff."""
 
     HELD = "held"
-    """The circuit is open: keep it leased and bring it again when work is admitted."""
+    """Statsig or Spanner is away: keep it leased and bring it again when work is admitted."""
+
+    ASIDE = "aside"
+    """A suspect: keep it leased, and bring it again alone, for a trial."""
+
+
+Forward = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Fate]]]
+"""What a lane does with a batch: the fate of each message by its ack_id."""
 
 
 @dataclass(slots=True)
 class Batch:
     """A batch on its way. Messages of one event share what becomes of it."""
 
-    token: str
+    claim: Claim
+    is_trial: bool
     fates: dict[str, Fate] = field(default_factory=dict)
     """By ack_id."""
 
@@ -81,36 +93,47 @@ class Forwarding:
         ledger: ForwardLedger,
         sending: Sending,
         settling: Settling,
-        dead_letters: DeadLetters,
+        burying: Burying,
+        guilt: Guilt,
         circuit: Circuit,
         clock: Clock,
         claim_seconds: float,
+        suspect_backoff_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._sending = sending
         self._settling = settling
-        self._dead_letters = dead_letters
+        self._burying = burying
+        self._guilt = guilt
         self._circuit = circuit
         self._clock = clock
         self._claim_seconds = claim_seconds
+        self._suspect_backoff_seconds = suspect_backoff_seconds
 
     async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
-        """Forward what may be forwarded; the fate of each message by its ack_id.
+        """Forward what may be forwarded; the fate of each message by its ack_id. Suspects step aside untried.
 
         Cancelled, it releases its claims, so that others need not wait for them to expire.
         """
-        batch = Batch(token=str(uuid.uuid4()))
+        return await self._forward(messages, is_trial=False)
+
+    async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+        """The same for one suspect: it is sent alone, once."""
+        return await self._forward(messages, is_trial=True)
+
+    async def _forward(self, messages: Sequence[ReceivedMessage], *, is_trial: bool) -> dict[str, Fate]:
         started = self._clock.monotonic()
+        batch = Batch(Claim(str(uuid.uuid4()), started + self._claim_seconds), is_trial)
         await self._decode(batch, messages)
-        entries = await self._claim(batch)
-        claimed = [entry for entry in entries.values() if entry.standing is Standing.CLAIMED]
+        claimed = await self._claim(batch)
         if claimed:
-            await self._forward_claimed(batch, claimed, Claim(batch.token, started + self._claim_seconds))
+            await self._forward_claimed(batch, claimed)
         _log.info(
             "batch_forwarded",
             messages=len(messages),
             events=len(batch.messages),
             claimed=len(claimed),
+            trial=is_trial,
             seconds=round(self._clock.monotonic() - started, 3),
             **{fate.value: sum(f is fate for f in batch.fates.values()) for fate in Fate},
         )
@@ -127,43 +150,69 @@ class Forwarding:
                 continue
             batch.events[event.event_id] = event
             batch.messages.setdefault(event.event_id, []).append(message)
-        letters = [self._letter(message, UndecodableMessageError.reason, None, 0) for message in poison]
-        fate = Fate.DONE if await self._dead_letter(letters) else Fate.LATER
+        fate = Fate.DONE if await self._burying.publish(poison, UndecodableMessageError.reason) else Fate.LATER
         batch.fates |= {message.ack_id: fate for message in poison}
 
-    async def _claim(self, batch: Batch) -> dict[str, Entry]:
-        """Claim what is pending and decide the fate of the rest."""
+    async def _claim(self, batch: Batch) -> list[Entry]:
+        """Claim what may be tried now and decide the fate of the rest."""
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
         batch.decide(settled_now, Fate.DONE)
         batch.decide(batch.events.keys() - settled_now - wanted, Fate.LATER)
+        if not batch.is_trial:
+            suspects = {e for e in wanted if self._guilt.is_notorious(batch.events[e].event_name)}
+            batch.decide(suspects, Fate.ASIDE)
+            wanted -= suspects
         if not wanted:
-            return {}
+            return []
+        entries = await self._claim_or_hold(batch, wanted)
+        by_standing: dict[Standing, list[Entry]] = {}
+        for entry in entries.values():
+            by_standing.setdefault(entry.standing, []).append(entry)
+        for standing, fate in (
+            (Standing.DELIVERED, Fate.DONE),
+            (Standing.DEAD, Fate.DONE),
+            (Standing.HELD, Fate.LATER),
+            (Standing.WAITING, Fate.ASIDE),
+        ):
+            batch.decide([entry.event_id for entry in by_standing.get(standing, [])], fate)
+        await self._give_up_missing(batch, [entry.event_id for entry in by_standing.get(Standing.MISSING, [])])
+        return await self._without_suspects(batch, by_standing.get(Standing.CLAIMED, []))
+
+    async def _claim_or_hold(self, batch: Batch, wanted: set[str]) -> dict[str, Entry]:
+        known = self._settling.known(wanted)
+        own = {event_id: each.tokens for event_id, each in known.items()}
         try:
-            entries = await self._ledger.claim(sorted(wanted), token=batch.token, seconds=self._claim_seconds)
+            entries = await self._ledger.claim(
+                sorted(wanted), token=batch.claim.token, seconds=self._claim_seconds, own=own
+            )
         except StorageUnavailableError as error:
             _log.warning("claim_failed", events=len(wanted), error=str(error))
-            self._circuit.failed(error.reason)
-            await self._release_unheard_of(batch, wanted)
-            batch.decide(wanted, self._unsent())
+            await self._settling.give_up_claim(wanted, batch.claim)
+            batch.decide(wanted, Fate.HELD)
             return {}
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._release_unheard_of(batch, wanted)
+                await self._settling.give_up_claim(wanted, batch.claim)
             raise
-        self._circuit.recovered(StorageUnavailableError.reason)
-        by_standing: dict[Standing, list[str]] = {}
-        for entry in entries.values():
-            by_standing.setdefault(entry.standing, []).append(entry.event_id)
-        batch.decide(by_standing.get(Standing.DELIVERED, []), Fate.DONE)
-        batch.decide(by_standing.get(Standing.DEAD, []), Fate.DONE)
-        batch.decide(by_standing.get(Standing.HELD, []), Fate.LATER)
-        await self._give_up_missing(batch, by_standing.get(Standing.MISSING, []))
-        return entries
+        resumed = {event_id for event_id, entry in entries.items() if entry.is_resumed}
+        self._settling.forget(known.keys() - resumed)  # somebody else has gone on from there
+        dead = [each for event_id, each in known.items() if event_id in resumed and each.state is ForwardState.DEAD]
+        settled = await self._settling.settle_dead([each.attempt for each in dead if each.attempt], batch.claim)
+        batch.decide(settled, Fate.DONE)
+        return {
+            event_id: _with_what_is_known(entry, known[event_id].attempt) if event_id in resumed else entry
+            for event_id, entry in entries.items()
+            if event_id not in settled
+        }
 
-    async def _release_unheard_of(self, batch: Batch, event_ids: Iterable[str]) -> None:
-        """A claim without an answer may stand all the same, and would keep everybody waiting until it expires."""
-        untried = [Attempt(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
-        await self._settling.release(untried, token=batch.token)
+    async def _without_suspects(self, batch: Batch, claimed: list[Entry]) -> list[Entry]:
+        if batch.is_trial:
+            return claimed
+        suspects = [entry.event_id for entry in claimed if entry.is_suspect]
+        batch.decide(suspects, Fate.ASIDE)
+        accounts = Accounts.starting_from(entry for entry in claimed if entry.is_suspect)
+        await self._settling.release(accounts.attempts(suspects), batch.claim)
+        return [entry for entry in claimed if not entry.is_suspect]
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
         batch.decide(event_ids, Fate.LATER)
@@ -173,73 +222,93 @@ class Forwarding:
             for message in batch.messages[event_id]
             if message.delivery_attempt == 0 or message.delivery_attempt >= MISSING_ROW_DELIVERIES
         ]
-        if await self._dead_letter([self._letter(message, "row_missing", None, 0) for message in hopeless]):
+        if await self._burying.publish(hopeless, "row_missing"):
             batch.fates |= {message.ack_id: Fate.DONE for message in hopeless}
 
-    async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry], claim: Claim) -> None:
-        sent = Sent.starting_from(claimed)
+    async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry]) -> None:
+        accounts = Accounts.starting_from(claimed)
         for entry in claimed:
             _log.debug("event_claimed", event_id=entry.event_id)
         fault_point("after_claim")
-        unsettled = {entry.event_id for entry in claimed}
-        try:
-            events = [project(batch.events[entry.event_id]).event for entry in claimed]
-            await self._sending.send(events, sent, deadline=claim.ends_at - SETTLE_MARGIN_SECONDS)
-            delivered = sent.with_verdict(Verdict.CONFIRMED)
-            rejected = sent.with_verdict(Verdict.REJECTED)
-            if await self._settling.settle_delivered(sent.attempts(delivered), claim):
+        unsettled = set(accounts.of)
+
+        async def settle(event_ids: Sequence[str]) -> None:
+            for event_id in event_ids:
+                self._guilt.confirmed(batch.events[event_id].event_name)
+            if await self._settling.settle_delivered(accounts.attempts(event_ids), batch.claim):
                 fault_point("after_settle")
-                batch.decide(delivered, Fate.DONE)
-                unsettled -= set(delivered)
-            if self._circuit.admits_dead_letters(rejected=len(rejected), delivered=len(delivered)):
-                unsettled -= await self._bury(batch, sent, rejected, claim)
+                batch.decide(event_ids, Fate.DONE)
+                unsettled.difference_update(event_ids)
+
+        async def note(event_ids: Sequence[str]) -> set[str]:
+            return await self._settling.note(accounts.attempts(event_ids), batch.claim)
+
+        try:
+            await self._sending.send(
+                [project(batch.events[entry.event_id]).event for entry in claimed],
+                Delivery(
+                    accounts=accounts,
+                    deadline=batch.claim.ends_at - SETTLE_MARGIN_SECONDS,
+                    note=note,
+                    confirmed=settle,
+                    is_trial=batch.is_trial,
+                ),
+            )
+            await self._judge(batch, accounts, unsettled)
         finally:
             # Also when cancelled; then within a bound, since the process is ending.
-            batch.decide(unsettled, self._unsent())
+            batch.decide(unsettled, Fate.LATER if self._circuit.open_reason is None else Fate.HELD)
             with anyio.CancelScope(shield=True):
-                confirmed = unsettled & set(sent.with_verdict(Verdict.CONFIRMED))
+                confirmed = unsettled & set(accounts.with_verdict(Verdict.CONFIRMED))
                 # Never released: were it claimed again it would be sent again. At worst its claim expires.
-                await self._settling.settle_at_the_end(sent.attempts(confirmed), claim)
-                await self._settling.release(sent.attempts(unsettled - confirmed), token=batch.token)
+                await self._settling.settle_at_the_end(accounts.attempts(confirmed), batch.claim)
+                buried = {e for e, each in self._settling.known(unsettled).items() if each.state is ForwardState.DEAD}
+                await self._settling.release(accounts.attempts(unsettled - confirmed - buried), batch.claim)
 
-    async def _bury(self, batch: Batch, sent: Sent, rejected: Sequence[str], claim: Claim) -> set[str]:
-        """Dead-letter, settle, in that order; the events for which both were done."""
-        if self._clock.monotonic() > claim.ends_at - BURY_MARGIN_SECONDS:
-            return set()  # they come again: a dead letter now would only be the first of two
-        attempts = {attempt.event_id: attempt for attempt in sent.attempts(rejected)}
-        letters = [
-            self._letter(batch.messages[event_id][0], attempt.reason, attempt.status, attempt.attempts)
-            for event_id, attempt in attempts.items()
+    async def _judge(self, batch: Batch, accounts: Accounts, unsettled: set[str]) -> None:
+        """Bury who is guilty, let the suspects step aside; what is settled or released is taken out of `unsettled`."""
+        rulings: dict[Ruling, list[str]] = {}
+        for event_id, account in accounts.of.items():
+            if account.outcome.verdict is not Verdict.CONFIRMED:
+                ruling = self._guilt.judge(account, is_trial=batch.is_trial)
+                rulings.setdefault(ruling, []).append(event_id)
+                if ruling is not Ruling.UNDECIDED:
+                    self._guilt.failed_alone(batch.events[event_id].event_name)
+        unsettled -= await self._bury(batch, accounts, rulings.get(Ruling.GUILTY, []))
+        suspects = rulings.get(Ruling.SUSPECT, [])
+        attempts = [
+            attempt for e in suspects for attempt in accounts.attempts([e], wait_seconds=self._wait(accounts, e))
         ]
-        if not await self._dead_letter(letters):
+        await self._settling.release(attempts, batch.claim)
+        batch.decide(suspects, Fate.ASIDE)
+        unsettled.difference_update(suspects)
+
+    def _wait(self, accounts: Accounts, event_id: str) -> float:
+        factor = 2.0 ** min(max(accounts.of[event_id].alone_failures - 1, 0), 10)
+        return self._suspect_backoff_seconds * min(factor, LONGEST_SUSPECT_FACTOR)
+
+    async def _bury(self, batch: Batch, accounts: Accounts, guilty: Sequence[str]) -> set[str]:
+        """Dead-letter, settle, in that order; the events for which both were done."""
+        if not guilty or self._clock.monotonic() > batch.claim.ends_at - BURY_MARGIN_SECONDS:
+            return set()  # they come again: a dead letter now would only be the first of two
+        attempts = [a for e in guilty for a in accounts.attempts([e], reason=reason_of(accounts.of[e]))]
+        if not await self._burying.publish_rejected(
+            [(batch.messages[attempt.event_id][0], attempt) for attempt in attempts]
+        ):
             return set()
-        # What is not settled comes again, is rejected again, and lies among the dead letters twice under one event_id.
-        settled = await self._settling.settle_dead(list(attempts.values()), token=batch.token)
+        settled = await self._settling.settle_dead(attempts, batch.claim)
         batch.decide(settled, Fate.DONE)
         return settled
 
-    async def _dead_letter(self, letters: Sequence[DeadLetter]) -> bool:
-        try:
-            await self._dead_letters.publish(letters)
-        except PublishFailedError as error:
-            _log.warning("dead_letter_publish_failed", messages=len(letters), error=str(error))
-            return False
-        if letters:
-            fault_point("after_dead_letter_publish")
-        for letter in letters:
-            _log.warning(
-                "message_dead_lettered",
-                event_id=letter.message.attributes.get(forward_message.EVENT_ID_ATTRIBUTE),
-                message_id=letter.message.message_id,
-                reason=letter.reason,
-                status=letter.status,
-                traceparent=letter.message.attributes.get(TRACEPARENT),
-            )
-        return True
 
-    def _letter(self, message: ReceivedMessage, reason: str, status: int | None, attempts: int) -> DeadLetter:
-        at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
-        return DeadLetter(message, reason, status, attempts, at)
-
-    def _unsent(self) -> Fate:
-        return Fate.LATER if self._circuit.open_reason is None else Fate.HELD
+def _with_what_is_known(entry: Entry, attempt: Attempt | None) -> Entry:
+    """The row's entry, where this process could not write what it had tried."""
+    if attempt is None:
+        return entry
+    return replace(
+        entry,
+        attempts=attempt.attempts,
+        possible_duplicates=attempt.possible_duplicates,
+        history=attempt.history,
+        alone_failures=attempt.alone_failures,
+    )

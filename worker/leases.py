@@ -19,7 +19,7 @@ _log = get_logger()
 
 
 class Leases:
-    """The messages that one lane holds."""
+    """The messages that this process holds; shared by all its lanes."""
 
     def __init__(self, subscription: Subscription, *, seconds: int = LEASE_SECONDS) -> None:
         self._subscription = subscription
@@ -51,7 +51,7 @@ class Leases:
             except SubscriptionUnavailableError as error:
                 _log.warning("give_back_failed", messages=len(ack_ids), error=str(error))
 
-    async def extend_for_ever(self) -> None:
+    async def extend_forever(self) -> None:
         """Extend what is held, until cancelled."""
         while True:
             await anyio.sleep(EXTENSION_SECONDS)

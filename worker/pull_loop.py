@@ -1,4 +1,4 @@
-"""The pull loop: leases, acknowledgements, hand-backs. Knows messages; what they say is the use case's business."""
+"""The pull loop: brings messages to the use case and does with each what it says. Knows nothing of what they say."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,24 +11,20 @@ from shared.errors import SubscriptionUnavailableError
 from shared.fault_points import fault_point
 from shared.logs import get_logger
 from worker.circuit import Admission, Circuit
-from worker.forwarding import Fate
+from worker.forwarding import Fate, Forward
 from worker.leases import Leases
+from worker.parked import Parked
 from worker.subscription import ReceivedMessage, Subscription
+from worker.suspects import Suspects
+from worker.turns import Turn, Turns
 
-PROBE_PULL_SECONDS: Final = 2.0
-"""A probe that finds nothing to send must not keep another lane from probing with what it holds."""
+PROBE_PULL_SECONDS: Final = 1.0
+"""For the fresh messages of a probe. One that finds nothing to send must not keep another lane from probing."""
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
-"""Between pulls that fail: full jitter below a bound that doubles from the one to the other."""
-
-HAND_BACK_SECONDS: Final = 1.5
-"""For giving back what is held when the process stops."""
-
-CRASHED: Final = "crashed"
-"""The circuit's reason after bugs of ours in a row."""
-
-Forward = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Fate]]]
+"""Between pulls that fail, batches that crash and claims that Spanner does not answer: full jitter below a bound that
+doubles from the one to the other."""
 
 T = TypeVar("T")
 
@@ -36,46 +32,55 @@ _log = get_logger()
 
 
 class PullLoop:
-    """One lane: pulls a batch, has it forwarded, acknowledges, and again. Lanes share nothing but the circuit."""
+    """One lane: pulls a batch, has it forwarded, acknowledges, and again."""
 
     def __init__(
         self,
         *,
         subscription: Subscription,
+        leases: Leases,
+        parked: Parked,
+        suspects: Suspects,
+        turns: Turns,
         circuit: Circuit,
         forward: Forward,
         batch_messages: int,
         stopping: anyio.Event,
     ) -> None:
         self._subscription = subscription
+        self._leases = leases
+        self._parked = parked
+        self._suspects = suspects
+        self._turns = turns
         self._circuit = circuit
         self._forward = forward
         self._batch_messages = batch_messages
         self._stopping = stopping
-        self._leases = Leases(subscription)
-        self._failures = 0
+        self._setbacks = 0
 
     async def run(self) -> None:
-        """Run until `stopping` is set and the batch in work is done, or until cancelled; then give back the rest."""
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._leases.extend_for_ever)
-                while not self._stopping.is_set():
-                    await self._step()
-                tasks.cancel_scope.cancel()
-        finally:
-            with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
-                await self._leases.give_back(self._leases.held())
+        """Run until `stopping` is set and the batch in work is done, or until cancelled."""
+        while not self._stopping.is_set():
+            # Waiting for a turn, for admission or for messages ends with the process at once; a batch in work is let
+            # finish.
+            turn = await self._unless_stopping(self._turns.take)
+            if turn is not None:
+                try:
+                    await self._step(turn)
+                finally:
+                    turn.give_up()
 
-    async def _step(self) -> None:
-        # Waiting for admission or for messages ends with the process at once; a batch in work is let finish.
+    async def _step(self, turn: Turn) -> None:
         admission = await self._unless_stopping(self._circuit.admit)
         if admission is None:
             return
         try:
             messages = await self._unless_stopping(partial(self._next_batch, admission))
             if messages:
-                await self._work(messages)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(turn.lend_when_slow)
+                    await self._work(messages)
+                    tasks.cancel_scope.cancel()
         finally:
             self._circuit.leave(admission)
 
@@ -93,20 +98,23 @@ class PullLoop:
         return result
 
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
-        if held := self._leases.held():
-            # A probe takes any of them: were the first ones all at fault, the same probe would fail for ever.
-            return random.sample(held, min(len(held), admission.max_messages or len(held)))
+        if not admission.is_probe:
+            return self._parked.take(self._batch_messages) or await self._pull(self._batch_messages)
+        # A probe is one event, fresh ones too: what is parked may be all bad.
+        if not self._parked.room:
+            await self._leases.give_back(self._parked.take_to_rotate())
+        fresh = await self._pull(min(self._batch_messages, self._parked.room), wait_seconds=PROBE_PULL_SECONDS)
+        self._parked.park(fresh)
+        probe = self._parked.take_for_probe()
+        return [] if probe is None else [probe]
+
+    async def _pull(self, max_messages: int, **bound: float) -> list[ReceivedMessage]:
         try:
-            if admission.max_messages is None:
-                messages = await self._subscription.pull(max_messages=self._batch_messages)
-            else:
-                messages = await self._subscription.pull(
-                    max_messages=admission.max_messages, wait_seconds=PROBE_PULL_SECONDS
-                )
+            messages = await self._subscription.pull(max_messages=max_messages, **bound)
         except SubscriptionUnavailableError as error:
-            await self._pause(error)
-            return ()
-        self._failures = 0
+            _log.warning("pull_failed", error=str(error), failures_in_a_row=self._setbacks + 1)
+            await self._pause()
+            return []
         self._leases.hold(messages)
         if messages:
             fault_point("after_pull")
@@ -117,17 +125,29 @@ class PullLoop:
             fates = await self._forward(messages)
         except Exception:  # noqa: BLE001 - the next lines say why
             # A bug of ours: it must not end the process, which would end every other lane's work and come again with
-            # the next process. The circuit keeps it from becoming a hot loop.
+            # the next process. The pause keeps it from becoming a hot loop.
             _log.exception("batch_crashed", messages=len(messages))
-            self._circuit.failed(CRASHED)
             fates = {message.ack_id: Fate.LATER for message in messages}
+            is_setback = True
+        except BaseException:
+            self._parked.park(messages)  # given back with all that is held
+            raise
         else:
-            self._circuit.recovered(CRASHED)
-        await self._leases.acknowledge(m for m in messages if fates[m.ack_id] is Fate.DONE)
-        await self._leases.give_back(m for m in messages if fates[m.ack_id] is Fate.LATER)
+            is_setback = Fate.HELD in fates.values() and self._circuit.open_reason is None
+        by_fate: dict[Fate, list[ReceivedMessage]] = {fate: [] for fate in Fate}
+        for message in messages:
+            by_fate[fates[message.ack_id]].append(message)
+        await self._leases.acknowledge(by_fate[Fate.DONE])
+        await self._leases.give_back(by_fate[Fate.LATER])
+        self._parked.park(by_fate[Fate.HELD])
+        await self._suspects.add(by_fate[Fate.ASIDE])
+        if is_setback:
+            await self._pause()
+        else:
+            self._setbacks = 0
 
-    async def _pause(self, error: SubscriptionUnavailableError) -> None:
-        self._failures += 1
-        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10))
-        _log.warning("pull_failed", error=str(error), failures_in_a_row=self._failures)
-        await anyio.sleep(random.uniform(0, bound))  # noqa: S311 - jitter
+    async def _pause(self) -> None:
+        self._setbacks += 1
+        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._setbacks - 1, 10))
+        with anyio.move_on_after(random.uniform(0, bound)):  # noqa: S311 - jitter
+            await self._stopping.wait()

@@ -21,12 +21,17 @@ from shared.schema import check_schema
 from shared.settings import WorkerSettings
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import untraced
+from worker.burying import Burying
 from worker.circuit import Circuit
 from worker.dead_letters import DeadLetters
-from worker.forwarding import Forwarding
+from worker.forwarding import Forward, Forwarding
+from worker.guilt import Guilt
+from worker.leases import Leases
+from worker.parked import Parked
 from worker.pull_loop import PullLoop
 from worker.reconciler import Reconciler
 from worker.reporting import Reporting
@@ -34,10 +39,13 @@ from worker.sending import Sending
 from worker.settling import Settling
 from worker.statsig_forwarder import SdkStatsigForwarder
 from worker.statsig_lane import StatsigLane
+from worker.statsig_requests import RequestSize
 from worker.subscription import PubSubSubscription
+from worker.suspects import TRIALS_AT_ONCE, Suspects
 from worker.telemetry.batches import ObservedForward
 from worker.telemetry.ports import Ports, observed
 from worker.telemetry.states import PendingAge, observe_circuit
+from worker.turns import Turns
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner before the platform may try another instance."""
@@ -46,8 +54,16 @@ FINISH_SECONDS: Final = 3.5
 """For batches in work after SIGTERM. With what follows (a last settlement, a release, handing back) this stays within
 7 s; Cloud Run kills after 10."""
 
+HAND_BACK_SECONDS: Final = 1.5
+"""For giving back what is held when the process stops."""
+
 PUBLISH_SECONDS: Final = 10.0
 """For publishes for which nobody waits: dead letters and reconciling."""
+
+Task = Callable[[], Coroutine[Any, Any, None]]
+
+REPUBLISH_SECONDS: Final = 20.0
+"""For one call of the reconciler, for which nobody waits either: a page of large events is read in 13 MB."""
 
 _log = get_logger()
 
@@ -71,11 +87,12 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         clock=clock,
     )
     attempt_seconds = 2.0 * settings.statsig_timeout_seconds
+    at_statsig = settings.lanes + settings.spare_lanes + TRIALS_AT_ONCE
     async with (
         open_database(settings, telemetry) as database,
         open_publisher_client(settings) as publisher_client,
         open_subscriber_client(settings) as subscriber_client,
-        SdkStatsigForwarder(new_lane, lanes=settings.lanes, send_timeout_seconds=attempt_seconds) as forwarder,
+        SdkStatsigForwarder(new_lane, lanes=at_statsig, send_timeout_seconds=attempt_seconds) as forwarder,
     ):
         async for attempt in stamina.retry_context(
             on=StorageUnavailableError, attempts=None, timeout=START_PATIENCE_SECONDS
@@ -88,8 +105,14 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
 
         circuit = Circuit(clock, probe_seconds=settings.circuit_probe_seconds)
+        ledger = SpannerForwardLedger(
+            database,
+            timeout_seconds=settings.commit_timeout_seconds,
+            one_at_a_time=settings.spanner_emulator_host is not None,
+        )
         ports = Ports(
-            ledger=SpannerForwardLedger(database, timeout_seconds=settings.commit_timeout_seconds),
+            ledger=ledger,
+            republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_SECONDS),
             forwarder=forwarder,
             forward_topic=publisher(settings.forward_topic),
             dead_letter_topic=publisher(settings.dead_letter_topic),
@@ -103,31 +126,56 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             sending=Sending(
                 forwarder=ports.forwarder,
                 circuit=circuit,
+                size=RequestSize(),
                 clock=clock,
                 stopping=stopping,
                 budget_seconds=settings.retry_budget_seconds,
                 attempt_seconds=attempt_seconds,
             ),
             settling=Settling(ports.ledger, clock),
-            dead_letters=dead_letters,
+            burying=Burying(dead_letters, clock),
+            guilt=Guilt(circuit, suspect_attempts=settings.suspect_attempts),
             circuit=circuit,
             clock=clock,
             claim_seconds=settings.claim_seconds,
+            suspect_backoff_seconds=settings.suspect_backoff_seconds,
         )
+
+        def observed_forward(forward: Forward) -> Forward:
+            return forward if telemetry is None else ObservedForward(forward, telemetry)
+
+        subscription = PubSubSubscription(
+            subscriber_client, subscription=subscription_path(settings, settings.forward_subscription)
+        )
+        leases = Leases(subscription)
+        suspects = Suspects(
+            try_alone=observed_forward(forwarding.try_alone),
+            leases=leases,
+            circuit=circuit,
+            clock=clock,
+            stopping=stopping,
+            backoff_seconds=settings.suspect_backoff_seconds,
+        )
+        turns = Turns(settings.lanes, circuit=circuit, clock=clock)
+        parked = Parked()
         lanes = [
             PullLoop(
-                subscription=PubSubSubscription(
-                    subscriber_client, subscription=subscription_path(settings, settings.forward_subscription)
-                ),
+                subscription=subscription,
+                leases=leases,
+                parked=parked,
+                suspects=suspects,
+                turns=turns,
                 circuit=circuit,
-                forward=forwarding.forward if telemetry is None else ObservedForward(forwarding.forward, telemetry),
+                forward=observed_forward(forwarding.forward),
                 batch_messages=settings.batch_events,
                 stopping=stopping,
             )
-            for _ in range(settings.lanes)
+            for _ in range(settings.lanes + settings.spare_lanes)
         ]
         reconciler = Reconciler(
             ledger=ports.ledger,
+            republish_ledger=ports.republish_ledger,
+            is_resting=lambda: circuit.open_reason is not None,
             publisher=ports.forward_topic,
             dead_letters=dead_letters,
             after_seconds=settings.reconcile_after_seconds,
@@ -140,26 +188,29 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             clock=clock,
             stopping=stopping,
         )
-        background: list[Callable[[], Coroutine[Any, Any, None]]] = [
+        background: list[Task] = [
+            leases.extend_forever,
             reconciler.run_for_ever,
             reporting.run_until_stopped,
         ]
         if telemetry is not None:
             background.append(partial(PendingAge(ports.ledger, clock).look_for_ever, telemetry))
-        _log.info("worker_started", lanes=len(lanes), worker_id=reporting.worker_id)
+        _log.info("worker_started", lanes=settings.lanes, worker_id=reporting.worker_id)
         with untraced():
-            await _run_until_stopped(lanes, background, stopping)
+            try:
+                await _run_until_stopped([*(lane.run for lane in lanes), suspects.run], background, stopping)
+            finally:
+                with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
+                    await leases.give_back(leases.held())
 
 
-async def _run_until_stopped(
-    lanes: list[PullLoop], background: list[Callable[[], Coroutine[Any, Any, None]]], stopping: anyio.Event
-) -> None:
+async def _run_until_stopped(work: list[Task], background: list[Task], stopping: anyio.Event) -> None:
     async with anyio.create_task_group() as tasks:
         for task in background:
             tasks.start_soon(task)
-        async with anyio.create_task_group() as pulling:
-            for lane in lanes:
-                pulling.start_soon(lane.run)
+        async with anyio.create_task_group() as working:
+            for task in work:
+                working.start_soon(task)
             await stopping.wait()
-            pulling.cancel_scope.deadline = anyio.current_time() + FINISH_SECONDS
+            working.cancel_scope.deadline = anyio.current_time() + FINISH_SECONDS
         tasks.cancel_scope.cancel()

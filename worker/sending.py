@@ -1,95 +1,62 @@
-"""Sending a claimed batch: requests, retries with jittered backoff inside a time budget, an account of attempts."""
+"""Sending a claimed batch: requests, the search for what spoils one, retries with jittered backoff inside a budget."""
 
-import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Final
 
 import anyio
 
-from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.clock import Clock
 from shared.fault_points import fault_point
-from shared.forward_ledger import Attempt, Entry
 from shared.logs import get_logger
 from shared.statsig_projection import StatsigEvent
-from worker.circuit import DEAD_LETTERS_TO_OPEN, Circuit
-from worker.rejection import send_isolating_rejections, split_into_requests
+from worker.accounts import Accounts
+from worker.circuit import Circuit
 from worker.statsig_forwarder import StatsigForwarder
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig_requests import RequestSize, parts_of, split_into_requests
 
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 8.0
 """Full jitter between nothing and a bound that doubles from the one to the other: lanes and workers that failed
 together do not come back together."""
 
-LONGEST_RETRY_AFTER_SECONDS: Final = 30.0
-"""A longer Retry-After opens the circuit: no batch should be held, nor handed back and pulled again, for so long."""
-
-INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
-NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
-
 _log = get_logger()
 
 
-@dataclass(slots=True)
-class _Account:
-    attempts: int
-    possible_duplicates: int
-    history: History = ()
-    outcome: SendOutcome = NEVER_SENT
-    last_attempt_at: datetime | None = None
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One batch on its way to Statsig, and what its sender must be asked and told meanwhile."""
 
+    accounts: Accounts
 
-@dataclass(slots=True)
-class Sent:
-    """What is known of each event of a batch; grows while it is sent, so that a cancelled send leaves its account."""
+    deadline: float
+    """Monotonic: the end of the claim, less what settling takes. No attempt begins that could outlast it."""
 
-    accounts: dict[str, _Account] = field(default_factory=dict)
+    note: Callable[[Sequence[str]], Awaitable[set[str]]]
+    """Write down durably what was sent of these events so far; returns those that may be sent again. An event whose
+    last attempt may have left a copy is sent again only after it: a worker that dies counts only its last attempt."""
 
-    @classmethod
-    def starting_from(cls, entries: Iterable[Entry]) -> Self:
-        return cls({e.event_id: _Account(e.attempts, e.possible_duplicates, e.history) for e in entries})
+    confirmed: Callable[[Sequence[str]], Awaitable[None]]
+    """Told of every confirmed request, before the next one."""
 
-    def learn(self, outcomes: dict[str, SendOutcome]) -> None:
-        """Replace `interrupted` by what became of the attempt."""
-        for event_id, outcome in outcomes.items():
-            account = self.accounts[event_id]
-            account.outcome = outcome
-            account.history = (*account.history[:-1], _noted(account.last_attempt_at, outcome))
-            if outcome.verdict is not Verdict.AMBIGUOUS:
-                account.possible_duplicates -= 1
-            if outcome.verdict is Verdict.CONFIRMED:
-                _log.debug("event_sent", event_id=event_id)
+    is_trial: bool = False
+    """One suspect alone: one attempt, which says nothing of the destination unless it is confirmed."""
 
-    def is_open(self, event_id: str) -> bool:
-        """Whether an attempt has begun of which nothing is known yet."""
-        return self.accounts[event_id].outcome is INTERRUPTED
+    unsent: list[StatsigEvent] = field(default_factory=list)
+    """What no request has carried yet."""
 
-    def with_verdict(self, verdict: Verdict) -> list[str]:
-        return [event_id for event_id, account in self.accounts.items() if account.outcome.verdict is verdict]
+    parts: deque[list[StatsigEvent]] = field(default_factory=deque)
+    """Of requests that failed: the requests to be made next."""
 
-    def attempts(self, event_ids: Iterable[str]) -> list[Attempt]:
-        """In the form in which the ledger keeps them."""
-        return [
-            Attempt(
-                event_id=event_id,
-                attempts=account.attempts,
-                possible_duplicates=account.possible_duplicates,
-                last_attempt_at=account.last_attempt_at,
-                reason=account.outcome.reason,
-                status=account.outcome.status,
-                history=account.history,
-            )
-            for event_id in event_ids
-            for account in (self.accounts[event_id],)
-        ]
+    alone: list[StatsigEvent] = field(default_factory=list)
+    """What failed alone, while it is not known whether others are confirmed."""
 
-
-def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:
-    return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status)
+    failures: int = 0
+    """Requests that failed since the last one was confirmed."""
 
 
 class Sending:
@@ -100,6 +67,7 @@ class Sending:
         *,
         forwarder: StatsigForwarder,
         circuit: Circuit,
+        size: RequestSize,
         clock: Clock,
         stopping: anyio.Event,
         budget_seconds: float,
@@ -108,97 +76,132 @@ class Sending:
     ) -> None:
         self._forwarder = forwarder
         self._circuit = circuit
+        self._size = size
         self._clock = clock
         self._stopping = stopping
         self._budget_seconds = budget_seconds
         self._attempt_seconds = attempt_seconds
         self._random = rng or random.Random()  # noqa: S311 - jitter
 
-    async def send(self, events: Sequence[StatsigEvent], sent: Sent, *, deadline: float) -> None:
-        """Try until each event is confirmed or rejected, or trying is over; the account says what became of each.
+    async def send(self, events: Sequence[StatsigEvent], delivery: Delivery) -> None:
+        """Try until each event is confirmed or has failed alone, or trying is over; the accounts tell which.
 
-        Trying is over when the budget is spent, the circuit opens, the process stops, or the claim's `deadline`
-        (monotonic) leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
+        A request that fails is divided, until the events that spoil it are alone. What fails alone while others are
+        confirmed is left to whoever judges it; while nothing is confirmed it is tried again.
+
+        Trying is over when the budget is spent, the circuit opens, the process stops, or the delivery's deadline
+        leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
         """
-        give_up_at = min(self._clock.monotonic() + self._budget_seconds, deadline - self._attempt_seconds)
-        pending = list(events)
-        was_open = self._circuit.open_reason is not None  # then this is the probe
-        for round_number in itertools.count():
-            if not await self._paused(round_number, give_up_at):
+        give_up_at = self._clock.monotonic() + self._budget_seconds
+        is_probe = self._circuit.open_reason is not None
+        delivery.unsent = list(events)
+        while delivery.unsent or delivery.parts or self._gather_what_failed_alone(delivery):
+            if self._circuit.open_reason is not None and not is_probe:
                 return
-            pending = await self._send_once(pending, sent, deadline)
-            if not pending or self._circuit.open_reason is not None or was_open or self._stopping.is_set():
+            if not await self._may_go_on(delivery, give_up_at):
+                return
+            request = self._next_request(delivery)
+            ours = await self._noted(request, delivery)
+            if ours:
+                await self._attempt(ours, delivery)
+            if delivery.is_trial or is_probe or len(ours) < len(request):
                 return
 
-    async def _paused(self, round_number: int, give_up_at: float) -> bool:
-        """Wait as long as Statsig asked everybody to, and before another try as long as backoff says on top of it.
+    def _next_request(self, delivery: Delivery) -> list[StatsigEvent]:
+        if delivery.parts:
+            return delivery.parts.popleft()
+        request = next(split_into_requests(delivery.unsent, self._size.events))
+        delivery.unsent = delivery.unsent[len(request) :]
+        return request
 
-        False where that takes too long, or the process stops meanwhile.
-        """
+    def _gather_what_failed_alone(self, delivery: Delivery) -> bool:
+        """What failed alone while nothing was confirmed since is tried again; whether there is any."""
+        again = [
+            event
+            for event in delivery.alone
+            if not self._is_search_over(delivery.accounts.of[event.event_id].failed_alone_at)
+            and delivery.accounts.of[event.event_id].outcome.verdict is not Verdict.REJECTED
+        ]
+        delivery.alone.clear()
+        delivery.parts.extend([event] for event in again)
+        return bool(again)
+
+    def _is_search_over(self, failed_alone_at: float | None) -> bool:
+        return failed_alone_at is None or self._circuit.confirmed_since(failed_alone_at)
+
+    async def _may_go_on(self, delivery: Delivery, give_up_at: float) -> bool:
+        """Wait as Statsig asked everybody to, and after failures as backoff says; False where trying is over."""
         pause = self._circuit.quiet_seconds()
-        if round_number:
-            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(round_number - 1, 10))
+        if delivery.failures:
+            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(delivery.failures - 1, 10))
             pause += self._random.uniform(0, bound)
-        elif not pause:
-            return True  # the first try, and nobody asked for a pause
-        if self._clock.monotonic() + pause > give_up_at:
-            return False
-        with anyio.move_on_after(pause):
-            await self._stopping.wait()
-        return not self._stopping.is_set()
+        if pause:
+            if self._clock.monotonic() + pause > min(give_up_at, delivery.deadline - self._attempt_seconds):
+                return False
+            with anyio.move_on_after(pause):
+                await self._stopping.wait()
+        return not self._stopping.is_set() and self._clock.monotonic() + self._attempt_seconds <= delivery.deadline
 
-    async def _send_once(self, events: Sequence[StatsigEvent], sent: Sent, deadline: float) -> list[StatsigEvent]:
-        """One attempt on each; what may be tried again."""
-        again: list[StatsigEvent] = []
-        for request in split_into_requests(events):
-            told_to_wait = again and (self._circuit.open_reason is not None or self._circuit.quiet_seconds())
-            if told_to_wait or not self._may_send(deadline):
-                again += request
-                continue
-            outcomes = await self._attempt(request, sent, deadline)
-            again += [e for e in request if outcomes[e.event_id].verdict in (Verdict.TRANSIENT, Verdict.AMBIGUOUS)]
-        return again
+    async def _noted(self, request: list[StatsigEvent], delivery: Delivery) -> list[StatsigEvent]:
+        """Those of the request that may be sent: all that may already have been is in the ledger."""
+        unwritten = delivery.accounts.not_durable(event.event_id for event in request)
+        if not unwritten:
+            return request
+        written = await delivery.note(unwritten)
+        delivery.accounts.made_durable(written)
+        lost = set(unwritten) - written
+        return [event for event in request if event.event_id not in lost]
 
-    def _may_send(self, deadline: float) -> bool:
-        return self._clock.monotonic() + self._attempt_seconds <= deadline
-
-    async def _attempt(self, request: Sequence[StatsigEvent], sent: Sent, deadline: float) -> dict[str, SendOutcome]:
-        accounts = [sent.accounts[event.event_id] for event in request]
-        now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
-        for account in accounts:
-            # Before the attempt, so that one that is cancelled has been noted: its outcome is not known.
-            account.attempts += 1
-            account.possible_duplicates += 1
-            account.last_attempt_at = now
-            account.outcome = INTERRUPTED
-            account.history = extended(account.history, _noted(now, INTERRUPTED))
-        fault_point("before_send")
-        outcomes = await send_isolating_rejections(
-            self._forwarder,
-            request,
-            give_up_after=DEAD_LETTERS_TO_OPEN,
-            may_send=lambda: self._may_send(deadline),
-            learned=sent.learn,
+    async def _attempt(self, request: Sequence[StatsigEvent], delivery: Delivery) -> None:
+        accounts = delivery.accounts
+        began = self._clock.monotonic()
+        accounts.begin(
+            (event.event_id for event in request), datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
         )
-        if any(outcome.verdict is Verdict.CONFIRMED for outcome in outcomes.values()):
+        fault_point("before_send")
+        outcomes = await self._forwarder.send(request)
+        accounts.learn(outcomes)
+        confirmed = [e.event_id for e in request if outcomes[e.event_id].verdict is Verdict.CONFIRMED]
+        # What the SDK could not put into the request is the event's own fault, and says nothing of the others.
+        failed = [
+            e for e in request if outcomes[e.event_id] is not NOT_SERIALIZABLE and e.event_id not in set(confirmed)
+        ]
+        if confirmed:
             fault_point("after_confirm")
-        # What was never answered for itself: the rest of a search that was given up.
-        sent.learn({event_id: outcome for event_id, outcome in outcomes.items() if sent.is_open(event_id)})
-        self._tell_circuit(outcomes)
-        return outcomes
+            delivery.failures = 0
+            self._circuit.confirmed()
+            if not failed:
+                self._size.confirmed(len(request))
+            await delivery.confirmed(confirmed)
+        if failed:
+            self._failed(failed, outcomes[failed[0].event_id], began, delivery)
 
-    def _tell_circuit(self, outcomes: dict[str, SendOutcome]) -> None:
-        by_verdict = {outcome.verdict: outcome for outcome in outcomes.values()}
-        if refusal := by_verdict.get(Verdict.REFUSED):
-            _log.error("statsig_refuses_us", reason=refusal.reason, status=refusal.status)
-            self._circuit.open(refusal.reason)
-        elif trouble := by_verdict.get(Verdict.AMBIGUOUS) or by_verdict.get(Verdict.TRANSIENT):
-            ambiguous = sum(outcome.verdict is Verdict.AMBIGUOUS for outcome in outcomes.values())
-            _log.warning("attempt_failed", reason=trouble.reason, events=len(outcomes), ambiguous=ambiguous)
-            if (trouble.retry_after_seconds or 0.0) > LONGEST_RETRY_AFTER_SECONDS:
-                self._circuit.open(trouble.reason, trouble.retry_after_seconds)
-            else:
-                self._circuit.ask_for_quiet(trouble.retry_after_seconds or 0.0)
-                self._circuit.failed(trouble.reason, trouble.retry_after_seconds)
+    def _failed(self, events: list[StatsigEvent], outcome: SendOutcome, began: float, delivery: Delivery) -> None:
+        _log.warning(
+            "attempt_failed",
+            reason=outcome.reason,
+            verdict=outcome.verdict.value,
+            events=len(events),
+            others_confirmed=self._circuit.confirmed_since(began),
+        )
+        if outcome.verdict is not Verdict.REJECTED:
+            delivery.failures = 0 if self._circuit.confirmed_since(began) else delivery.failures + 1
+        self._tell_circuit(outcome, began, delivery)
+        if len(events) == 1:
+            delivery.accounts.of[events[0].event_id].failed_alone_at = began
+            delivery.alone += events
+        elif outcome.verdict is Verdict.TRANSIENT and outcome.status is None:
+            delivery.parts.appendleft(events)  # no connection came to be: no event is the reason
         else:
-            self._circuit.answered(confirmed=Verdict.CONFIRMED in by_verdict)
+            self._size.failed(len(events))
+            delivery.parts.extendleft(reversed(parts_of(events)))
+
+    def _tell_circuit(self, outcome: SendOutcome, began: float, delivery: Delivery) -> None:
+        if delivery.is_trial and self._circuit.open_reason is None:
+            return
+        if outcome.verdict is Verdict.REJECTED:
+            self._circuit.rejected(outcome.reason)
+            return
+        if outcome.verdict is Verdict.REFUSED and not self._circuit.confirmed_since(began):
+            _log.error("statsig_refuses_us", reason=outcome.reason, status=outcome.status)
+        self._circuit.failed(outcome.reason, outcome.retry_after_seconds)

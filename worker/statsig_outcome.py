@@ -18,20 +18,22 @@ import urllib3.exceptions
 
 
 class Verdict(StrEnum):
+    """What an answer proves. Only AMBIGUOUS leaves open whether Statsig has the event."""
+
     CONFIRMED = "confirmed"
     """Statsig has the event."""
 
     TRANSIENT = "transient"
-    """Not accepted, and the same request may be accepted later."""
+    """Statsig has not: no connection came to be, or it takes no more just now (429)."""
 
     REJECTED = "rejected"
-    """This payload is not accepted, however often it is sent."""
+    """Statsig has not, for what the request carries (400, 413, 422)."""
 
     REFUSED = "refused"
-    """Our key or our address is wrong: says nothing about the event."""
+    """Statsig has not: the key or the address is wrong, or it says so of one event (401, 403, 404, 405, a redirect)."""
 
     AMBIGUOUS = "ambiguous"
-    """Nobody knows whether Statsig has the event: count it, then treat it like TRANSIENT."""
+    """Everything else. A proxy can answer 408 or any 5xx after Statsig has kept the events: every one is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ NOT_SERIALIZABLE: Final = SendOutcome(Verdict.REJECTED, None, "not_serializable"
 _OF_THE_PAYLOAD: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-_MAY_PASS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_OF_KEY_OR_ADDRESS: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+)
 
 # What requests refuses to send at all: only an address or a key from the settings can be the cause.
 _UNUSABLE_SETTINGS: Final = (
@@ -92,7 +96,9 @@ _TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]]
         (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
         SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
     ),
-    ((requests.exceptions.SSLError,), SendOutcome(Verdict.TRANSIENT, None, "tls")),
+    # Only a certificate is known to be refused before anything is sent.
+    ((ssl.SSLCertVerificationError,), SendOutcome(Verdict.TRANSIENT, None, "tls")),
+    ((requests.exceptions.SSLError,), SendOutcome(Verdict.AMBIGUOUS, None, "tls")),
     ((requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), TIMED_OUT),
     # A body that breaks off comes as urllib3's own exception: the SDK reads it past requests.
     (
@@ -122,13 +128,11 @@ def _of_status(success: bool, status: int) -> Verdict:
         return Verdict.CONFIRMED if success else Verdict.AMBIGUOUS
     if status in _OF_THE_PAYLOAD:
         return Verdict.REJECTED
-    if status in _MAY_PASS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Verdict.TRANSIENT
-    if status < HTTPStatus.OK:
-        return Verdict.AMBIGUOUS
-    # 401, 403, 404, 405; every 3xx (the SDK calls 300 a success); and every 4xx that nobody foresaw: REJECTED would
-    # dead-letter healthy events for a proxy's or a new API's sake, TRANSIENT would hammer it. REFUSED stops and alerts.
-    return Verdict.REFUSED
+    if status in _OF_KEY_OR_ADDRESS or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return Verdict.REFUSED  # the SDK calls a 300 a success
+    return Verdict.AMBIGUOUS
 
 
 def _of_trouble(error: Exception) -> SendOutcome:

@@ -1,7 +1,8 @@
 """A worker's parts put together as worker/runtime.py does it, over the fakes."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -14,16 +15,33 @@ from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_failures import ScriptedFailures
 from tests.support.scripted_forwarder import ScriptedForwarder
-from worker.circuit import Circuit
-from worker.dead_letters import DeadLetters
+from worker.burying import Burying
+from worker.circuit import FAILURES_TO_OPEN, Circuit
+from worker.dead_letters import PREFIX, DeadLetters
 from worker.forwarding import Forwarding
+from worker.guilt import Guilt
+from worker.leases import Leases
+from worker.parked import Parked
 from worker.pull_loop import PullLoop
 from worker.sending import Sending
 from worker.settling import Settling
+from worker.statsig_requests import RequestSize
 from worker.subscription import ReceivedMessage
+from worker.suspects import Suspects
+from worker.turns import Turns
 
 PROBE_SECONDS = 0.02
 """Short, because a circuit that waits looks at the manual clock only once this has passed for real."""
+
+ATTEMPT_SECONDS = 20.0
+
+
+class TickingClock(ManualClock):
+    """A microsecond passes with each look, so that what comes first is also earlier."""
+
+    def monotonic(self) -> float:
+        self.nanos += 1000
+        return super().monotonic()
 
 
 class FixedRandom(random.Random):
@@ -42,12 +60,24 @@ class FixedRandom(random.Random):
 class WorkerWorld:
     """Everything of one worker process. All fakes but the repository share `journal`."""
 
-    def __init__(self, *, budget_seconds: float = 20.0, claim_seconds: float = 90.0) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        *,
+        budget_seconds: float = 20.0,
+        claim_seconds: float = 90.0,
+        suspect_attempts: int = 6,
+        suspect_backoff_seconds: float = 15.0,
+        turns: int = 2,
+        clock: ManualClock | None = None,
+    ) -> None:
+        self.budget_seconds = budget_seconds
+        self.claim_seconds = claim_seconds
+        self.suspect_attempts = suspect_attempts
+        self.suspect_backoff_seconds = suspect_backoff_seconds
+        self.turns_at_once = turns
+        self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.journal: list[str] = []
-        self.random = FixedRandom()
-        self.stopping = anyio.Event()
         self.repository = MemoryEventLogRepository(self.store)
         self.ledger = MemoryForwardLedger(self.store, failures=ScriptedFailures(self.journal))
         self.topic = MemoryTopic(self.clock)
@@ -59,39 +89,91 @@ class WorkerWorld:
             failures=ScriptedFailures(self.journal),
         )
         self.forwarder = ScriptedForwarder(failures=ScriptedFailures(self.journal))
+        self.start_process()
+
+    def start_process(self) -> None:
+        """All that a process has in memory, anew: as after a restart, or in a second worker."""
+        self.stopping = anyio.Event()
+        self.random = FixedRandom()
         self.circuit = Circuit(self.clock, probe_seconds=PROBE_SECONDS, rng=FixedRandom())
+        self.size = RequestSize()
         self.sending = Sending(
             forwarder=self.forwarder,
             circuit=self.circuit,
+            size=self.size,
             clock=self.clock,
             stopping=self.stopping,
-            budget_seconds=budget_seconds,
-            attempt_seconds=20.0,
+            budget_seconds=self.budget_seconds,
+            attempt_seconds=ATTEMPT_SECONDS,
             rng=self.random,
         )
         self.settling = Settling(self.ledger, self.clock)
+        self.guilt = Guilt(self.circuit, suspect_attempts=self.suspect_attempts)
         self.forwarding = Forwarding(
             ledger=self.ledger,
             sending=self.sending,
             settling=self.settling,
-            dead_letters=DeadLetters(self.dead_letter_topic),
+            burying=Burying(DeadLetters(self.dead_letter_topic), self.clock),
+            guilt=self.guilt,
             circuit=self.circuit,
             clock=self.clock,
-            claim_seconds=claim_seconds,
+            claim_seconds=self.claim_seconds,
+            suspect_backoff_seconds=self.suspect_backoff_seconds,
         )
+        self.leases = Leases(self.subscription)
+        self.suspects = Suspects(
+            try_alone=self.forwarding.try_alone,
+            leases=self.leases,
+            circuit=self.circuit,
+            clock=self.clock,
+            stopping=self.stopping,
+            backoff_seconds=self.suspect_backoff_seconds,
+        )
+        self.turns = Turns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
+        self.parked = Parked(random.Random(0))
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(
             subscription=self.subscription,
+            leases=self.leases,
+            parked=self.parked,
+            suspects=self.suspects,
+            turns=self.turns,
             circuit=self.circuit,
             forward=self.forwarding.forward,
             batch_messages=batch_messages,
             stopping=self.stopping,
         )
 
-    async def log(self, count: int = 1) -> list[Event]:
+    @asynccontextmanager
+    async def running(self, lanes: int = 1, *, batch_messages: int = 500) -> AsyncIterator[None]:
+        """Lanes, suspects and leases until the block ends; then stopped in the orderly way, which must be quick."""
+        async with anyio.create_task_group() as background:
+            background.start_soon(self.leases.extend_forever)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(lanes):
+                    tasks.start_soon(self.lane(batch_messages=batch_messages).run)
+                tasks.start_soon(self.suspects.run)
+                yield
+                self.stopping.set()
+                tasks.cancel_scope.deadline = anyio.current_time() + 2
+            background.cancel_scope.cancel()
+        assert not tasks.cancel_scope.cancelled_caught, "did not stop"
+        await self.leases.give_back(self.leases.held())
+
+    async def time_passes_until(
+        self, condition: Callable[[], object], *, step_seconds: float = 0.5, seconds: float = 10.0
+    ) -> None:
+        """Let the clock go on in steps until it comes true; `seconds` is the deadline, in real time."""
+        with anyio.move_on_after(seconds):
+            while not condition():
+                self.clock.advance(step_seconds)
+                await anyio.sleep(0.002)
+        assert condition(), f"did not come true within {seconds:g} s"
+
+    async def log(self, count: int = 1, name: str = "order_paid") -> list[Event]:
         """Events as ingress leaves them: committed, then published."""
-        events = [sample_event() for _ in range(count)]
+        events = [sample_event(name) for _ in range(count)]
         await self.repository.append([sample_row(event) for event in events])
         await self.publish(events)
         return events
@@ -112,5 +194,13 @@ class WorkerWorld:
     def states(self) -> list[str]:
         return [row.state for row in self.store.ledger.values()]
 
+    def dead_letters(self) -> list[tuple[str, str]]:
+        """Event id and reason of each that was published."""
+        return [
+            (letter.attributes.get("event_id", ""), letter.attributes.get(PREFIX + "reason", "native"))
+            for letter in self.dead_letter_topic.published
+        ]
+
     def open_circuit(self) -> None:
-        self.circuit.open("http_503")
+        for _ in range(FAILURES_TO_OPEN):
+            self.circuit.failed("http_503")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -10,10 +11,12 @@ from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
 from tests.support.worker_world import PROBE_SECONDS, FixedRandom
 from worker.circuit import (
-    DEAD_LETTER_SHARE,
-    DEAD_LETTERS_TO_OPEN,
+    FAILURES_IN_A_BURST,
+    FAILURES_TO_OPEN,
+    LONGEST_QUIET_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
-    PROBE_MESSAGES,
+    REJECTIONS_TO_OPEN,
+    SILENCE_SECONDS,
     Admission,
     Circuit,
 )
@@ -27,6 +30,16 @@ def clock() -> ManualClock:
 @pytest.fixture
 def circuit(clock: ManualClock) -> Circuit:
     return Circuit(clock, probe_seconds=PROBE_SECONDS, rng=FixedRandom())
+
+
+def fail(circuit: Circuit, times: int, reason: str = "http_503", retry_after: float | None = None) -> None:
+    for _ in range(times):
+        circuit.failed(reason, retry_after)
+
+
+def open_it(circuit: Circuit) -> None:
+    fail(circuit, FAILURES_TO_OPEN)
+    assert circuit.open_reason == "http_503"
 
 
 @asynccontextmanager
@@ -45,7 +58,7 @@ async def admitting(circuit: Circuit) -> AsyncIterator[list[Admission]]:
 
 
 async def is_admitted_after(circuit: Circuit, clock: ManualClock, seconds: float) -> bool:
-    """Whether a probe is admitted that long from now, and not before."""
+    """Whether somebody is admitted that long from now, and not before."""
     async with admitting(circuit) as admitted:
         clock.advance(seconds * 0.99)
         await anyio.sleep(2 * PROBE_SECONDS)
@@ -63,9 +76,9 @@ async def probe(circuit: Circuit, clock: ManualClock, seconds: float) -> Admissi
         return await circuit.admit()
 
 
-async def test_while_closed_everybody_is_admitted_with_full_batches(circuit: Circuit) -> None:
-    assert [await circuit.admit() for _ in range(3)] == [Admission(None)] * 3
-    assert circuit.open_reason is None
+async def test_while_closed_everybody_is_admitted_at_once(circuit: Circuit) -> None:
+    assert [await circuit.admit() for _ in range(3)] == [Admission(is_probe=False)] * 3
+    assert (circuit.open_reason, circuit.open_since) == (None, None)
 
 
 async def test_three_failures_in_a_row_open_it_and_two_do_not(circuit: Circuit) -> None:
@@ -73,43 +86,94 @@ async def test_three_failures_in_a_row_open_it_and_two_do_not(circuit: Circuit) 
     circuit.failed("timeout")
     assert circuit.open_reason is None
 
+    circuit.failed("http_401")
+
+    assert circuit.open_reason == "http_401"
+
+
+async def test_a_refusal_is_a_failure_like_others(circuit: Circuit) -> None:
+    circuit.failed("http_401")
+
+    assert circuit.open_reason is None
+
+
+async def test_a_confirmation_in_between_starts_the_count_again(circuit: Circuit, clock: ManualClock) -> None:
+    fail(circuit, 2)
+    circuit.confirmed()
+    clock.advance(SILENCE_SECONDS + 0.1)
+    fail(circuit, 2)
+    assert circuit.open_reason is None
+
     circuit.failed("http_503")
 
     assert circuit.open_reason == "http_503"
 
 
-@pytest.mark.parametrize("confirmed", [True, False])
-async def test_an_answer_in_between_starts_the_count_again(circuit: Circuit, confirmed: bool) -> None:
+async def test_while_others_were_confirmed_just_now_a_few_failures_do_not_open_it(
+    circuit: Circuit, clock: ManualClock
+) -> None:
+    circuit.confirmed()
+    clock.advance(SILENCE_SECONDS * 0.9)
+    fail(circuit, FAILURES_IN_A_BURST - 2)
+    assert circuit.open_reason is None
+    clock.advance(SILENCE_SECONDS * 0.2)  # and now nothing was for too long
+
     circuit.failed("http_503")
+
+    assert circuit.open_reason == "http_503"
+
+
+async def test_a_burst_of_failures_opens_it_without_waiting_for_silence(circuit: Circuit) -> None:
+    circuit.confirmed()
+    fail(circuit, FAILURES_IN_A_BURST - 1)
+    assert circuit.open_reason is None
+
     circuit.failed("http_503")
-    circuit.answered(confirmed=confirmed)
-    circuit.failed("http_503")
-    circuit.failed("http_503")
+
+    assert circuit.open_reason == "http_503"
+
+
+async def test_many_rejections_in_a_row_open_it_and_fewer_do_not(circuit: Circuit) -> None:
+    for _ in range(REJECTIONS_TO_OPEN - 1):
+        circuit.rejected("http_400")
+    assert circuit.open_reason is None
+
+    circuit.rejected("http_422")
+
+    assert circuit.open_reason == "http_422"
+
+
+async def test_a_confirmation_between_rejections_starts_their_count_again(circuit: Circuit) -> None:
+    for _ in range(3):
+        for _ in range(REJECTIONS_TO_OPEN - 1):
+            circuit.rejected("http_400")
+        circuit.confirmed()
 
     assert circuit.open_reason is None
 
 
-async def test_a_refusal_opens_it_at_once(circuit: Circuit) -> None:
-    circuit.open("http_401")
+async def test_rejections_are_no_failures_of_the_destination(circuit: Circuit) -> None:
+    fail(circuit, FAILURES_TO_OPEN - 1)
+    for _ in range(REJECTIONS_TO_OPEN - 1):
+        circuit.rejected("http_400")
 
-    assert circuit.open_reason == "http_401"
+    assert circuit.open_reason is None
 
 
 async def test_while_open_nothing_is_admitted_until_the_first_wait_is_over(
     circuit: Circuit, clock: ManualClock
 ) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
 
     assert await is_admitted_after(circuit, clock, PROBE_SECONDS)
 
 
-async def test_one_small_probe_at_a_time_is_admitted(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open("http_503")
+async def test_one_probe_at_a_time_is_admitted(circuit: Circuit, clock: ManualClock) -> None:
+    open_it(circuit)
 
     first = await probe(circuit, clock, PROBE_SECONDS)
 
-    assert first == Admission(PROBE_MESSAGES)
-    assert first.is_probe
+    assert first == Admission(is_probe=True)
     async with admitting(circuit) as admitted:
         await anyio.sleep(2 * PROBE_SECONDS)
         assert not admitted
@@ -118,7 +182,7 @@ async def test_one_small_probe_at_a_time_is_admitted(circuit: Circuit, clock: Ma
 
 
 async def test_a_cancelled_wait_for_admission_does_not_take_the_probe(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
     async with admitting(circuit):
         pass
 
@@ -128,7 +192,7 @@ async def test_a_cancelled_wait_for_admission_does_not_take_the_probe(circuit: C
 async def test_each_failed_probe_doubles_the_wait_up_to_ten_times_the_first(
     circuit: Circuit, clock: ManualClock
 ) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
     clock.advance(PROBE_SECONDS)
     for factor in (2, 4, 8, 10, 10):
         admission = await circuit.admit()
@@ -138,35 +202,69 @@ async def test_each_failed_probe_doubles_the_wait_up_to_ten_times_the_first(
         clock.advance(factor * PROBE_SECONDS)
 
 
+async def test_a_rejected_probe_is_followed_by_another_after_the_first_wait_and_keeps_it_open(
+    circuit: Circuit, clock: ManualClock
+) -> None:
+    open_it(circuit)
+    failed = await probe(circuit, clock, PROBE_SECONDS)
+    circuit.failed("http_503")
+    circuit.leave(failed)
+    for _ in range(3):
+        rejected = await probe(circuit, clock, 2 * PROBE_SECONDS)
+        circuit.rejected("http_400")
+        circuit.leave(rejected)
+        assert circuit.open_reason == "http_400"
+        assert circuit._probe_at == pytest.approx(clock.monotonic() + PROBE_SECONDS)
+
+
 async def test_the_wait_starts_anew_after_it_was_closed(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
     admission = await probe(circuit, clock, PROBE_SECONDS)
     circuit.failed("http_503")
     circuit.leave(admission)
-    circuit.answered(confirmed=True)
+    circuit.confirmed()
+    clock.advance(SILENCE_SECONDS + 0.1)
 
-    circuit.open("http_503")
+    open_it(circuit)
 
     assert await is_admitted_after(circuit, clock, PROBE_SECONDS)
 
 
-async def test_retry_after_is_waited_for(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open("http_429", 100 * PROBE_SECONDS)
+async def test_while_open_retry_after_is_waited_for(circuit: Circuit, clock: ManualClock) -> None:
+    fail(circuit, FAILURES_TO_OPEN, "http_429", 100.0)
 
-    assert await is_admitted_after(circuit, clock, 100 * PROBE_SECONDS)
+    assert circuit.open_reason == "http_429"
+    assert await is_admitted_after(circuit, clock, 100.0)
 
 
 async def test_an_absurd_retry_after_is_not_believed(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open("http_429", 1e9)
+    fail(circuit, FAILURES_TO_OPEN, "http_429", 1e9)
 
     assert await is_admitted_after(circuit, clock, LONGEST_RETRY_AFTER_SECONDS)
+
+
+async def test_while_closed_a_retry_after_is_everybodys_pause(circuit: Circuit, clock: ManualClock) -> None:
+    circuit.failed("http_429", 7)
+    circuit.failed("http_503", 2)
+
+    assert circuit.quiet_seconds() == 7
+    assert await is_admitted_after(circuit, clock, 7)
+    assert circuit.quiet_seconds() == 0
+
+
+async def test_while_closed_a_retry_after_is_bounded(circuit: Circuit, clock: ManualClock) -> None:
+    circuit.failed("http_429", 1e9)
+
+    assert circuit.open_reason is None
+    assert circuit.quiet_seconds() == LONGEST_QUIET_SECONDS
+    assert await is_admitted_after(circuit, clock, LONGEST_QUIET_SECONDS)
 
 
 async def test_jitter_only_ever_lengthens_the_wait(clock: ManualClock) -> None:
     rng = FixedRandom(share=1.0)
     circuit = Circuit(clock, probe_seconds=PROBE_SECONDS, rng=rng)
 
-    circuit.open("http_503")
+    open_it(circuit)
 
     assert rng.bounds == [(1.0, 1.25)]
     assert await is_admitted_after(circuit, clock, PROBE_SECONDS * 1.25)
@@ -175,114 +273,45 @@ async def test_jitter_only_ever_lengthens_the_wait(clock: ManualClock) -> None:
 async def test_what_failed_from_before_it_opened_does_not_put_off_the_probe(
     circuit: Circuit, clock: ManualClock
 ) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
     clock.advance(PROBE_SECONDS / 2)
 
     circuit.failed("timeout")
+    circuit.rejected("http_400")
 
     assert circuit.open_reason == "http_503"
     assert await is_admitted_after(circuit, clock, PROBE_SECONDS / 2)
 
 
 async def test_a_confirmation_closes_it_and_wakes_everybody(circuit: Circuit) -> None:
-    circuit.open("http_503")
+    open_it(circuit)
     async with admitting(circuit) as one, admitting(circuit) as other:
-        circuit.answered(confirmed=True)
+        circuit.confirmed()
         await eventually(lambda: one and other)
 
-    assert one == other == [Admission(None)]
-    assert circuit.open_reason is None
+    assert one == other == [Admission(is_probe=False)]
+    assert (circuit.open_reason, circuit.open_since) == (None, None)
 
 
-@pytest.mark.parametrize("reason", ["http_503", "http_401", "storage_unavailable", "crashed"])
-async def test_a_rejection_closes_it_too(circuit: Circuit, reason: str) -> None:
-    circuit.open(reason)
-
-    circuit.answered(confirmed=False)
-
-    assert circuit.open_reason is None
-
-
-async def test_a_rejection_does_not_close_what_rejections_opened_but_a_confirmation_does(circuit: Circuit) -> None:
-    circuit.open(DEAD_LETTER_SHARE)
-    circuit.answered(confirmed=False)
-    assert circuit.open_reason == DEAD_LETTER_SHARE
-
-    circuit.answered(confirmed=True)
-
-    assert circuit.open_reason is None
-
-
-async def test_what_recovers_closes_it_only_for_its_own_reason(circuit: Circuit) -> None:
-    circuit.open("http_503")
-    circuit.recovered("storage_unavailable")
-    assert circuit.open_reason == "http_503"
-    circuit.answered(confirmed=True)
-    circuit.open("storage_unavailable")
-
-    circuit.recovered("storage_unavailable")
-
-    assert circuit.open_reason is None
-
-
-async def test_a_few_dead_letters_are_believed(circuit: Circuit) -> None:
-    for _ in range(DEAD_LETTERS_TO_OPEN - 1):
-        assert circuit.admits_dead_letters(rejected=1, delivered=0)
-
-    assert circuit.open_reason is None
-
-
-async def test_many_dead_letters_among_more_deliveries_are_believed(circuit: Circuit) -> None:
-    assert circuit.admits_dead_letters(rejected=0, delivered=60)
-    assert circuit.admits_dead_letters(rejected=59, delivered=1)
-
-
-async def test_more_dead_letters_than_deliveries_open_it(circuit: Circuit) -> None:
-    assert circuit.admits_dead_letters(rejected=0, delivered=DEAD_LETTERS_TO_OPEN - 1)
-
-    assert not circuit.admits_dead_letters(rejected=DEAD_LETTERS_TO_OPEN, delivered=0)
-
-    assert circuit.open_reason == DEAD_LETTER_SHARE
-
-
-async def test_deliveries_of_long_ago_do_not_excuse_dead_letters(circuit: Circuit) -> None:
-    assert circuit.admits_dead_letters(rejected=0, delivered=10_000)
-    for _ in range(6):
-        assert circuit.admits_dead_letters(rejected=15, delivered=5)
-
-    assert not circuit.admits_dead_letters(rejected=15, delivered=5)
-
-
-async def test_twenty_rejections_with_nothing_confirmed_between_them_are_not_believed(circuit: Circuit) -> None:
-    assert circuit.admits_dead_letters(rejected=0, delivered=10_000)
-    assert circuit.admits_dead_letters(rejected=19, delivered=0)
-
-    assert not circuit.admits_dead_letters(rejected=1, delivered=0)
-
-
-async def test_a_confirmation_between_rejections_starts_their_count_anew(circuit: Circuit) -> None:
-    for _ in range(3):
-        assert circuit.admits_dead_letters(rejected=15, delivered=0)
-        assert circuit.admits_dead_letters(rejected=0, delivered=40)
-
-
-async def test_a_pause_that_statsig_asked_for_is_everybodys_and_bounded(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.ask_for_quiet(7)
-    circuit.ask_for_quiet(2)
-    assert circuit.quiet_seconds() == 7
-    circuit.ask_for_quiet(1e9)
-    assert circuit.quiet_seconds() == LONGEST_RETRY_AFTER_SECONDS
-    clock.advance(LONGEST_RETRY_AFTER_SECONDS)
-
-    assert circuit.quiet_seconds() == 0
-
-
-async def test_a_probe_of_rejections_keeps_it_open_and_doubles_the_wait(circuit: Circuit, clock: ManualClock) -> None:
-    circuit.open(DEAD_LETTER_SHARE)
-    admission = await probe(circuit, clock, PROBE_SECONDS)
-    circuit.answered(confirmed=False)
-
-    assert not circuit.admits_dead_letters(rejected=PROBE_MESSAGES, delivered=0)
-
+async def test_since_when_it_is_open_stays_the_same_while_probes_fail(circuit: Circuit, clock: ManualClock) -> None:
+    open_it(circuit)
+    opened = clock.now()
+    admission = await probe(circuit, clock, 30)
+    circuit.failed("timeout")
     circuit.leave(admission)
-    assert await is_admitted_after(circuit, clock, 2 * PROBE_SECONDS)
+
+    assert circuit.open_since == opened == clock.now() - timedelta(seconds=30)
+    assert circuit.open_reason == "timeout"
+
+
+async def test_it_tells_whether_anything_was_confirmed_since_a_moment(circuit: Circuit, clock: ManualClock) -> None:
+    began = clock.monotonic()
+    assert not circuit.confirmed_since(began - 1e6)
+    clock.advance(1)
+    circuit.confirmed()
+    confirmed = clock.monotonic()
+    clock.advance(1)
+
+    assert circuit.confirmed_since(began)
+    assert circuit.confirmed_since(confirmed)
+    assert not circuit.confirmed_since(clock.monotonic())

@@ -1,6 +1,7 @@
 """What becomes of a pulled batch where everything but Statsig works: the rows of the design's table."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import stamina
@@ -10,13 +11,24 @@ from shared.event import Event
 from shared.forward_ledger import Attempt, ForwardState, Standing
 from shared.forward_message import OutgoingMessage
 from tests.support.sample_events import sample_event
-from tests.support.scripted_forwarder import REFUSED, REJECTED, TIMED_OUT, UNAVAILABLE
-from tests.support.worker_world import WorkerWorld
-from worker.circuit import DEAD_LETTER_SHARE
+from tests.support.scripted_forwarder import (
+    REFUSED,
+    REJECTED,
+    SERVER_ERROR,
+    TIMED_OUT,
+    TOO_MANY,
+    UNAVAILABLE,
+    UNREACHABLE,
+)
+from tests.support.worker_world import TickingClock, WorkerWorld
 from worker.dead_letters import PREFIX
-from worker.forwarding import MISSING_ROW_DELIVERIES, Fate
+from worker.forwarding import LONGEST_SUSPECT_FACTOR, MISSING_ROW_DELIVERIES, Fate
+from worker.guilt import ALLOWANCE, NOTORIOUS_AT
+from worker.statsig_outcome import SendOutcome, Verdict
 
 ANOTHER = "another-batch"
+BACKOFF = 15.0
+"""Of WorkerWorld."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +42,19 @@ async def world() -> WorkerWorld:
     return WorkerWorld()
 
 
+@pytest.fixture
+async def ticking() -> WorkerWorld:
+    return WorkerWorld(clock=TickingClock())
+
+
+@pytest.fixture
+async def impatient() -> WorkerWorld:
+    """No second attempt of what failed while nothing is confirmed."""
+    world = WorkerWorld(budget_seconds=0)
+    world.random.share = 0.5
+    return world
+
+
 async def fates(world: WorkerWorld) -> list[Fate]:
     """Of whatever can be pulled, in order."""
     messages = await world.pull()
@@ -38,8 +63,25 @@ async def fates(world: WorkerWorld) -> list[Fate]:
     return [decided[message.ack_id] for message in messages]
 
 
+async def trial(world: WorkerWorld) -> Fate:
+    """Of the one message that can be pulled."""
+    (message,) = await world.pull()
+    return (await world.forwarding.try_alone([message]))[message.ack_id]
+
+
+def first_sent(events: list[Event]) -> Event:
+    """Of a batch; the others are confirmed after it."""
+    return min(events, key=lambda event: event.event_id)
+
+
 def dead_letter_reasons(world: WorkerWorld) -> list[str]:
-    return [letter.attributes[PREFIX + "reason"] for letter in world.dead_letter_topic.published]
+    return [reason for _, reason in world.dead_letters()]
+
+
+def wait_of(world: WorkerWorld, event_id: str) -> float:
+    not_before = world.row(event_id).not_before
+    assert not_before is not None
+    return (not_before - world.clock.now()) / timedelta(seconds=1)
 
 
 async def test_confirmed_events_are_settled_as_delivered_and_done(world: WorkerWorld) -> None:
@@ -61,6 +103,33 @@ async def test_the_order_is_claim_send_settle(world: WorkerWorld) -> None:
     await world.forwarding.forward(messages)
 
     assert world.journal == ["claim", "send", "settle_delivered"]
+
+
+async def test_what_was_sent_is_noted_before_it_is_sent_again(world: WorkerWorld) -> None:
+    (event,) = await world.log(1)
+    world.forwarder.script.append(TIMED_OUT)
+    noted: list[int] = []
+    world.forwarder.on_send = lambda: noted.append(world.row(event.event_id).possible_duplicates)
+    messages = await world.pull()
+    world.journal.clear()
+
+    await world.forwarding.forward(messages)
+
+    assert world.journal == ["claim", "send", "note", "send", "settle_delivered"]
+    assert noted == [0, 1]
+    assert world.row(event.event_id).possible_duplicates == 1
+
+
+async def test_what_is_confirmed_is_settled_before_the_next_request(world: WorkerWorld) -> None:
+    await world.log(3)
+    world.size.events = 1
+    messages = await world.pull()
+    world.journal.clear()
+
+    await world.forwarding.forward(messages)
+
+    assert len(world.forwarder.requests) > 1
+    assert world.journal == ["claim", *["send", "settle_delivered"] * len(world.forwarder.requests)]
 
 
 async def test_an_empty_batch_asks_nobody_anything(world: WorkerWorld) -> None:
@@ -109,30 +178,27 @@ async def test_what_another_batch_held_and_died_with_is_sent_and_counted(world: 
     assert world.row(event.event_id).possible_duplicates == 1
 
 
-async def test_what_may_pass_is_released_for_later_when_the_budget_is_spent() -> None:
-    world = WorkerWorld(budget_seconds=0)
-    world.random.share = 0.5
-    (event,) = await world.log(1)
-    world.forwarder.script.append(UNAVAILABLE)
+async def test_what_may_pass_is_released_for_later_when_the_budget_is_spent(impatient: WorkerWorld) -> None:
+    (event,) = await impatient.log(1)
+    impatient.forwarder.script.append(UNREACHABLE)
 
-    assert await fates(world) == [Fate.LATER]
+    assert await fates(impatient) == [Fate.LATER]
 
-    row = world.row(event.event_id)
-    assert (row.state, row.attempts, row.last_reason) == (ForwardState.PENDING, 1, "http_503")
-    assert (row.claim_token, row.possible_duplicates) == (None, 0)
+    row = impatient.row(event.event_id)
+    assert (row.state, row.attempts, row.last_reason) == (ForwardState.PENDING, 1, "connection_refused")
+    assert (row.claim_token, row.possible_duplicates, row.not_before) == (None, 0, None)
 
 
-async def test_an_unknown_outcome_is_noted_with_the_release() -> None:
-    world = WorkerWorld(budget_seconds=0)
-    world.random.share = 0.5
-    (event,) = await world.log(1)
-    world.forwarder.script.append(TIMED_OUT)
+@pytest.mark.parametrize("answer", [TIMED_OUT, UNAVAILABLE, SERVER_ERROR], ids=lambda answer: answer.reason)
+async def test_an_unknown_outcome_is_noted_with_the_release(impatient: WorkerWorld, answer: SendOutcome) -> None:
+    (event,) = await impatient.log(1)
+    impatient.forwarder.script.append(answer)
 
-    assert await fates(world) == [Fate.LATER]
+    assert await fates(impatient) == [Fate.LATER]
 
-    row = world.row(event.event_id)
+    row = impatient.row(event.event_id)
     assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 1, 1)
-    assert row.last_reason == "timeout"
+    assert (row.last_reason, row.last_status) == (answer.reason, answer.status)
 
 
 async def test_an_outage_holds_messages_and_releases_their_claims(world: WorkerWorld) -> None:
@@ -141,28 +207,33 @@ async def test_an_outage_holds_messages_and_releases_their_claims(world: WorkerW
 
     assert await fates(world) == [Fate.HELD]
 
-    assert world.row(event.event_id).claim_token is None
-    assert world.row(event.event_id).state == ForwardState.PENDING
+    row = world.row(event.event_id)
+    assert (row.state, row.claim_token, row.not_before, row.alone_failures) == (ForwardState.PENDING, None, None, 0)
 
 
-async def test_a_refusal_holds_everything_and_dead_letters_nothing(world: WorkerWorld) -> None:
-    await world.log(3)
-    world.forwarder.script.append(REFUSED)
+@pytest.mark.parametrize("answer", [REFUSED, UNAVAILABLE, TIMED_OUT, UNREACHABLE], ids=lambda answer: answer.reason)
+async def test_where_nothing_is_confirmed_everything_is_held_and_nothing_dead_lettered(
+    world: WorkerWorld, answer: SendOutcome
+) -> None:
+    await world.log(30)
+    world.forwarder.always = answer
 
-    assert await fates(world) == [Fate.HELD] * 3
+    assert await fates(world) == [Fate.HELD] * 30
 
-    assert world.circuit.open_reason == "http_401"
-    assert world.dead_letter_topic.published == []
-    assert world.states() == [ForwardState.PENDING] * 3
+    assert world.circuit.open_reason == answer.reason
+    assert world.dead_letters() == []
+    assert world.states() == [ForwardState.PENDING] * 30
+    assert {row.not_before for row in world.store.ledger.values()} == {None}
 
 
-async def test_the_event_that_spoils_a_batch_is_dead_lettered_and_the_rest_delivered(world: WorkerWorld) -> None:
+async def test_the_event_that_is_rejected_is_dead_lettered_and_the_rest_delivered(world: WorkerWorld) -> None:
     events = await world.log(8)
     world.forwarder.spoilers = {events[5].event_id}
 
     assert await fates(world) == [Fate.DONE] * 8
 
-    assert world.row(events[5].event_id).state == ForwardState.DEAD
+    row = world.row(events[5].event_id)
+    assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 2, 0)
     assert world.states().count(ForwardState.DELIVERED) == 7
     (letter,) = world.dead_letter_topic.published
     assert letter.data == forward_message.encode(events[5]).data
@@ -192,15 +263,234 @@ async def test_copies_of_a_rejected_event_are_one_dead_letter(world: WorkerWorld
     assert dead_letter_reasons(world) == ["http_400"]
 
 
-async def test_when_nearly_everything_is_rejected_nothing_is_dead_lettered(world: WorkerWorld) -> None:
+async def test_when_everything_is_rejected_only_a_few_are_dead_lettered_and_some_step_aside(
+    world: WorkerWorld,
+) -> None:
     await world.log(100)
     world.forwarder.always = REJECTED
 
-    assert await fates(world) == [Fate.HELD] * 100
+    decided = await fates(world)
 
-    assert world.circuit.open_reason == DEAD_LETTER_SHARE
-    assert world.dead_letter_topic.published == []
-    assert world.states() == [ForwardState.PENDING] * 100
+    assert world.circuit.open_reason == "http_400"
+    assert len(world.dead_letters()) == decided.count(Fate.DONE) == ALLOWANCE
+    assert decided.count(Fate.ASIDE) > 0
+    assert decided.count(Fate.HELD) > 50
+    assert world.states().count(ForwardState.PENDING) == 100 - ALLOWANCE
+    assert {row.claim_token for row in world.store.ledger.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    "spoiling",
+    [SERVER_ERROR, TIMED_OUT, REFUSED, SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")],
+    ids=lambda answer: answer.reason,
+)
+async def test_what_fails_alone_while_others_are_confirmed_steps_aside(
+    ticking: WorkerWorld, spoiling: SendOutcome
+) -> None:
+    bad = first_sent(await ticking.log(8)).event_id
+    ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, spoiling
+
+    decided = await fates(ticking)
+
+    assert sorted(decided) == [Fate.ASIDE] + [Fate.DONE] * 7
+    row = ticking.row(bad)
+    assert (row.state, row.claim_token, row.alone_failures, row.attempts) == (ForwardState.PENDING, None, 1, 2)
+    assert row.possible_duplicates == (2 if spoiling.verdict is Verdict.AMBIGUOUS else 0)
+    assert wait_of(ticking, bad) == pytest.approx(BACKOFF, abs=1)
+    assert ticking.dead_letters() == []
+
+
+async def test_what_is_limited_alone_steps_aside_and_is_not_blamed(ticking: WorkerWorld) -> None:
+    bad = first_sent(await ticking.log(3)).event_id
+    limited = SendOutcome(Verdict.TRANSIENT, 429, "http_429")
+    ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, limited
+
+    assert sorted(await fates(ticking)) == [Fate.ASIDE, Fate.DONE, Fate.DONE]
+
+    row = ticking.row(bad)
+    assert (row.alone_failures, row.possible_duplicates) == (0, 0)
+
+
+async def test_a_suspect_is_not_sent_with_others_neither_in_its_pause_nor_after_it(ticking: WorkerWorld) -> None:
+    event = first_sent(await ticking.log(3))
+    bad = event.event_id
+    ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, SERVER_ERROR
+    await fates(ticking)
+    row = ticking.row(bad)
+    noted = (row.attempts, row.possible_duplicates, row.alone_failures)
+    ticking.forwarder.requests.clear()
+    for seconds in (0.0, BACKOFF + 1):
+        ticking.clock.advance(seconds)
+        await ticking.publish([event])
+        (message,) = (await ticking.pull())[-1:]
+
+        decided = await ticking.forwarding.forward([message])
+
+        assert list(decided.values()) == [Fate.ASIDE]
+        assert (row.claim_token, row.attempts, row.possible_duplicates, row.alone_failures) == (None, *noted)
+        assert row.not_before is not None  # to be tried as it was
+    assert ticking.forwarder.requests == []
+
+
+async def test_a_trial_before_its_time_sends_nothing(ticking: WorkerWorld) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now() + timedelta(seconds=5), 1
+
+    assert await trial(ticking) is Fate.ASIDE
+
+    assert ticking.forwarder.requests == []
+
+
+async def test_a_suspect_that_fails_again_waits_twice_as_long_up_to_a_bound(ticking: WorkerWorld) -> None:
+    ticking.guilt._suspect_attempts = 100
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now(), 1
+    ticking.forwarder.always = SERVER_ERROR
+    (message,) = await ticking.pull()
+    waits = []
+    for _ in range(9):
+        ticking.circuit.confirmed()
+
+        decided = await ticking.forwarding.try_alone([message])
+
+        assert list(decided.values()) == [Fate.ASIDE]
+        waits.append(round(wait_of(ticking, event.event_id)))
+        ticking.clock.advance(waits[-1] + 1)
+    assert waits == [BACKOFF * min(2**n, LONGEST_SUSPECT_FACTOR) for n in range(1, 10)]
+    assert (row.attempts, row.possible_duplicates, row.alone_failures) == (9, 9, 10)
+
+
+async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(ticking: WorkerWorld) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    ticking.forwarder.always = SERVER_ERROR
+    ticking.circuit.confirmed()
+
+    assert await trial(ticking) is Fate.DONE
+
+    assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "exhausted", 500)
+    assert world_letters(ticking) == [(event.event_id, "exhausted", "500")]
+
+
+def world_letters(world: WorkerWorld) -> list[tuple[str, str, str]]:
+    return [
+        (letter.attributes["event_id"], letter.attributes[PREFIX + "reason"], letter.attributes[PREFIX + "status"])
+        for letter in world.dead_letter_topic.published
+    ]
+
+
+async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said(ticking: WorkerWorld) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    ticking.forwarder.always = SendOutcome(Verdict.REFUSED, 403, "http_403")
+    ticking.circuit.confirmed()
+
+    assert await trial(ticking) is Fate.DONE
+
+    assert (row.state, row.possible_duplicates) == (ForwardState.DEAD, 0)
+    assert world_letters(ticking) == [(event.event_id, "http_403", "403")]
+
+
+async def test_a_trial_that_fails_while_nothing_is_confirmed_leaves_the_suspect_as_it_was(
+    ticking: WorkerWorld,
+) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    ticking.forwarder.always = SERVER_ERROR
+
+    assert await trial(ticking) is Fate.ASIDE
+
+    assert (row.state, row.alone_failures) == (ForwardState.PENDING, 5)
+    assert wait_of(ticking, event.event_id) > 0
+
+
+async def test_a_suspect_that_is_rejected_beside_others_is_dead_lettered_at_once(ticking: WorkerWorld) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before = ticking.clock.now()
+    ticking.forwarder.always = REJECTED
+    ticking.circuit.confirmed()
+
+    assert await trial(ticking) is Fate.DONE
+
+    assert dead_letter_reasons(ticking) == ["http_400"]
+
+
+async def test_a_trial_that_is_confirmed_is_delivered(ticking: WorkerWorld) -> None:
+    (event,) = await ticking.log(1)
+    row = ticking.row(event.event_id)
+    row.not_before, row.alone_failures = ticking.clock.now(), 5
+
+    assert await trial(ticking) is Fate.DONE
+
+    row = ticking.row(event.event_id)
+    assert (row.state, row.not_before, row.claim_token) == (ForwardState.DELIVERED, None, None)
+
+
+async def test_events_whose_name_is_notorious_step_aside_without_being_claimed(world: WorkerWorld) -> None:
+    for _ in range(NOTORIOUS_AT):
+        world.guilt.failed_alone("bad")
+    await world.log(2, "bad")
+    (good,) = await world.log(1, "good")
+    messages = await world.pull()
+    world.journal.clear()
+
+    decided = await world.forwarding.forward(messages)
+
+    assert list(decided.values()).count(Fate.ASIDE) == 2
+    assert world.forwarder.requests == [[good.event_id]]
+    assert {row.not_before for row in world.store.ledger.values()} == {None}
+    assert world.journal.count("claim") == 1
+
+
+async def test_a_trial_of_a_notorious_name_is_made_and_its_confirmation_restores_the_name(world: WorkerWorld) -> None:
+    for _ in range(NOTORIOUS_AT):
+        world.guilt.failed_alone("bad")
+    await world.log(1, "bad")
+
+    assert await trial(world) is Fate.DONE
+
+    assert not world.guilt.is_notorious("bad")
+
+
+async def test_events_of_one_name_that_keep_failing_alone_make_it_notorious(ticking: WorkerWorld) -> None:
+    bad = await ticking.log(NOTORIOUS_AT, "bad")
+    ticking.forwarder.on_send = ticking.circuit.confirmed  # in another lane
+    ticking.forwarder.spoilers = {event.event_id for event in bad}
+    ticking.forwarder.spoiling = SERVER_ERROR
+    await fates(ticking)
+    ticking.forwarder.requests.clear()
+    await ticking.log(3, "bad")
+    await ticking.log(3, "good")
+
+    decided = await fates(ticking)
+
+    assert decided[-6:] == [Fate.ASIDE] * 3 + [Fate.DONE] * 3
+    assert sum(map(len, ticking.forwarder.requests)) == 3
+
+
+async def test_an_outage_makes_no_name_notorious(world: WorkerWorld) -> None:
+    await world.log(20)
+    world.forwarder.always = UNAVAILABLE
+
+    await fates(world)
+
+    assert not world.guilt.is_notorious("order_paid")
+
+
+async def test_a_retry_after_is_waited_for_by_giving_back(world: WorkerWorld) -> None:
+    world.budget_seconds = 6
+    world.start_process()
+    await world.log(2)
+    world.forwarder.script.append(TOO_MANY)
+
+    assert await fates(world) == [Fate.LATER] * 2
+
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 
 

@@ -35,7 +35,7 @@ async def held(world: WorkerWorld, count: int) -> tuple[Leases, list[ReceivedMes
 @asynccontextmanager
 async def extending(leases: Leases) -> AsyncIterator[None]:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(leases.extend_for_ever)
+        tasks.start_soon(leases.extend_forever)
         yield
         tasks.cancel_scope.cancel()
 

@@ -5,14 +5,17 @@ process has any effect, clean-up included.
 """
 
 import asyncio
+import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
 import hypothesis.strategies as st
+import pytest
 import stamina
+import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -20,7 +23,6 @@ from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.service import EventLogging
-from shared import fault_points
 from shared.attempt_history import decode
 from shared.errors import (
     EventLoggingError,
@@ -37,23 +39,21 @@ from tests.support.manual_clock import ManualClock
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
 from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
+from tests.support.memory_republish_ledger import MemoryRepublishLedger
+from tests.support.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
 from tests.support.scripted_failures import When
-from tests.support.scripted_forwarder import TIMED_OUT, UNAVAILABLE, ScriptedForwarder
-from worker.circuit import Circuit
 from worker.dead_letters import DeadLetters
-from worker.forwarding import Fate, Forwarding
+from worker.forwarding import Fate
 from worker.leases import Leases
 from worker.operators.letters import by_subject, read_letter
 from worker.operators.replaying import Job, Replaying
 from worker.reconciler import Reconciler
-from worker.sending import Sending
-from worker.settling import Settling
+from worker.statsig_outcome import SendOutcome, Verdict
 
-CLAIM_SECONDS = 30.0
 RECONCILE_AFTER_SECONDS = 60.0
-SPOILER = "spoiler"
-ANSWERS = {"503": UNAVAILABLE, "timeout": TIMED_OUT}
+POISONED = "poisoned"
 MAX_REPLAYS = 2
+WORKERS = 2
 
 # One thing goes wrong in a step, and mostly none: where everything fails at once nothing gets far enough to go wrong in
 # an interesting way. Steps in a row combine.
@@ -63,9 +63,10 @@ ingress_troubles = st.sampled_from(
 )
 worker_troubles = st.sampled_from(
     [""] * 8
+    + ["before_send@2", "before_send@3", "after_confirm@2", "after_settle@2"]
     + ["after_claim", "before_send", "after_confirm", "after_settle", "after_dead_letter_publish"]
-    + ["claim", "settle_delivered", "settle_dead", "release"]
-    + ["503", "timeout", "dead letter publish fails", "acknowledgement lost"]
+    + ["claim", "note", "settle_delivered", "settle_dead", "release"]
+    + ["dead letter publish fails", "acknowledgement lost"]
 )
 replay_troubles = st.sampled_from(
     [""] * 6
@@ -74,37 +75,25 @@ replay_troubles = st.sampled_from(
 )
 # Mostly long enough for leases, claims and backoffs to be over: a pull that finds nothing is a step for nothing.
 waits = st.sampled_from([0, 5, 700, 700, 700])
-
-
-class Process:
-    """Ports as one process sees them: once its fault point was hit it is dead, and no call of it does anything."""
-
-    def __init__(self, crash_at: str) -> None:
-        self._crash_at = crash_at if crash_at in fault_points.NAMES else ""
-        enable_fault_points({fault_points.VARIABLE: f"{crash_at}=raise"} if self._crash_at else {})
-
-    @property
-    def is_dead(self) -> bool:
-        return fault_points._hits[self._crash_at] > 0
-
-    def port(self, real: Any) -> Any:
-        process = self
-
-        class Mortal:
-            def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-                async def call(*args: Any, **kwargs: Any) -> Any:
-                    if process.is_dead:
-                        raise InjectedFaultError(name)
-                    return await getattr(real, name)(*args, **kwargs)
-
-                return call
-
-        return Mortal()
+# Everything that Statsig or a proxy may say, whatever a request carries. Whether it was kept is drawn apart.
+answers = st.sampled_from(
+    [
+        CONFIRMED,
+        *(SendOutcome(Verdict.AMBIGUOUS, status, f"http_{status}") for status in (408, 409, 500, 503, 524)),
+        SendOutcome(Verdict.AMBIGUOUS, None, "timeout"),
+        SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer"),
+        *(SendOutcome(Verdict.REJECTED, status, f"http_{status}") for status in (400, 413, 422)),
+        *(SendOutcome(Verdict.REFUSED, status, f"http_{status}") for status in (401, 404)),
+        SendOutcome(Verdict.TRANSIENT, 429, "http_429"),
+        SendOutcome(Verdict.TRANSIENT, None, "connection_refused"),
+    ]
+)
+moods = st.lists(st.builds(Mood, answers, st.booleans()), max_size=6)
 
 
 class EventsOnTheirWay(RuleBasedStateMachine):
-    @initialize()
-    def start(self) -> None:
+    @initialize(poison=answers.filter(lambda answer: answer.verdict is not Verdict.CONFIRMED))
+    def start(self, *, poison: SendOutcome) -> None:
         self.runner = asyncio.Runner()  # one loop for the whole run: the fakes' events belong to it
         self.clock = ManualClock()
         self.store = MemoryStore(self.clock)
@@ -114,10 +103,12 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             self.topic, dead_letter_topic=self.dead_topic, max_delivery_attempts=100, minimum_backoff_seconds=1
         )
         self.dead_subscription = MemorySubscription(self.dead_topic, minimum_backoff_seconds=1)
-        self.statsig = ScriptedForwarder()
+        self.statsig = AdverseStatsig()
         self.answered: set[str] = set()
+        self.poisoned_so_far: set[str] = set()
+        self.poison = poison
         # Whatever is random is so in the same way each time: Hypothesis must find again what it found.
-        self.circuit = Circuit(self.clock, probe_seconds=1, rng=random.Random(1))
+        self.workers = [ModelWorker(statsig=self.statsig, clock=self.clock, seed=n) for n in range(WORKERS)]
         self.uuids = random.Random(2)
         self.shards = random.Random(3)
 
@@ -125,7 +116,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     @rule(
         calls=st.sampled_from([3, 2, 1]),
-        name=st.sampled_from([SPOILER, "ordinary"]),
+        name=st.sampled_from([POISONED, "ordinary", "another"]),
         key=st.sampled_from(["", "", "k1", "k2"]),
         trouble=ingress_troubles,
     )
@@ -154,43 +145,74 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
         self._run(call)
         self.topic.failures.mend()
-        self._mark_spoilers()
+        self._poison()
 
     @precondition(lambda self: self.subscription.backlog)
     @rule(
+        worker=st.integers(0, WORKERS - 1),
         after=waits,
-        max_messages=st.integers(1, 8),
+        max_messages=st.integers(1, 12),
+        moods=moods,
         trouble=worker_troubles,
         failures=st.integers(1, 3),
         when=st.sampled_from(When),
     )
-    def deliver(self, *, after: float, max_messages: int, trouble: str, failures: int, when: When) -> None:
+    def deliver(
+        self,
+        *,
+        worker: int,
+        after: float,
+        max_messages: int,
+        moods: list[Mood],
+        trouble: str,
+        failures: int,
+        when: When,
+    ) -> None:
         self.clock.advance(after)
-        if trouble in ANSWERS:
-            self.statsig.script.append(ANSWERS[trouble])
-        ledger = MemoryForwardLedger(self.store)
-        if trouble in ("claim", "settle_delivered", "settle_dead", "release"):
-            ledger.failures.fail_next(trouble, StorageUnavailableError("down"), times=failures, when=when)
-        if trouble == "dead letter publish fails":
-            self.dead_topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
-        self._deliver(Process(trouble), ledger, max_messages, acknowledges=trouble != "acknowledgement lost")
-        self.statsig.script.clear()
-        self.dead_topic.failures.mend()
+        self.statsig.moods = list(moods)
+        self._work(self.workers[worker], max_messages, trouble=trouble, failures=failures, when=when)
+        self.statsig.moods = []
+
+    @precondition(lambda self: any(worker.aside for worker in self.workers))
+    @rule(
+        worker=st.integers(0, WORKERS - 1),
+        after=st.sampled_from([0, 5, 5, 11, 700]),
+        moods=moods,
+        trouble=worker_troubles,
+        failures=st.integers(1, 3),
+        when=st.sampled_from(When),
+    )
+    def try_alone(
+        self, *, worker: int, after: float, moods: list[Mood], trouble: str, failures: int, when: When
+    ) -> None:
+        """A trial of whatever that worker has set aside longest."""
+        if not self.workers[worker].aside:
+            return
+        self.clock.advance(after)
+        self.statsig.moods = list(moods[:1])
+        self._work(self.workers[worker], 0, trouble=trouble, failures=failures, when=when)
+        self.statsig.moods = []
 
     @precondition(lambda self: self._is_pending())
-    @rule(crash_at=st.sampled_from(["", "reconciler_after_publish"]))
+    @rule(crash_at=st.sampled_from(["", "", "reconciler_after_mark", "reconciler_after_publish"]))
     def reconcile(self, *, crash_at: str) -> None:
         process = Process(crash_at)
-        reconciler = Reconciler(
-            ledger=process.port(MemoryForwardLedger(self.store)),
-            publisher=process.port(self.topic),
-            dead_letters=DeadLetters(process.port(self.dead_topic)),
-            after_seconds=RECONCILE_AFTER_SECONDS,
-            interval_seconds=1,
-            events_per_second=10**9,
-            rng=self.shards,
-        )
-        self._run(reconciler.reconcile)
+
+        async def step() -> None:
+            reconciler = Reconciler(
+                ledger=process.port(MemoryForwardLedger(self.store)),
+                republish_ledger=process.port(MemoryRepublishLedger(self.store)),
+                publisher=process.port(self.topic),
+                dead_letters=DeadLetters(process.port(self.dead_topic)),
+                is_resting=lambda: process.is_dead,
+                after_seconds=RECONCILE_AFTER_SECONDS,
+                interval_seconds=1,
+                events_per_second=10**9,
+                rng=self.shards,
+            )
+            await reconciler.reconcile()
+
+        self._run(step)
 
     @precondition(lambda self: self.dead_subscription.backlog)
     @rule(after=waits, trouble=replay_troubles, statsig_takes_them_now=st.booleans())
@@ -215,7 +237,8 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 for each in by_subject(map(read_letter, messages))
             ]
             if statsig_takes_them_now:
-                self.statsig.spoilers -= {job.event_id for job in jobs}
+                for job in jobs:
+                    self.statsig.poisoned_by.pop(job.event_id, None)
             replaying = Replaying(
                 ledger=process.port(ledger),
                 topic=process.port(self.topic),
@@ -252,10 +275,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
         for event_id, row in self.store.ledger.items():
             if row.state == ForwardState.DELIVERED:
-                assert self.statsig.taken[event_id] >= 1
+                assert self.statsig.has[event_id] >= 1
             if row.state == ForwardState.DEAD:
                 assert event_id in dead_letters
-                assert self._is_spoiler(event_id), "a neighbour of a bad event was dead-lettered"
+                assert self.statsig.failed_alone[event_id], "a neighbour of a bad event was dead-lettered"
 
     @invariant()
     def what_is_dead_can_be_replayed(self) -> None:
@@ -269,11 +292,11 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     @invariant()
     def statsig_has_only_events_that_have_a_row(self) -> None:
-        assert set(self.statsig.taken) <= set(self.store.log)
+        assert set(self.statsig.has) <= set(self.store.log)
 
     @invariant()
     def second_copies_are_counted(self) -> None:
-        for event_id, copies in self.statsig.taken.items():
+        for event_id, copies in self.statsig.has.items():
             assert copies <= 1 + self.store.ledger[event_id].possible_duplicates
 
     @invariant()
@@ -289,18 +312,20 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """Everything heals: whatever was answered is delivered or a dead letter, without an operator."""
         if not hasattr(self, "clock"):
             return
-        # Else what is left may be all bad, and the circuit holds it back rather than believe that.
-        self.statsig.spoilers.clear()
+        # Else what is left may be all bad, and the circuits hold it back rather than believe that.
+        self.statsig.poisoned_by.clear()
         for _ in range(50):
             if not self._is_pending():
                 break
-            self.clock.advance(max(RECONCILE_AFTER_SECONDS, CLAIM_SECONDS) + 1)
+            self.clock.advance(RECONCILE_AFTER_SECONDS * 360 + 1)  # past every interval, claim, wait and backoff
             self.reconcile(crash_at="")
-            self.clock.advance(700)  # past every backoff
-            for _ in range(1 + len(self.subscription.backlog) // 50):
-                self._deliver(Process(""), MemoryForwardLedger(self.store), 50, acknowledges=True)
+            for worker in self.workers:
+                for _ in range(2 + len(self.subscription.backlog) // 50):
+                    self._work(worker, 50)
+                for _ in worker.aside.copy():
+                    self._work(worker, 0)
         dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
-        lost = {event_id for event_id in self.answered if not self.statsig.taken[event_id]} - dead_letters
+        lost = {event_id for event_id in self.answered if not self.statsig.has[event_id]} - dead_letters
         assert not lost
         assert not self._is_pending()
         self.second_copies_are_counted()
@@ -309,36 +334,44 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     # -- how
 
-    def _deliver(self, process: Process, ledger: MemoryForwardLedger, max_messages: int, *, acknowledges: bool) -> None:
-        port = process.port(ledger)
-        forwarding = Forwarding(
-            ledger=port,
-            sending=Sending(
-                forwarder=self.statsig,
-                circuit=self.circuit,
-                clock=self.clock,
-                stopping=anyio.Event(),
-                budget_seconds=0,
-                attempt_seconds=1,
-            ),
-            settling=Settling(port, self.clock),
-            dead_letters=DeadLetters(process.port(self.dead_topic)),
-            circuit=self.circuit,
-            clock=self.clock,
-            claim_seconds=CLAIM_SECONDS,
-        )
+    def _work(
+        self,
+        worker: ModelWorker,
+        max_messages: int,
+        *,
+        trouble: str = "",
+        failures: int = 1,
+        when: When = When.BEFORE,
+    ) -> None:
+        """One batch of a worker, or one trial where `max_messages` is 0."""
+        process = Process(trouble)
+        ledger = MemoryForwardLedger(self.store)
+        if trouble in ("claim", "note", "settle_delivered", "settle_dead", "release"):
+            ledger.failures.fail_next(trouble, StorageUnavailableError("down"), times=failures, when=when)
+        if trouble == "dead letter publish fails":
+            self.dead_topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
+        forwarding = worker.forwarding(process, ledger, self.dead_topic)
 
         async def step() -> None:
-            messages = await self.subscription.pull(max_messages=max_messages, wait_seconds=0)
-            fates = await forwarding.forward(messages)
+            if max_messages:
+                probe = worker.circuit.open_reason is not None
+                messages = await self.subscription.pull(max_messages=1 if probe else max_messages, wait_seconds=0)
+                fates = await forwarding.forward(messages)
+            else:
+                messages = [worker.aside.pop(0)]
+                fates = await forwarding.try_alone(messages)
+            worker.set_aside(messages, fates)
             done = [message for message in messages if fates[message.ack_id] is Fate.DONE]
             for message in done:
                 ledger_row = self.store.ledger[message.attributes["event_id"]]
                 assert ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"
-            if not process.is_dead and acknowledges:
+            if not process.is_dead and trouble != "acknowledgement lost":
                 await self.subscription.acknowledge([message.ack_id for message in done])
 
         self._run(step)
+        self.dead_topic.failures.mend()
+        if process.is_dead:
+            worker.start()
 
     def _run(self, call: Callable[[], Awaitable[Any]]) -> None:
         async def guarded() -> None:
@@ -355,8 +388,11 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             when = When.BEFORE if trouble == "publish fails" else When.AFTER
             topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
 
-    def _mark_spoilers(self) -> None:
-        self.statsig.spoilers |= {event_id for event_id in self.store.log if self._is_spoiler(event_id)}
+    def _poison(self) -> None:
+        for event_id, logged in self.store.log.items():
+            if logged.event.event_name == POISONED and event_id not in self.poisoned_so_far:
+                self.statsig.poisoned_by[event_id] = self.poison
+        self.poisoned_so_far |= set(self.store.log)
 
     def _new_uuid(self) -> uuid.UUID:
         return uuid.UUID(int=self.uuids.getrandbits(128), version=4)
@@ -364,11 +400,19 @@ class EventsOnTheirWay(RuleBasedStateMachine):
     def _is_pending(self) -> bool:
         return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())
 
-    def _is_spoiler(self, event_id: str) -> bool:
-        return self.store.log[event_id].event.event_name == SPOILER
-
 
 EventsOnTheirWay.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-test_events_on_their_way = EventsOnTheirWay.TestCase
+
+
+@pytest.fixture
+def without_log() -> Iterator[None]:
+    """Nobody reads it, and the traces of processes that died take longer to print than the rest."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+test_events_on_their_way = pytest.mark.usefixtures("without_log")(EventsOnTheirWay.TestCase)

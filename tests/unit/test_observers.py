@@ -130,8 +130,8 @@ async def test_each_event_of_a_request_has_its_attempt_counted_and_traced(
     assert {outcome.reason for outcome in failed.values()} == {"http_503"}
     assert confirmed.keys() == {event.event_id for event in events}
     assert sorted(memory.points(ATTEMPTS), key=str) == [
+        ({"verdict": "ambiguous", "reason": "http_503"}, 2),
         ({"verdict": "confirmed", "reason": "http_202"}, 2),
-        ({"verdict": "transient", "reason": "http_503"}, 2),
     ]
     assert len(memory.points(REQUEST_DURATION)) == 2
     assert [(dict(span.attributes or {}), span.status.status_code) for span in memory.spans] == [
@@ -147,7 +147,7 @@ async def test_each_event_of_a_request_has_its_attempt_counted_and_traced(
             code,
         )
         for verdict, status, code in (
-            ("transient", 503, StatusCode.ERROR),
+            ("ambiguous", 503, StatusCode.ERROR),
             ("confirmed", 202, StatusCode.OK),
         )
     ]
@@ -182,6 +182,18 @@ async def test_a_pulled_message_is_a_span_and_its_delay_counts_once_it_is_done_w
     assert span.attributes["event_log.fate"] == Fate.DONE
     assert sorted(fates.values()) == [Fate.DONE, Fate.LATER]
     assert memory.points(FORWARD_DELAY) == [({}, 1)]
+
+
+async def test_what_is_noted_and_what_is_ours_already_is_handed_on(memory: MemoryTelemetry, world: WorkerWorld) -> None:
+    event_ids, _ = await world.logged_and_pulled(2)
+    ledger = ObservedForwardLedger(world.ledger, memory.telemetry)
+    await ledger.claim(event_ids, token="first", seconds=60)
+
+    assert await ledger.note(attempts(event_ids), token="first") == set(event_ids)
+    entries = await ledger.claim(event_ids, token="second", seconds=60, own={key: ["first"] for key in event_ids})
+
+    assert [entry.is_resumed for entry in entries.values()] == [True, True]
+    assert ({"operation": "note", "outcome": "ok"}, 1) in memory.points(LEDGER_DURATION)
 
 
 async def test_what_claims_find_and_what_is_settled_is_counted(memory: MemoryTelemetry, world: WorkerWorld) -> None:

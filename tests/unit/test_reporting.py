@@ -33,7 +33,7 @@ class World(WorkerWorld):
         return self.worker_states.failures.count("report")
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[anyio.CancelScope]:
+    async def reporting_until_the_end(self) -> AsyncIterator[anyio.CancelScope]:
         """Reports until the end of the block, as in the runtime: cancelled once the lanes are done."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.reporting.run_until_stopped)
@@ -48,7 +48,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 async def test_a_worker_tells_at_once_that_it_runs_and_again_at_intervals(world: World) -> None:
-    async with world.running():
+    async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() >= 3)
 
         assert world.told.circuit_reason is None
@@ -57,7 +57,7 @@ async def test_a_worker_tells_at_once_that_it_runs_and_again_at_intervals(world:
 
 
 async def test_why_and_since_when_the_circuit_is_open_is_told_and_that_it_closed(world: World) -> None:
-    async with world.running():
+    async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() > 0)
         world.open_circuit()
         opened = world.clock.now()
@@ -65,7 +65,7 @@ async def test_why_and_since_when_the_circuit_is_open_is_told_and_that_it_closed
         await eventually(lambda: world.told.circuit_reason == "http_503")
         assert world.told.circuit_since == opened
 
-        world.circuit.answered(confirmed=True)
+        world.circuit.confirmed()
         await eventually(lambda: world.told.circuit_reason is None)
         assert world.told.circuit_since is None
 
@@ -80,7 +80,7 @@ async def test_the_end_is_told_as_soon_as_the_worker_stops(world: World) -> None
 
 
 async def test_the_end_is_told_when_cancelled_too(world: World) -> None:
-    async with world.running():
+    async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() > 0)
 
     assert world.told.is_stopped
@@ -89,7 +89,7 @@ async def test_the_end_is_told_when_cancelled_too(world: World) -> None:
 @pytest.mark.parametrize("error", [StorageUnavailableError("down"), RuntimeError("a fault of ours")])
 async def test_a_report_that_fails_ends_nothing_and_the_next_is_made(world: World, error: Exception) -> None:
     world.worker_states.failures.fail_until_mended("report", error)
-    async with world.running():
+    async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() >= 3)
         world.worker_states.failures.mend()
         await eventually(lambda: world.reporting.worker_id in world.worker_states._store.workers)
@@ -102,5 +102,5 @@ async def test_a_report_without_an_answer_holds_the_end_up_for_a_bounded_time(
     world.worker_states.failures.hold("report")
 
     with anyio.fail_after(2):
-        async with world.running():
+        async with world.reporting_until_the_end():
             await eventually(lambda: world.worker_states.failures.waiting("report") == 1)

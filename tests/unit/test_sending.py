@@ -1,22 +1,40 @@
 """Sending: what becomes of each event by each answer, how often and how long it is tried."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.forward_ledger import Entry, Standing
 from shared.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
-from tests.support.scripted_forwarder import CONFIRMED, REFUSED, REJECTED, TIMED_OUT, TOO_MANY, UNAVAILABLE
-from tests.support.worker_world import WorkerWorld
-from worker.sending import LONGEST_BACKOFF_SECONDS, Sent
-from worker.statsig_outcome import SendOutcome, Verdict
+from tests.support.scripted_forwarder import (
+    CONFIRMED,
+    REFUSED,
+    REJECTED,
+    SERVER_ERROR,
+    TIMED_OUT,
+    TOO_MANY,
+    UNAVAILABLE,
+    UNREACHABLE,
+)
+from tests.support.worker_world import TickingClock, WorkerWorld
+from worker.accounts import Accounts
+from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
+from worker.sending import LONGEST_BACKOFF_SECONDS, Delivery
+from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig_requests import MAX_EVENTS, SEARCH_PARTS
 
 FAR = 1e9
 RETRY_AFTER_SECONDS = 0.05
+LIMITED = SendOutcome(Verdict.TRANSIENT, 429, "http_429")
+FAILURES = [UNREACHABLE, LIMITED, REFUSED, UNAVAILABLE, SERVER_ERROR, TIMED_OUT]
+"""All but a rejection."""
 
 
 def batch(count: int = 3, *, size: int = 0) -> list[StatsigEvent]:
@@ -24,22 +42,77 @@ def batch(count: int = 3, *, size: int = 0) -> list[StatsigEvent]:
     return [StatsigEvent(f"e-{number}", "paid", None, {"text": "x" * size}, 0) for number in range(count)]
 
 
-def account_of(events: Sequence[StatsigEvent]) -> Sent:
-    return Sent.starting_from([Entry(event.event_id, Standing.CLAIMED) for event in events])
+@dataclass
+class Ledger:
+    """What a Delivery asks and tells."""
+
+    lost: set[str] = field(default_factory=set)
+    """Events of which it says that they may not be sent again."""
+
+    noted: list[list[str]] = field(default_factory=list)
+    confirmed: list[list[str]] = field(default_factory=list)
+
+    on_note: Callable[[Sequence[str]], None] = lambda _: None
+
+    async def note(self, event_ids: Sequence[str]) -> set[str]:
+        self.noted.append(list(event_ids))
+        self.on_note(event_ids)
+        return set(event_ids) - self.lost
+
+    async def confirm(self, event_ids: Sequence[str]) -> None:
+        self.confirmed.append(list(event_ids))
 
 
-async def send(world: WorkerWorld, events: Sequence[StatsigEvent], *, deadline: float = FAR) -> Sent:
-    sent = account_of(events)
-    await world.sending.send(events, sent, deadline=deadline)
-    return sent
+def delivery_of(
+    events: Sequence[StatsigEvent],
+    *,
+    deadline: float = FAR,
+    is_trial: bool = False,
+    ledger: Ledger | None = None,
+    accounts: Accounts | None = None,
+) -> Delivery:
+    ledger = ledger or Ledger()
+    return Delivery(
+        accounts=accounts or Accounts.starting_from([Entry(each.event_id, Standing.CLAIMED) for each in events]),
+        deadline=deadline,
+        note=ledger.note,
+        confirmed=ledger.confirm,
+        is_trial=is_trial,
+    )
 
 
-def attempts(sent: Sent) -> list[int]:
-    return [account.attempts for account in sent.accounts.values()]
+async def send(
+    world: WorkerWorld,
+    events: Sequence[StatsigEvent],
+    *,
+    deadline: float = FAR,
+    is_trial: bool = False,
+    ledger: Ledger | None = None,
+    accounts: Accounts | None = None,
+) -> Accounts:
+    delivery = delivery_of(events, deadline=deadline, is_trial=is_trial, ledger=ledger, accounts=accounts)
+    await world.sending.send(events, delivery)
+    return delivery.accounts
 
 
-def possible_duplicates(sent: Sent) -> list[int]:
-    return [account.possible_duplicates for account in sent.accounts.values()]
+def attempts(accounts: Accounts) -> list[int]:
+    return [account.attempts for account in accounts.of.values()]
+
+
+def possible_duplicates(accounts: Accounts) -> list[int]:
+    return [account.possible_duplicates for account in accounts.of.values()]
+
+
+def answers_take(world: WorkerWorld, seconds: float) -> list[float]:
+    """Let each answer take that long; when each began."""
+    began: list[float] = []
+
+    def on_send() -> None:
+        began.append(world.clock.monotonic())
+        world.clock.advance(seconds)
+
+    world.forwarder.on_send = on_send
+    return began
 
 
 @pytest.fixture
@@ -48,52 +121,130 @@ async def world() -> WorkerWorld:
 
 
 async def test_what_is_confirmed_was_sent_once(world: WorkerWorld) -> None:
-    sent = await send(world, batch())
+    ledger = Ledger()
 
-    assert sent.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
-    assert attempts(sent) == [1, 1, 1]
-    assert possible_duplicates(sent) == [0, 0, 0]
+    accounts = await send(world, batch(), ledger=ledger)
+
+    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
+    assert attempts(accounts) == [1, 1, 1]
+    assert possible_duplicates(accounts) == [0, 0, 0]
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"]]
-    (first, *_) = sent.attempts(["e-0"])
+    assert (ledger.noted, ledger.confirmed) == ([], [["e-0", "e-1", "e-2"]])
+    (first, *_) = accounts.attempts(["e-0"])
     assert (first.reason, first.status, first.last_attempt_at) == ("http_202", 202, world.clock.now())
 
 
-@pytest.mark.parametrize("answer", [UNAVAILABLE, SendOutcome(Verdict.TRANSIENT, None, "connection_refused")])
+async def test_nothing_is_sent_for_nothing(world: WorkerWorld) -> None:
+    await send(world, [])
+
+    assert world.forwarder.requests == []
+
+
+@pytest.mark.parametrize("answer", FAILURES, ids=lambda answer: answer.reason)
 async def test_what_may_pass_is_tried_again(world: WorkerWorld, answer: SendOutcome) -> None:
     world.forwarder.script.extend([answer, answer])
 
-    sent = await send(world, batch())
+    accounts = await send(world, batch(1))
 
-    assert sent.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
-    assert attempts(sent) == [3, 3, 3]
-    assert possible_duplicates(sent) == [0, 0, 0]
+    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert attempts(accounts) == [3]
+    assert possible_duplicates(accounts) == [world.forwarder.taken["e-0"] - 1]
 
 
-async def test_an_unknown_outcome_is_counted_and_tried_again(world: WorkerWorld) -> None:
-    world.forwarder.script.extend([TIMED_OUT, TIMED_OUT])
+@pytest.mark.parametrize("answer", [UNREACHABLE, LIMITED, REFUSED, REJECTED], ids=lambda answer: answer.reason)
+async def test_what_statsig_certainly_has_not_is_never_counted(world: WorkerWorld, answer: SendOutcome) -> None:
+    ledger = Ledger()
+    world.forwarder.always = answer
 
-    sent = await send(world, batch(1))
+    accounts = await send(world, batch(), ledger=ledger)
 
-    assert sent.with_verdict(Verdict.CONFIRMED) == ["e-0"]
-    assert attempts(sent) == [3]
-    assert possible_duplicates(sent) == [2]
+    assert sum(attempts(accounts)) >= 3
+    assert possible_duplicates(accounts) == [0, 0, 0]
+    assert ledger.noted == []
+
+
+@pytest.mark.parametrize("answer", [UNAVAILABLE, SERVER_ERROR, TIMED_OUT], ids=lambda answer: answer.reason)
+async def test_what_statsig_may_have_is_counted_with_every_attempt_and_tried_again(
+    world: WorkerWorld, answer: SendOutcome
+) -> None:
+    world.forwarder.script.extend([answer, answer])
+
+    accounts = await send(world, batch(1))
+
+    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert attempts(accounts) == [3]
+    assert possible_duplicates(accounts) == [2]
+
+
+async def test_what_statsig_may_have_is_written_down_before_it_is_sent_again(world: WorkerWorld) -> None:
+    ledger = Ledger()
+    written: list[tuple[int, Sequence[str], int]] = []
+    ledger.on_note = lambda ids: written.append(
+        (len(world.forwarder.requests), ids, accounts.of["e-0"].possible_duplicates)
+    )
+    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED)])
+    world.forwarder.script.extend([TIMED_OUT, UNREACHABLE, TIMED_OUT])
+    world.forwarder.on_send = lambda: setattr(world.circuit, "_failures", 0)  # it would open, and end this
+
+    await send(world, batch(1), ledger=ledger, accounts=accounts)
+
+    # Before the second attempt and before the fourth, and not for the one that is known not to have arrived.
+    assert written == [(1, ["e-0"], 1), (3, ["e-0"], 2)]
+    assert len(world.forwarder.requests) == 4
+
+
+async def test_of_a_request_only_what_is_not_yet_written_down_is_noted(world: WorkerWorld) -> None:
+    ledger = Ledger()
+    world.forwarder.script.extend([UNAVAILABLE, CONFIRMED])
+
+    await send(world, batch(3), ledger=ledger)
+
+    assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
+    assert ledger.noted == [["e-0"], ["e-1"], ["e-2"]]
+
+
+async def test_what_cannot_be_written_down_is_not_sent_again_and_trying_ends(world: WorkerWorld) -> None:
+    ledger = Ledger(lost={"e-0"})
+    world.forwarder.script.append(UNAVAILABLE)
+
+    accounts = await send(world, batch(3), ledger=ledger)
+
+    assert world.forwarder.requests == [["e-0", "e-1", "e-2"]]
+    assert possible_duplicates(accounts) == [1, 1, 1]
+
+
+async def test_of_a_request_that_is_in_part_lost_the_rest_is_sent(world: WorkerWorld) -> None:
+    ledger = Ledger(lost={"e-1"})
+    world.forwarder.script.append(UNAVAILABLE)
+
+    await send(world, batch(16), ledger=ledger)
+
+    assert world.forwarder.requests[1:] == [["e-0"]]
+
+
+async def test_what_was_written_down_before_is_not_written_again(world: WorkerWorld) -> None:
+    ledger = Ledger()
+    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, attempts=4, possible_duplicates=2)])
+
+    await send(world, batch(1), ledger=ledger, accounts=accounts)
+
+    assert ledger.noted == []
 
 
 async def test_counts_go_on_from_what_the_ledger_says(world: WorkerWorld) -> None:
-    events = batch(1)
-    sent = Sent.starting_from([Entry("e-0", Standing.CLAIMED, attempts=4, possible_duplicates=2)])
+    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, attempts=4, possible_duplicates=2)])
     world.forwarder.script.append(TIMED_OUT)
 
-    await world.sending.send(events, sent, deadline=FAR)
+    await send(world, batch(1), accounts=accounts)
 
-    (noted,) = sent.attempts(["e-0"])
+    (noted,) = accounts.attempts(["e-0"])
     assert (noted.attempts, noted.possible_duplicates) == (6, 3)
 
 
 async def test_every_attempt_is_noted_behind_what_the_ledger_has(world: WorkerWorld) -> None:
     before = HistoryEntry(HistoryKind.TAKE_OVER, world.clock.now())
-    sent = Sent.starting_from([Entry("e-0", Standing.CLAIMED, history=(before,))])
-    world.forwarder.script.extend([UNAVAILABLE, TIMED_OUT])
+    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, history=(before,))])
+    world.forwarder.script.extend([UNREACHABLE, UNAVAILABLE])
     began: list[datetime] = []
 
     def answer_in_a_second() -> None:
@@ -102,83 +253,206 @@ async def test_every_attempt_is_noted_behind_what_the_ledger_has(world: WorkerWo
 
     world.forwarder.on_send = answer_in_a_second
 
-    await world.sending.send(batch(1), sent, deadline=FAR)
+    await send(world, batch(1), accounts=accounts)
 
-    (noted,) = sent.attempts(["e-0"])
+    (noted,) = accounts.attempts(["e-0"])
     assert noted.history == (
         before,
-        HistoryEntry(HistoryKind.ATTEMPT, began[0], "transient", "http_503", 503),
-        HistoryEntry(HistoryKind.ATTEMPT, began[1], "ambiguous", "timeout", None),
+        HistoryEntry(HistoryKind.ATTEMPT, began[0], "transient", "connection_refused", None),
+        HistoryEntry(HistoryKind.ATTEMPT, began[1], "ambiguous", "http_503", 503),
         HistoryEntry(HistoryKind.ATTEMPT, began[2], "confirmed", "http_202", 202),
     )
 
 
-async def test_the_search_for_a_spoiler_is_one_attempt_of_each_event(world: WorkerWorld) -> None:
+async def test_every_request_of_a_search_is_an_attempt_of_its_events(world: WorkerWorld) -> None:
     world.forwarder.spoilers = {"e-5"}
 
-    sent = await send(world, batch(8))
+    accounts = await send(world, batch(8))
 
-    assert [[entry.verdict for entry in noted.history] for noted in sent.attempts(["e-4", "e-5"])] == [
-        ["confirmed"],
-        ["rejected"],
+    assert [[entry.verdict for entry in noted.history] for noted in accounts.attempts(["e-4", "e-5"])] == [
+        ["rejected", "confirmed"],
+        ["rejected", "rejected"],
     ]
 
 
 async def test_what_was_never_sent_has_nothing_new_in_its_history(world: WorkerWorld) -> None:
-    sent = await send(world, batch(1), deadline=world.clock.monotonic())
+    accounts = await send(world, batch(1), deadline=world.clock.monotonic())
 
-    assert [noted.history for noted in sent.attempts(["e-0"])] == [()]
+    assert [noted.history for noted in accounts.attempts(["e-0"])] == [()]
 
 
-async def test_the_one_that_spoils_a_batch_is_rejected_alone(world: WorkerWorld) -> None:
-    world.forwarder.spoilers = {"e-5"}
+@pytest.mark.parametrize(
+    "spoiling", [REJECTED, REFUSED, LIMITED, SERVER_ERROR, TIMED_OUT], ids=lambda each: each.reason
+)
+async def test_the_one_that_spoils_a_request_fails_alone_and_the_others_are_confirmed_once(
+    world: WorkerWorld, spoiling: SendOutcome
+) -> None:
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-5"}, spoiling
+    ledger = Ledger()
 
-    sent = await send(world, batch(8))
+    accounts = await send(world, batch(8), ledger=ledger)
 
-    assert sent.with_verdict(Verdict.REJECTED) == ["e-5"]
-    assert len(sent.with_verdict(Verdict.CONFIRMED)) == 7
-    assert max(world.forwarder.taken.values()) == 1
-    assert possible_duplicates(sent) == [0] * 8
+    assert world.forwarder.requests == [[f"e-{n}" for n in range(8)], *([f"e-{n}"] for n in range(8))]
+    assert accounts.with_verdict(spoiling.verdict) == ["e-5"]
+    assert sorted(ledger.confirmed) == [[f"e-{n}"] for n in range(8) if n != 5]
+    assert [e for e, account in accounts.of.items() if account.failed_alone_at is not None] == ["e-5"]
     assert world.circuit.open_reason is None
 
 
-async def test_a_refusal_opens_the_circuit_and_rejects_and_retries_nothing(world: WorkerWorld) -> None:
-    world.forwarder.script.append(REFUSED)
+async def test_a_spoiler_of_a_full_request_is_found_by_eighths(world: WorkerWorld) -> None:
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-200"}, SERVER_ERROR
 
-    sent = await send(world, batch())
+    accounts = await send(world, batch(MAX_EVENTS))
 
-    assert world.circuit.open_reason == "http_401"
-    assert sent.with_verdict(Verdict.REFUSED) == ["e-0", "e-1", "e-2"]
-    assert sent.with_verdict(Verdict.REJECTED) == []
+    depth = 4  # 500, 63, 8, 1
+    assert attempts(accounts)[200] == depth
+    assert max(attempts(accounts)) == depth
+    assert sum(n == 2 for n in attempts(accounts)) >= MAX_EVENTS * 7 // SEARCH_PARTS  # most were sent only once more
+    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == MAX_EVENTS - 1
+    assert len(world.forwarder.requests) <= 1 + 3 * SEARCH_PARTS
+
+
+@given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=20))
+async def test_every_event_has_an_outcome_and_only_spoilers_are_rejected(size: int, bad: set[int]) -> None:
+    world = WorkerWorld()
+    spoilers = {f"e-{number}" for number in bad if number < size}
+    world.forwarder.spoilers = spoilers
+
+    accounts = await send(world, batch(size))
+
+    assert set(accounts.with_verdict(Verdict.REJECTED)) == spoilers
+    assert accounts.with_verdict(Verdict.CONFIRMED) == [e.event_id for e in batch(size) if e.event_id not in spoilers]
+    assert max(world.forwarder.taken.values(), default=0) <= 1  # a confirmed event is never sent again
+    assert {e for e, account in accounts.of.items() if account.failed_alone_at is not None} == spoilers
+
+
+async def test_a_request_without_a_connection_is_tried_again_whole(world: WorkerWorld) -> None:
+    world.forwarder.script.extend([UNREACHABLE, UNREACHABLE])
+
+    accounts = await send(world, batch(3))
+
+    assert world.forwarder.requests == [["e-0", "e-1", "e-2"]] * 3
+    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
+    assert world.size.events == MAX_EVENTS
+
+
+async def test_after_a_failure_requests_are_smaller_and_grow_with_each_that_is_confirmed(world: WorkerWorld) -> None:
+    world.forwarder.script.append(UNAVAILABLE)
+    await send(world, batch(80))
+    assert [len(request) for request in world.forwarder.requests] == [80, *[10] * 8]
+    assert world.size.events > 10
+    world.size.events = 10
+    world.forwarder.requests.clear()
+
+    await send(world, batch(80))
+
+    assert [len(request) for request in world.forwarder.requests] == [10, 20, 40, 10]
+
+
+async def test_an_answer_that_came_in_two_pieces_is_searched_only_where_it_failed(
+    world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_send, ledger = world.forwarder.send, Ledger()
+    world.forwarder.script.append(REJECTED)
+
+    async def cut_once(events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
+        outcomes = await real_send(events)
+        return outcomes if len(world.forwarder.requests) > 1 else outcomes | {"e-0": CONFIRMED, "e-1": CONFIRMED}
+
+    monkeypatch.setattr(world.forwarder, "send", cut_once)
+
+    accounts = await send(world, batch(4), ledger=ledger)
+
+    assert world.forwarder.requests[1:] == [["e-2"], ["e-3"]]
+    assert ledger.confirmed == [["e-0", "e-1"], ["e-2"], ["e-3"]]
+    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == 4
+
+
+async def test_an_event_that_could_not_be_put_into_a_request_spoils_none_and_says_nothing_of_statsig(
+    world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_send = world.forwarder.send
+
+    async def refuse_one(events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
+        return await real_send(events) | {"e-1": NOT_SERIALIZABLE}
+
+    monkeypatch.setattr(world.forwarder, "send", refuse_one)
+
+    accounts = await send(world, batch(3))
+
     assert len(world.forwarder.requests) == 1
+    assert accounts.of["e-1"].outcome is NOT_SERIALIZABLE
+    assert accounts.of["e-1"].failed_alone_at is None
+    assert world.circuit._failures == world.circuit._rejections == 0
 
 
-async def test_three_failures_open_the_circuit_and_end_trying(world: WorkerWorld) -> None:
-    world.forwarder.always = UNAVAILABLE
+async def test_what_fails_alone_while_others_are_confirmed_is_left_to_the_judge() -> None:
+    world = WorkerWorld(clock=TickingClock())
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-0"}, SERVER_ERROR
 
-    sent = await send(world, batch(1))
+    accounts = await send(world, batch(3))
 
-    assert world.circuit.open_reason == "http_503"
-    assert attempts(sent) == [3]
-    assert sent.with_verdict(Verdict.TRANSIENT) == ["e-0"]
+    assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
+    assert accounts.of["e-0"].failed_alone_at is not None
 
 
-async def test_a_probe_is_one_attempt(world: WorkerWorld) -> None:
+async def test_what_fails_alone_while_nothing_is_confirmed_is_tried_again() -> None:
+    world = WorkerWorld(clock=TickingClock())
+    # The last of its batch: others were confirmed before it began, and none since.
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-2"}, SERVER_ERROR
+
+    accounts = await send(world, batch(3))
+
+    assert world.forwarder.requests[:4] == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
+    assert len(world.forwarder.requests) > 5
+    assert {tuple(request) for request in world.forwarder.requests[4:]} == {("e-2",)}
+    assert accounts.of["e-2"].failed_alone_at is not None
+
+
+async def test_what_fails_alone_is_tried_again_only_until_another_lane_has_something_confirmed(
+    world: WorkerWorld,
+) -> None:
+    world.forwarder.always = SERVER_ERROR
+
+    def another_lane_is_lucky() -> None:
+        world.clock.advance(0.1)
+        if len(world.forwarder.requests) == 2:
+            world.circuit.confirmed()
+
+    world.forwarder.on_send = another_lane_is_lucky
+
+    await send(world, batch(1))
+
+    assert world.forwarder.requests == [["e-0"]] * 2
+    assert world.circuit.open_reason is None
+
+
+async def test_what_is_rejected_alone_is_not_tried_again_even_where_nothing_is_confirmed(world: WorkerWorld) -> None:
+    world.forwarder.always = REJECTED
+
+    assert attempts(await send(world, batch(1))) == [1]
+
+
+@pytest.mark.parametrize("answer", FAILURES, ids=lambda answer: answer.reason)
+async def test_three_failures_open_the_circuit_and_end_trying(world: WorkerWorld, answer: SendOutcome) -> None:
+    world.forwarder.always = answer
+
+    accounts = await send(world, batch(1))
+
+    assert world.circuit.open_reason == answer.reason
+    assert attempts(accounts) == [FAILURES_TO_OPEN]
+    assert accounts.with_verdict(answer.verdict) == ["e-0"]
+
+
+@pytest.mark.parametrize("answer", [*FAILURES, REJECTED], ids=lambda answer: answer.reason)
+async def test_a_probe_is_one_attempt(world: WorkerWorld, answer: SendOutcome) -> None:
     world.open_circuit()
-    world.forwarder.always = UNAVAILABLE
+    world.forwarder.always = answer
 
     await send(world, batch(1))
 
     assert len(world.forwarder.requests) == 1
-
-
-async def test_a_probe_that_closed_the_circuit_in_part_is_still_one_attempt(world: WorkerWorld) -> None:
-    world.open_circuit()
-    world.forwarder.script.extend([CONFIRMED, UNAVAILABLE])
-
-    await send(world, batch(4, size=400_000))
-
-    assert world.forwarder.requests == [["e-0", "e-1"], ["e-2", "e-3"]]
+    assert world.circuit.open_reason is not None
 
 
 async def test_a_confirmed_probe_closes_the_circuit(world: WorkerWorld) -> None:
@@ -189,29 +463,74 @@ async def test_a_confirmed_probe_closes_the_circuit(world: WorkerWorld) -> None:
     assert world.circuit.open_reason is None
 
 
+@pytest.mark.parametrize("answer", [*FAILURES, REJECTED], ids=lambda answer: answer.reason)
+async def test_a_trial_is_one_attempt_and_its_failure_says_nothing_of_statsig(
+    world: WorkerWorld, answer: SendOutcome
+) -> None:
+    world.forwarder.always = answer
+
+    for _ in range(REJECTIONS_TO_OPEN):
+        assert attempts(await send(world, batch(1), is_trial=True)) == [1]
+
+    assert world.circuit.open_reason is None
+    assert world.circuit.quiet_seconds() == 0
+
+
+async def test_a_trial_that_is_the_probe_is_told_to_the_circuit(world: WorkerWorld) -> None:
+    world.open_circuit()
+    world.clock.advance(1)
+    admission = await world.circuit.admit()
+    world.forwarder.always = TIMED_OUT
+    await send(world, batch(1), is_trial=True)
+    assert world.circuit.open_reason == "timeout"
+    world.circuit.leave(admission)
+    world.forwarder.always = None
+
+    await send(world, batch(1), is_trial=True)
+
+    assert world.circuit.open_reason is None
+
+
+async def test_large_events_go_in_requests_of_a_megabyte(world: WorkerWorld) -> None:
+    await send(world, batch(4, size=400_000))
+
+    assert world.forwarder.requests == [["e-0", "e-1"], ["e-2", "e-3"]]
+
+
 async def test_trying_ends_when_the_budget_is_spent() -> None:
     world = WorkerWorld(budget_seconds=10)
-    world.forwarder.always = UNAVAILABLE
-    world.forwarder.on_send = lambda: world.clock.advance(6)
+    world.random.share = 0.001
+    world.forwarder.always = UNREACHABLE
+    answers_take(world, 6)
 
-    sent = await send(world, batch(1))
+    accounts = await send(world, batch(1))
 
-    assert attempts(sent) == [2]
+    assert attempts(accounts) == [2]
     assert world.circuit.open_reason is None
 
 
 async def test_a_budget_of_nothing_is_one_attempt() -> None:
     world = WorkerWorld(budget_seconds=0)
     world.random.share = 0.5
-    world.forwarder.always = UNAVAILABLE
+    world.forwarder.always = UNREACHABLE
 
     assert attempts(await send(world, batch(1))) == [1]
 
 
+async def test_while_requests_are_confirmed_a_search_needs_neither_budget_nor_pause() -> None:
+    world = WorkerWorld(budget_seconds=0)
+    world.random.share = 0.5
+    world.forwarder.spoilers = {"e-3"}
+
+    accounts = await send(world, batch(16))
+
+    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == 15
+
+
 async def test_the_pause_doubles_to_a_bound_and_is_jittered_from_nothing_up(world: WorkerWorld) -> None:
     world.random.share = 0.0001
-    world.forwarder.script.extend([UNAVAILABLE] * 7)
-    world.forwarder.on_send = lambda: world.circuit.answered(confirmed=True)  # it would open, and end this
+    world.forwarder.script.extend([UNREACHABLE] * 7)
+    world.forwarder.on_send = lambda: setattr(world.circuit, "_failures", 0)  # it would open, and end this
 
     await send(world, batch(1))
 
@@ -219,14 +538,24 @@ async def test_the_pause_doubles_to_a_bound_and_is_jittered_from_nothing_up(worl
     assert world.random.bounds == [(0, upper) for upper in uppers]
 
 
+async def test_a_confirmation_ends_the_pauses() -> None:
+    world = WorkerWorld(clock=TickingClock())
+    world.random.share = 0.0001
+    world.forwarder.script.extend([UNREACHABLE, UNREACHABLE, CONFIRMED, UNREACHABLE])
+
+    await send(world, batch(4, size=400_000))
+
+    assert world.random.bounds == [(0, 0.5), (0, 1.0), (0, 0.5)]
+
+
 async def test_retry_after_is_the_least_that_is_waited(world: WorkerWorld) -> None:
     world.random.share = 0.02
     world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", RETRY_AFTER_SECONDS))
     started = anyio.current_time()
 
-    sent = await send(world, batch(1))
+    accounts = await send(world, batch(1))
 
-    assert sent.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
     assert anyio.current_time() - started >= RETRY_AFTER_SECONDS + 0.02 * 0.5
 
 
@@ -237,12 +566,12 @@ async def test_a_retry_after_beyond_the_budget_ends_trying() -> None:
     assert attempts(await send(world, batch(1))) == [1]
 
 
-async def test_an_absurd_retry_after_opens_the_circuit_instead_of_holding_the_batch() -> None:
-    world = WorkerWorld(budget_seconds=60)
+async def test_an_absurd_retry_after_ends_trying_and_is_bounded(world: WorkerWorld) -> None:
     world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", 1e9))
 
     assert attempts(await send(world, batch(1))) == [1]
-    assert world.circuit.open_reason == "http_429"
+    assert world.circuit.open_reason is None
+    assert world.circuit.quiet_seconds() == LONGEST_QUIET_SECONDS
 
 
 async def test_a_retry_after_holds_for_the_next_batch_too() -> None:
@@ -253,9 +582,9 @@ async def test_a_retry_after_holds_for_the_next_batch_too() -> None:
     assert attempts(await send(world, batch(1))) == [0]
 
 
-async def test_stopping_ends_a_pause_at_once(world: WorkerWorld) -> None:
+async def test_stopping_ends_a_pause_at_once_and_begins_no_attempt(world: WorkerWorld) -> None:
     world.random.share = 1.0
-    world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 503, "http_503", 15.0))
+    world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", 15.0))
 
     with anyio.fail_after(1):
         async with anyio.create_task_group() as tasks:
@@ -266,31 +595,32 @@ async def test_stopping_ends_a_pause_at_once(world: WorkerWorld) -> None:
     assert len(world.forwarder.requests) == 1
 
 
-async def test_after_stopping_there_is_no_second_attempt(world: WorkerWorld) -> None:
-    world.stopping.set()
-    world.forwarder.always = UNAVAILABLE
+async def test_after_stopping_no_attempt_begins(world: WorkerWorld) -> None:
+    world.forwarder.always = UNREACHABLE
+    world.forwarder.on_send = world.stopping.set
 
     assert attempts(await send(world, batch(1))) == [1]
+    assert attempts(await send(world, batch(1))) == [0]
 
 
 async def test_nothing_is_sent_with_a_claim_that_may_end_before_the_answer(world: WorkerWorld) -> None:
     with anyio.fail_after(1):  # at once: the lane has other work
-        sent = await send(world, batch(1), deadline=world.clock.monotonic() + 19.9)
+        accounts = await send(world, batch(1), deadline=world.clock.monotonic() + 19.9)
 
     assert world.forwarder.requests == []
-    (noted,) = sent.attempts(["e-0"])
+    (noted,) = accounts.attempts(["e-0"])
     assert (noted.attempts, noted.last_attempt_at, noted.reason) == (0, None, "not_sent")
 
 
 async def test_no_retry_begins_when_the_claim_leaves_no_room_for_it() -> None:
     world = WorkerWorld(budget_seconds=300)
-    world.forwarder.always = UNAVAILABLE
-    world.forwarder.on_send = lambda: world.clock.advance(10)
+    world.forwarder.always = UNREACHABLE
+    answers_take(world, 10)
 
     with anyio.fail_after(1):
-        sent = await send(world, batch(1), deadline=world.clock.monotonic() + 25)
+        accounts = await send(world, batch(1), deadline=world.clock.monotonic() + 25)
 
-    assert attempts(sent) == [1]
+    assert attempts(accounts) == [1]
 
 
 async def test_of_several_requests_the_later_ones_are_held_back_when_the_circuit_opens(world: WorkerWorld) -> None:
@@ -298,27 +628,41 @@ async def test_of_several_requests_the_later_ones_are_held_back_when_the_circuit
     world.circuit.failed("http_503")
     world.forwarder.always = UNAVAILABLE
 
-    sent = await send(world, batch(4, size=400_000))
+    accounts = await send(world, batch(4, size=400_000))
 
     assert world.forwarder.requests == [["e-0", "e-1"]]
-    assert attempts(sent) == [1, 1, 0, 0]
+    assert attempts(accounts) == [1, 1, 0, 0]
 
 
 async def test_of_several_requests_only_what_failed_is_tried_again(world: WorkerWorld) -> None:
-    world.forwarder.script.extend([CONFIRMED, UNAVAILABLE])
+    world.forwarder.script.extend([CONFIRMED, UNREACHABLE])
 
-    sent = await send(world, batch(4, size=400_000))
+    accounts = await send(world, batch(4, size=400_000))
 
     assert world.forwarder.requests == [["e-0", "e-1"], ["e-2", "e-3"], ["e-2", "e-3"]]
-    assert attempts(sent) == [1, 1, 2, 2]
+    assert attempts(accounts) == [1, 1, 2, 2]
     assert max(world.forwarder.taken.values()) == 1
 
 
 async def test_rejections_of_everything_end_the_search_and_open_the_circuit(world: WorkerWorld) -> None:
     world.forwarder.always = REJECTED
 
-    sent = await send(world, batch(200))
+    accounts = await send(world, batch(200))
 
-    assert len(sent.with_verdict(Verdict.REJECTED)) < 200
-    assert world.circuit.open_reason is not None
+    assert len(world.forwarder.requests) == REJECTIONS_TO_OPEN
+    assert sum(account.failed_alone_at is not None for account in accounts.of.values()) < REJECTIONS_TO_OPEN
+    assert world.circuit.open_reason == "http_400"
     assert sum(world.forwarder.taken.values()) == 0
+
+
+async def test_a_poisoned_event_that_is_alone_with_statsig_opens_the_circuit() -> None:
+    """Nothing else is confirmed: it may as well be Statsig. What closes it again is the first good event."""
+    world = WorkerWorld(clock=TickingClock())
+    world.circuit.confirmed()
+    world.forwarder.always = SERVER_ERROR
+    began = answers_take(world, 0.5)
+
+    await send(world, batch(1))
+
+    assert world.circuit.open_reason == "http_500"
+    assert began[-1] - began[0] < SILENCE_SECONDS + 1

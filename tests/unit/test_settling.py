@@ -1,6 +1,7 @@
 """Settling through a Spanner that fails: tried again, remembered, never in the way of the process's end."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -13,7 +14,8 @@ from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_failures import When
 from tests.support.worker_world import WorkerWorld
-from worker.settling import Claim
+from worker.accounts import untried
+from worker.settling import LAST_TRY_SECONDS, Claim
 
 DOWN = StorageUnavailableError("down")
 TRIES = 3
@@ -21,6 +23,7 @@ HOLDER = "ours"
 
 
 CLAIM = Claim(HOLDER, ends_at=ManualClock().monotonic() + 60)
+ANOTHER_CLAIM = Claim("ours too", ends_at=ManualClock().monotonic() + 90)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,7 @@ async def world() -> WorkerWorld:
     return WorkerWorld()
 
 
-async def confirmed(world: WorkerWorld, count: int = 2) -> list[Attempt]:
+async def tried(world: WorkerWorld, count: int = 2) -> list[Attempt]:
     """Attempts on events that the ledger has as pending and claimed."""
     event_ids = [event.event_id for event in await world.log(count)]
     await world.ledger.claim(event_ids, token=HOLDER, seconds=60)
@@ -46,7 +49,7 @@ def ids(attempts: list[Attempt]) -> set[str]:
 
 
 async def test_a_confirmation_is_written_and_not_remembered(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
 
     assert await world.settling.settle_delivered(attempts, CLAIM)
 
@@ -56,7 +59,7 @@ async def test_a_confirmation_is_written_and_not_remembered(world: WorkerWorld) 
 
 @pytest.mark.parametrize("when", When)
 async def test_a_settlement_that_fails_is_tried_again(world: WorkerWorld, when: When) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
     world.ledger.failures.fail_next("settle_delivered", DOWN, times=TRIES - 1, when=when)
 
     assert await world.settling.settle_delivered(attempts, CLAIM)
@@ -66,7 +69,7 @@ async def test_a_settlement_that_fails_is_tried_again(world: WorkerWorld, when: 
 
 
 async def test_a_confirmation_that_cannot_be_written_is_remembered_until_it_can(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
     assert not await world.settling.settle_delivered(attempts, CLAIM)
     assert await world.settling.settle_remembered([*ids(attempts), "other"]) == (set(), {"other"})
@@ -79,7 +82,7 @@ async def test_a_confirmation_that_cannot_be_written_is_remembered_until_it_can(
 
 
 async def test_a_cancelled_settlement_is_remembered(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
     world.ledger.failures.hold("settle_delivered")
 
     async with anyio.create_task_group() as tasks:
@@ -93,7 +96,7 @@ async def test_a_cancelled_settlement_is_remembered(world: WorkerWorld) -> None:
 
 async def test_no_more_is_remembered_than_fits(world: WorkerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.settling.MAX_REMEMBERED", 2)  # each is one, with nothing in its history
-    first, second = await confirmed(world, 2), await confirmed(world, 1)
+    first, second = await tried(world, 2), await tried(world, 1)
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
 
     await world.settling.settle_delivered(first, CLAIM)
@@ -103,18 +106,33 @@ async def test_no_more_is_remembered_than_fits(world: WorkerWorld, monkeypatch: 
     assert await world.settling.settle_remembered(ids(first) | ids(second)) == (ids(first), ids(second))
 
 
+async def test_what_is_forgotten_makes_room(world: WorkerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.settling.MAX_REMEMBERED", 2)
+    first, second = await tried(world, 2), await tried(world, 2)
+    world.ledger.failures.fail_until_mended("release", DOWN)
+    for _ in range(3):  # and what is remembered again is not counted again
+        await world.settling.release(first, CLAIM)
+    assert world.settling.known(ids(first)).keys() == ids(first)
+    world.settling.forget([*ids(first), "unknown"])
+
+    await world.settling.release(second, CLAIM)
+
+    assert world.settling.known(ids(first) | ids(second)).keys() == ids(second)
+
+
 async def test_at_the_end_there_is_one_try(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
     world.ledger.failures.fail_next("settle_delivered", DOWN)
 
     await world.settling.settle_at_the_end(attempts, CLAIM)
 
     assert world.ledger.failures.count("settle_delivered") == 1
     assert world.states() == [ForwardState.PENDING] * 2
+    assert await world.settling.settle_remembered(ids(attempts)) == (ids(attempts), set())
 
 
 async def test_what_is_settled_at_the_end_is_forgotten(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+    attempts = await tried(world)
     world.ledger.failures.fail_next("settle_delivered", DOWN, times=TRIES)
     await world.settling.settle_delivered(attempts, CLAIM)
 
@@ -125,51 +143,164 @@ async def test_what_is_settled_at_the_end_is_forgotten(world: WorkerWorld) -> No
 
 
 @pytest.mark.parametrize("call", ["settle_delivered", "release"])
-async def test_a_silent_ledger_does_not_hold_up_the_end(
+async def test_a_silent_ledger_is_asked_to_answer_soon_at_the_end(
     world: WorkerWorld, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr("worker.settling.LAST_TRY_SECONDS", 0.01)
-    attempts = await confirmed(world)
-    world.ledger.failures.hold(call)
+    """The ledger bounds its own calls: cutting one off from outside would leave nobody knowing what it did."""
+    attempts = await tried(world)
+    real, asked = getattr(world.ledger, call), []
 
-    with anyio.fail_after(1):
-        if call == "release":
-            await world.settling.release(attempts, token=HOLDER)
-        else:
-            await world.settling.settle_at_the_end(attempts, CLAIM)
+    async def bounded(*args: object, within_seconds: float | None = None, **kwargs: object) -> None:
+        asked.append(within_seconds)
+        await real(*args, within_seconds=within_seconds, **kwargs)
+
+    monkeypatch.setattr(world.ledger, call, bounded)
+
+    if call == "release":
+        await world.settling.release(attempts, CLAIM)
+    else:
+        await world.settling.settle_at_the_end(attempts, CLAIM)
+
+    assert asked == [LAST_TRY_SECONDS]
+
+
+async def test_a_release_is_written_and_not_remembered(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+
+    await world.settling.release(attempts, CLAIM)
+
+    assert [world.row(event_id).claim_token for event_id in ids(attempts)] == [None, None]
+    assert world.settling.known(ids(attempts)) == {}
+
+
+async def test_a_release_that_fails_is_no_error_and_is_remembered_with_what_was_tried(world: WorkerWorld) -> None:
+    (attempt,) = await tried(world, 1)
+    world.ledger.failures.fail_next("release", DOWN)
+
+    await world.settling.release([attempt], CLAIM)
+
+    assert world.row(attempt.event_id).claim_token == HOLDER
+    known = world.settling.known([attempt.event_id, "other"])
+    assert {event_id: (k.attempt, k.state, k.tokens) for event_id, k in known.items()} == {
+        attempt.event_id: (attempt, ForwardState.PENDING, frozenset({HOLDER}))
+    }
+
+
+async def test_of_a_release_that_fails_and_where_nothing_was_sent_only_the_claim_is_remembered(
+    world: WorkerWorld,
+) -> None:
+    (attempt,) = await tried(world, 1)
+    world.ledger.failures.fail_next("release", DOWN)
+
+    await world.settling.release(untried([attempt.event_id]), CLAIM)
+
+    (known,) = world.settling.known([attempt.event_id]).values()
+    assert (known.attempt, known.tokens) == (None, frozenset({HOLDER}))
+
+
+async def test_what_is_remembered_but_not_as_confirmed_is_not_settled_as_delivered(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+    world.ledger.failures.fail_next("release", DOWN)
+    await world.settling.release(attempts, CLAIM)
+
+    assert await world.settling.settle_remembered(ids(attempts)) == (set(), ids(attempts))
 
     assert world.states() == [ForwardState.PENDING] * 2
 
 
-async def test_a_release_that_fails_is_no_error(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
+async def test_a_claim_that_may_stand_and_with_which_nothing_was_sent_is_released(world: WorkerWorld) -> None:
+    (event,) = await world.log(1)
+    await world.ledger.claim([event.event_id], token=HOLDER, seconds=60)
+
+    await world.settling.give_up_claim([event.event_id], CLAIM)
+
+    assert world.row(event.event_id).claim_token is None
+    assert world.settling.known([event.event_id]) == {}
+
+
+async def test_a_claim_that_may_stand_is_one_more_by_which_what_is_known_can_be_resumed(world: WorkerWorld) -> None:
+    (attempt,) = await tried(world, 1)
     world.ledger.failures.fail_next("release", DOWN)
+    await world.settling.release([attempt], CLAIM)
 
-    await world.settling.release(attempts, token=HOLDER)
+    await world.settling.give_up_claim([attempt.event_id], ANOTHER_CLAIM)
 
-    assert world.row(attempts[0].event_id).claim_token == HOLDER
+    (known,) = world.settling.known([attempt.event_id]).values()
+    assert (known.attempt, known.tokens) == (attempt, frozenset({HOLDER, ANOTHER_CLAIM.token}))
 
 
-async def test_a_burial_that_fails_is_said(world: WorkerWorld) -> None:
-    attempts = await confirmed(world)
-    world.ledger.failures.fail_next("settle_dead", DOWN)
-    assert not await world.settling.settle_dead(attempts, token=HOLDER)
+async def test_claims_that_may_stand_without_anything_sent_are_all_remembered(world: WorkerWorld) -> None:
+    (attempt,) = await tried(world, 1)
+    world.ledger.failures.fail_until_mended("release", DOWN)
+    await world.settling.release(untried([attempt.event_id]), CLAIM)
 
-    assert await world.settling.settle_dead(attempts, token=HOLDER) == ids(attempts)
+    await world.settling.give_up_claim([attempt.event_id], ANOTHER_CLAIM)
+
+    (known,) = world.settling.known([attempt.event_id]).values()
+    assert known.tokens == {HOLDER, ANOTHER_CLAIM.token}
+
+
+async def test_a_burial_that_fails_is_tried_again(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+    world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES - 1)
+
+    assert await world.settling.settle_dead(attempts, CLAIM) == ids(attempts)
 
     assert world.states() == [ForwardState.DEAD] * 2
+    assert world.settling.known(ids(attempts)) == {}
+
+
+async def test_a_burial_that_cannot_be_written_is_remembered(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+    world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
+
+    assert await world.settling.settle_dead(attempts, CLAIM) == set()
+
+    assert world.states() == [ForwardState.PENDING] * 2
+    known = world.settling.known(ids(attempts))
+    assert [(each.attempt, each.state) for each in known.values()] == [(a, ForwardState.DEAD) for a in attempts]
+
+
+async def test_a_burial_tells_which_were_written(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+    world.clock.advance(61)
+    await world.ledger.claim([attempts[0].event_id], token=HOLDER, seconds=60)
+
+    written = await world.settling.settle_dead(attempts, replace(CLAIM, ends_at=world.clock.monotonic() + 60))
+
+    assert written == {attempts[0].event_id}
+
+
+async def test_what_is_noted_stays_claimed(world: WorkerWorld) -> None:
+    attempts = [replace(attempt, possible_duplicates=1) for attempt in await tried(world)]
+
+    assert await world.settling.note(attempts, CLAIM) == ids(attempts)
+
+    rows = [world.row(event_id) for event_id in ids(attempts)]
+    assert [(row.claim_token, row.possible_duplicates) for row in rows] == [(HOLDER, 1)] * 2
+
+
+async def test_where_noting_fails_nothing_may_be_sent_again(world: WorkerWorld) -> None:
+    attempts = await tried(world)
+    world.ledger.failures.fail_next("note", DOWN)
+
+    assert await world.settling.note(attempts, CLAIM) == set()
+
+    assert world.ledger.failures.count("note") == 1
 
 
 async def test_nothing_to_settle_asks_spanner_nothing(world: WorkerWorld) -> None:
     assert await world.settling.settle_delivered([], CLAIM)
+    assert await world.settling.settle_dead([], CLAIM) == set()
     await world.settling.settle_at_the_end([], CLAIM)
-    await world.settling.release([], token=HOLDER)
+    await world.settling.release([], CLAIM)
+    await world.settling.give_up_claim([], CLAIM)
 
     assert world.journal == []
 
 
 async def test_a_late_confirmation_leaves_the_account_of_whoever_took_over_alone(world: WorkerWorld) -> None:
-    (first,) = await confirmed(world, 1)
+    (first,) = await tried(world, 1)
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
     assert not await world.settling.settle_delivered([first], CLAIM)
     world.ledger.failures.mend()

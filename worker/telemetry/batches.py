@@ -10,8 +10,7 @@ from shared.forward_message import EVENT_ID_ATTRIBUTE
 from shared.telemetry.metrics import FORWARD_DELAY, histogram
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of
-from worker.forwarding import Fate
-from worker.pull_loop import Forward
+from worker.forwarding import Fate, Forward
 from worker.subscription import ReceivedMessage
 
 

@@ -1,0 +1,159 @@
+"""One worker process of the model: its parts as worker/runtime.py puts them together, over ports that can die."""
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from shared import fault_points
+from shared.clock import Clock
+from shared.fault_points import InjectedFaultError, enable_fault_points
+from shared.statsig_projection import StatsigEvent
+from worker.burying import Burying
+from worker.circuit import Circuit
+from worker.dead_letters import DeadLetters
+from worker.forwarding import Fate, Forwarding
+from worker.guilt import Guilt
+from worker.sending import Sending
+from worker.settling import Settling
+from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig_requests import RequestSize
+from worker.subscription import ReceivedMessage
+
+CLAIM_SECONDS = 30.0
+SUSPECT_ATTEMPTS = 2
+SUSPECT_BACKOFF_SECONDS = 5.0
+
+CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
+
+
+class NoPause(random.Random):
+    """Backoff of nothing: what is tried again is tried at once."""
+
+    def uniform(self, a: float, b: float) -> float:
+        del b
+        return a
+
+
+class Process:
+    """Ports as one process sees them: once its fault point was hit it is dead, and no call of it does anything."""
+
+    def __init__(self, crash_at: str) -> None:
+        """`crash_at` is a fault point, with `@HIT` where it is not the first time; anything else is none."""
+        name, _, hit = crash_at.partition("@")
+        self._crash_at = name if name in fault_points.NAMES else ""
+        self._hit = int(hit or 1)
+        enable_fault_points({fault_points.VARIABLE: f"{name}=raise@{self._hit}"} if self._crash_at else {})
+
+    @property
+    def is_dead(self) -> bool:
+        return bool(self._crash_at) and fault_points._hits[self._crash_at] >= self._hit
+
+    def port(self, real: Any) -> Any:
+        process = self
+
+        class Mortal:
+            def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+                async def call(*args: Any, **kwargs: Any) -> Any:
+                    if process.is_dead:
+                        raise InjectedFaultError(name)
+                    return await getattr(real, name)(*args, **kwargs)
+
+                return call
+
+        return Mortal()
+
+
+@dataclass(slots=True)
+class Mood:
+    """What Statsig answers to one request, whatever it carries, and whether it keeps what it does not confirm."""
+
+    outcome: SendOutcome
+    keeps: bool
+
+
+@dataclass(slots=True)
+class AdverseStatsig:
+    """worker.statsig_forwarder.StatsigForwarder. Knows which events it has; what it answers says that or not."""
+
+    moods: list[Mood] = field(default_factory=list)
+    """Of the next requests, in order; after them it is itself."""
+
+    poisoned_by: dict[str, SendOutcome] = field(default_factory=dict)
+    """What a request draws for an event's sake, by event_id."""
+
+    has: Counter[str] = field(default_factory=Counter)
+    failed_alone: Counter[str] = field(default_factory=Counter)
+
+    async def send(self, events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
+        event_ids = [event.event_id for event in events]
+        mood = self.moods.pop(0) if self.moods else None
+        poisons = [self.poisoned_by[event_id] for event_id in event_ids if event_id in self.poisoned_by]
+        outcome = mood.outcome if mood is not None else poisons[0] if poisons else CONFIRMED
+        # Only what leaves open whether Statsig has it may have been kept.
+        keeps = outcome.verdict is Verdict.AMBIGUOUS and mood is not None and mood.keeps
+        if outcome.verdict is Verdict.CONFIRMED or keeps:
+            self.has.update(event_ids)
+        if outcome.verdict is not Verdict.CONFIRMED and len(event_ids) == 1:
+            self.failed_alone.update(event_ids)
+        return dict.fromkeys(event_ids, outcome)
+
+
+class ModelWorker:
+    """Lives until a fault point kills it; what it remembers and has set aside dies with it."""
+
+    def __init__(self, *, statsig: AdverseStatsig, clock: Clock, seed: int) -> None:
+        self._statsig = statsig
+        self._clock = clock
+        self._seed = seed
+        self.start()
+
+    def start(self) -> None:
+        """As a new process."""
+        self.circuit = Circuit(self._clock, probe_seconds=1, rng=random.Random(self._seed))
+        self.aside: list[ReceivedMessage] = []
+        self._guilt = Guilt(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
+        self._size = RequestSize()
+        self._ports: dict[str, Any] = {}
+        self._settling = Settling(_Through(self._ports, "ledger"), self._clock)
+
+    def forwarding(self, process: Process, ledger: Any, dead_topic: Any) -> Forwarding:
+        """For one step, with what the process remembers."""
+        self._ports["ledger"] = process.port(ledger)
+        return Forwarding(
+            ledger=process.port(ledger),
+            sending=Sending(
+                forwarder=self._statsig,
+                circuit=self.circuit,
+                size=self._size,
+                clock=self._clock,
+                stopping=anyio.Event(),
+                budget_seconds=20,
+                attempt_seconds=1,
+                rng=NoPause(),
+            ),
+            settling=self._settling,
+            burying=Burying(DeadLetters(process.port(dead_topic)), self._clock),
+            guilt=self._guilt,
+            circuit=self.circuit,
+            clock=self._clock,
+            claim_seconds=CLAIM_SECONDS,
+            suspect_backoff_seconds=SUSPECT_BACKOFF_SECONDS,
+        )
+
+    def set_aside(self, messages: Sequence[ReceivedMessage], fates: dict[str, Fate]) -> None:
+        self.aside += [message for message in messages if fates[message.ack_id] is Fate.ASIDE]
+
+
+class _Through:
+    """A port that is another one in each step."""
+
+    def __init__(self, ports: dict[str, Any], name: str) -> None:
+        self._ports = ports
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ports[self._name], name)

@@ -1,0 +1,114 @@
+"""The account of a batch's attempts: what was sent of each event, and what is known of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Self
+
+from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
+from shared.forward_ledger import Attempt, Entry
+from shared.logs import get_logger
+from worker.statsig_outcome import SendOutcome, Verdict
+
+INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
+NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
+
+_log = get_logger()
+
+
+@dataclass(slots=True)
+class Account:
+    """One event's."""
+
+    attempts: int
+    possible_duplicates: int
+    durable_duplicates: int
+    """What the ledger has of them. An event may be sent only while the two are equal."""
+
+    alone_failures: int
+    history: History = ()
+    outcome: SendOutcome = NEVER_SENT
+    last_attempt_at: datetime | None = None
+    failed_alone_at: float | None = None
+    """Monotonic: when the request began that carried this event alone and failed. None where the last one did not."""
+
+
+@dataclass(slots=True)
+class Accounts:
+    """A batch's; grows while it is sent, so that a send that is cancelled leaves what is known."""
+
+    of: dict[str, Account] = field(default_factory=dict)
+    """By event_id."""
+
+    @classmethod
+    def starting_from(cls, entries: Iterable[Entry]) -> Self:
+        return cls(
+            {
+                e.event_id: Account(
+                    e.attempts, e.possible_duplicates, e.possible_duplicates, e.alone_failures, e.history
+                )
+                for e in entries
+            }
+        )
+
+    def begin(self, event_ids: Iterable[str], now: datetime) -> None:
+        """Note an attempt before it is made, so that one that is cancelled is counted: nobody knows its outcome."""
+        for event_id in event_ids:
+            account = self.of[event_id]
+            account.attempts += 1
+            account.possible_duplicates += 1
+            account.last_attempt_at = now
+            account.outcome = INTERRUPTED
+            account.failed_alone_at = None
+            account.history = extended(account.history, _noted(now, INTERRUPTED))
+
+    def learn(self, outcomes: dict[str, SendOutcome]) -> None:
+        """Replace what `begin` noted by what became of the attempt."""
+        for event_id, outcome in outcomes.items():
+            account = self.of[event_id]
+            account.outcome = outcome
+            account.history = (*account.history[:-1], _noted(account.last_attempt_at, outcome))
+            if outcome.verdict is not Verdict.AMBIGUOUS:
+                account.possible_duplicates -= 1
+            if outcome.verdict is Verdict.CONFIRMED:
+                _log.debug("event_sent", event_id=event_id)
+
+    def not_durable(self, event_ids: Iterable[str]) -> list[str]:
+        """Those whose possible duplicates are not all in the ledger."""
+        return [e for e in event_ids if self.of[e].possible_duplicates > self.of[e].durable_duplicates]
+
+    def made_durable(self, event_ids: Iterable[str]) -> None:
+        for event_id in event_ids:
+            self.of[event_id].durable_duplicates = self.of[event_id].possible_duplicates
+
+    def with_verdict(self, verdict: Verdict) -> list[str]:
+        return [event_id for event_id, account in self.of.items() if account.outcome.verdict is verdict]
+
+    def attempts(
+        self, event_ids: Iterable[str], *, reason: str | None = None, wait_seconds: float | None = None
+    ) -> list[Attempt]:
+        """In the form in which the ledger keeps them; `reason` replaces the last attempt's."""
+        return [
+            Attempt(
+                event_id=event_id,
+                attempts=account.attempts,
+                possible_duplicates=account.possible_duplicates,
+                last_attempt_at=account.last_attempt_at,
+                reason=reason or account.outcome.reason,
+                status=account.outcome.status,
+                history=account.history,
+                alone_failures=account.alone_failures,
+                wait_seconds=wait_seconds,
+            )
+            for event_id in event_ids
+            for account in (self.of[event_id],)
+        ]
+
+
+def untried(event_ids: Sequence[str]) -> list[Attempt]:
+    """Of events that were claimed, or perhaps claimed, and never sent."""
+    return [Attempt(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
+
+
+def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:
+    return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status)
