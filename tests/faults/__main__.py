@@ -12,23 +12,23 @@ import typer
 from deploy.local.emulators import running_emulators
 from deploy.local.errors import LocalStackError
 from tests.faults.altered import GUARDS
-from tests.faults.checker import Verdict, not_run
 from tests.faults.guards import ROWS_OF_GUARD, arguments_without
 from tests.faults.left_out import LEFT_OUT
 from tests.faults.progress import display
-from tests.faults.row import Row
+from tests.faults.row import DEFAULT_SEEDS, Row
 from tests.faults.rows import ROWS, chosen
 from tests.faults.run import DEFAULT_EVENTS, RunOptions, run_row
 from tests.faults.table import table
+from tests.faults.verdict import Verdict, not_run
 
-SEEDS = "1,2,3"
+USUAL_SEEDS = ",".join(map(str, DEFAULT_SEEDS))
 
 
 def main(
     *,
     rows: Annotated[str, typer.Option(help="Rows by id, or by the beginning of it; all where none is named.")] = "",
     events: Annotated[int, typer.Option(min=10, help="Events of each run.")] = DEFAULT_EVENTS,
-    seeds: Annotated[str, typer.Option(help="One run of each row for each seed.")] = SEEDS,
+    seeds: Annotated[str, typer.Option(help=f"A run of each row for each; {USUAL_SEEDS}, or the row's own.")] = "",
     markdown: Annotated[Path | None, typer.Option(help="Where the table goes too.")] = None,
     without: Annotated[str, typer.Option(help=f"Turn a guard off; one of {', '.join(GUARDS)}.")] = "",
     full: Annotated[bool, typer.Option(help="The scenarios as long as the promise says.")] = False,
@@ -40,9 +40,10 @@ def main(
     impossible = {row.id: why for row in named if (why := row.cannot_run()) is not None}
     wanted = tuple(row for row in named if row.id not in impossible)
     options = RunOptions(events=events, full=full, arguments_of=arguments_without(without) if without else {})
-    numbers = [int(seed) for seed in seeds.split(",")]
+    numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
+    runs = [(row, seed) for row in wanted for seed in numbers or row.seeds]
     try:
-        verdicts = anyio.run(_run, wanted, numbers, options)
+        verdicts = anyio.run(_run, runs, options)
     except LocalStackError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
@@ -57,24 +58,23 @@ def main(
     raise typer.Exit(int(not verdicts or failed != bool(without)))
 
 
-async def _run(rows: tuple[Row, ...], seeds: list[int], options: RunOptions) -> list[Verdict]:
+async def _run(runs: list[tuple[Row, int]], options: RunOptions) -> list[Verdict]:
     verdicts: list[Verdict] = []
     run_dir = Path(tempfile.mkdtemp(prefix="fault-lab-"))
-    print(f"Logs in {run_dir}, seeds {', '.join(map(str, seeds))}", file=sys.stderr)
+    print(f"Logs in {run_dir}, {len(runs)} runs", file=sys.stderr)
     async with running_emulators(run_dir / "emulators") as emulators:
-        with display(len(rows) * len(seeds)) as shown:
-            for row in rows:
-                for seed in seeds:
-                    shown.begins(f"{row.id} seed {seed}: {row.title}")
-                    began = time.monotonic()
-                    row_dir = run_dir / f"{row.id}-{seed}"
-                    try:
-                        verdict = await run_row(row, seed=seed, emulators=emulators, run_dir=row_dir, options=options)
-                    except (LocalStackError, TimeoutError, ExceptionGroup) as error:
-                        # One row that cannot be run must not take the others' results with it.
-                        verdict = not_run(row, seed, error)
-                    verdicts.append(verdict)
-                    shown.ended(verdict, time.monotonic() - began)
+        with display(len(runs)) as shown:
+            for row, seed in runs:
+                shown.begins(f"{row.id} seed {seed}: {row.title}")
+                began = time.monotonic()
+                row_dir = run_dir / f"{row.id}-{seed}"
+                try:
+                    verdict = await run_row(row, seed=seed, emulators=emulators, run_dir=row_dir, options=options)
+                except (LocalStackError, TimeoutError, ExceptionGroup) as error:
+                    # One row that cannot be run must not take the others' results with it.
+                    verdict = not_run(row, seed, error)
+                verdicts.append(verdict)
+                shown.ended(verdict, time.monotonic() - began)
     return verdicts
 
 

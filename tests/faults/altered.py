@@ -6,15 +6,22 @@ any of this: it is changed from outside, and then the product's own main runs.
 
 import runpy
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 from shared import event_log
 from shared.clock import SystemClock
 from shared.event import EventLogRow
 from shared.forward_ledger import Entry, Standing
+from shared.republish_ledger import Marked
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
+from worker.accounts import Account, Accounts
+from worker.circuit import Circuit
+from worker.guilt import Guilt, Ruling
 from worker.statsig_lane import StatsigLane
+from worker.statsig_outcome import SendOutcome, Verdict
 from worker.subscription import PULL_SECONDS, PubSubSubscription, ReceivedMessage
 
 
@@ -22,9 +29,14 @@ def without_claim() -> None:
     """Every event may be sent by whoever holds a message of it."""
 
     async def claim(
-        self: SpannerForwardLedger, event_ids: Sequence[str], *, token: str, seconds: float
+        self: SpannerForwardLedger,
+        event_ids: Sequence[str],
+        *,
+        token: str,
+        seconds: float,
+        own: Mapping[str, Collection[str]] | None = None,
     ) -> dict[str, Entry]:
-        del self, token, seconds
+        del self, token, seconds, own
         return {event_id: Entry(event_id, Standing.CLAIMED) for event_id in event_ids}
 
     SpannerForwardLedger.claim = claim  # type: ignore[method-assign]
@@ -68,6 +80,55 @@ def without_ack_after_settle() -> None:
     PubSubSubscription.pull = pull  # type: ignore[method-assign]
 
 
+def without_count_unknowns() -> None:
+    """What nobody knows the outcome of counts as not kept, as a 5xx would if its word were taken."""
+    original = Accounts.learn
+
+    def learn(self: Accounts, outcomes: dict[str, SendOutcome]) -> None:
+        original(self, outcomes)
+        for event_id, outcome in outcomes.items():
+            if outcome.verdict is Verdict.AMBIGUOUS:
+                self.of[event_id].possible_duplicates -= 1
+
+    Accounts.learn = learn  # type: ignore[method-assign]
+
+
+def without_step_aside() -> None:
+    """What failed alone goes back to be pulled and tried with others again."""
+    original = Guilt.judge
+
+    def judge(self: Guilt, account: Account, *, is_trial: bool) -> Ruling:
+        ruling = original(self, account, is_trial=is_trial)
+        return Ruling.UNDECIDED if ruling is Ruling.SUSPECT else ruling
+
+    Guilt.judge = judge  # type: ignore[method-assign]
+    Guilt.is_notorious = lambda self, event_name: False  # type: ignore[method-assign]  # noqa: ARG005 - the signature
+
+
+def without_relative_guilt() -> None:
+    """Whatever fails alone is to blame, whether others are confirmed or not."""
+    original = Guilt.judge
+
+    def judge(self: Guilt, account: Account, *, is_trial: bool) -> Ruling:
+        self._circuit = cast("Circuit", SimpleNamespace(confirmed_since=lambda moment: True))  # noqa: ARG005 - as above
+        return original(self, account, is_trial=is_trial)
+
+    Guilt.judge = judge  # type: ignore[method-assign]
+
+
+def without_mark_first() -> None:
+    """A reconciler publishes what it finds pending, whoever has marked it before."""
+    original = SpannerRepublishLedger.mark_republished
+
+    async def mark_republished(
+        self: SpannerRepublishLedger, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+    ) -> list[Marked]:
+        del force
+        return await original(self, event_ids, intervals=intervals, force=True)
+
+    SpannerRepublishLedger.mark_republished = mark_republished  # type: ignore[method-assign]
+
+
 def clock_off_by(seconds: float) -> None:
     original = SystemClock.now_nanos
     SystemClock.now_nanos = lambda self: original(self) + int(seconds * 1e9)  # type: ignore[method-assign]
@@ -78,6 +139,10 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "born_pending": without_born_pending,
     "raise": without_raise,
     "ack_after_settle": without_ack_after_settle,
+    "count_unknowns": without_count_unknowns,
+    "step_aside": without_step_aside,
+    "relative_guilt": without_relative_guilt,
+    "mark_first": without_mark_first,
 }
 
 

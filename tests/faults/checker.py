@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from tests.faults.client import ABANDONED, OK, Attempt
 from tests.faults.evidence import Evidence
+from tests.faults.lasting import Poison
 from tests.faults.measures import Latency, latency, requests_per_second
+from tests.faults.poison_check import cost_of, of_deliveries, of_poisoned, waived
 from tests.faults.row import Row
+from tests.faults.verdict import Run, Verdict
 from tests.support.histories import explains
 
 LATE_SECONDS: Final = 0.25
@@ -18,79 +20,19 @@ MAX_NAMED: Final = 3
 """Ids in the text of a breach."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a run noted of itself."""
-
-    fault_at: float
-    healed_at: float
-    drain_seconds: float
-    incidents: int
-    memory_growth_mib: float
-    peak_mib: dict[str, float]
-    noted: Sequence[str] = ()
-    """Breaches that the fault saw."""
-
-    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    foreign_ids: frozenset[str] = frozenset()
-    """Ids that the fault itself brought in past the ingress."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    row: Row
-    seed: int
-    events: int
-    answered: int
-    lost: int
-    duplicated: int
-    allowed: int
-    ambiguous: int
-    dead: int
-    phantom: int
-    before: Latency
-    during: Latency
-    after: Latency
-    drain_seconds: float
-    peak_mib: dict[str, float]
-    requests_per_second: float
-    attempts: dict[str, int]
-    """How many ended with which code."""
-
-    breaches: tuple[str, ...]
-
-
-def not_run(row: Row, seed: int, error: Exception) -> Verdict:
-    """Of a row whose run broke off: it holds nothing, and counts as a breach."""
-    causes: list[BaseException] = [error]
-    while isinstance(causes[-1], BaseExceptionGroup):
-        causes.append(causes[-1].exceptions[0])
-    why = f"did not run: {type(causes[-1]).__name__}: {str(causes[-1]).splitlines()[0] if str(causes[-1]) else ''}"
-    counts = dict.fromkeys(("events", "answered", "lost", "duplicated", "allowed", "ambiguous", "dead", "phantom"), 0)
-    return Verdict(
-        row=row,
-        seed=seed,
-        **counts,
-        before=Latency(),
-        during=Latency(),
-        after=Latency(),
-        drain_seconds=0.0,
-        peak_mib={},
-        requests_per_second=0.0,
-        attempts={},
-        breaches=(why,),
-    )
-
-
 def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> Verdict:
     answered = {attempt.event_id for attempt in attempts if attempt.code == OK}
     copies = evidence.copies
     dead = {letter.event_id for letter in evidence.dead_letters if letter.reason}
     wanted = answered | {event.event_id for event in evidence.stored.values() if event.forwarded}
-    lost = wanted - copies.keys() - dead
+    poisoned = Poison.of(row, seed).among({e.event_id: e.event_name for e in evidence.stored.values()})
+    excused = waived(row, evidence, poisoned)
+    lost = wanted - copies.keys() - dead - excused
     phantom = copies.keys() - evidence.stored.keys()
     duplicated = sum(count - 1 for count in copies.values())
-    allowed = row.expect.duplicates_per_incident * run.incidents
+    ambiguous = sum(event.possible_duplicates for event in evidence.stored.values())
+    each = row.expect.duplicates_per_incident
+    allowed = ambiguous if each is None else each * run.incidents
     rate = requests_per_second(evidence.received, run.healed_at)
     by_phase = _phases(attempts, run)
     breaches = [
@@ -99,10 +41,11 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         *_if(answered - evidence.stored.keys(), "answered without a row", answered - evidence.stored.keys()),
         *_if(phantom, "at Statsig without a row", phantom),
         *_counting(evidence, duplicated, allowed),
-        *_ledger(evidence, dead),
+        *_ledger(evidence, dead, excused),
         *_keys(attempts, evidence),
         *_answers(row, attempts),
-        *_dead_letters(row, evidence),
+        *(_dead_letters(row, evidence) if row.expect.poisoned is None else of_poisoned(row, evidence, poisoned)),
+        *of_deliveries(row, attempts, evidence, run, poisoned | dead),
         *_bounds(row, run, by_phase["during"], rate),
         *_logs(row, run),
     ]
@@ -114,7 +57,7 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         lost=len(lost),
         duplicated=duplicated,
         allowed=allowed,
-        ambiguous=sum(event.possible_duplicates for event in evidence.stored.values()),
+        ambiguous=ambiguous,
         dead=len(evidence.dead_letters),
         phantom=len(phantom),
         **by_phase,
@@ -123,6 +66,7 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         requests_per_second=rate,
         attempts=dict(Counter(attempt.code for attempt in attempts)),
         breaches=tuple(breaches),
+        notes=(*run.notes, *cost_of(row, evidence, poisoned)),
     )
 
 
@@ -150,14 +94,20 @@ def _counting(evidence: Evidence, duplicated: int, allowed: int) -> Iterator[str
     yield from _if(uncounted, "copies that the ledger does not count as possible duplicates", uncounted)
 
 
-def _ledger(evidence: Evidence, dead: set[str]) -> Iterator[str]:
+def _ledger(evidence: Evidence, dead: set[str], excused: set[str]) -> Iterator[str]:
     copies = evidence.copies
+    # All that Statsig has of it came from attempts that nobody knows the outcome of: it need not count as delivered.
+    unsure = {
+        event_id
+        for event_id, count in copies.items()
+        if event_id in evidence.stored and count <= evidence.stored[event_id].possible_duplicates
+    }
     for state, ids in (("DELIVERED", set(copies)), ("DEAD", dead)):
         settled = {event.event_id for event in evidence.stored.values() if event.state == state}
         yield from _if(settled - ids, f"{state} in the ledger only", settled - ids)
-        missing = (ids & evidence.stored.keys()) - settled
+        missing = (ids & evidence.stored.keys()) - settled - excused - (unsure if state == "DELIVERED" else set())
         yield from _if(missing, f"not {state} in the ledger although they are", missing)
-    pending = {event.event_id for event in evidence.stored.values() if event.state == "PENDING"}
+    pending = {event.event_id for event in evidence.stored.values() if event.state == "PENDING"} - excused
     yield from _if(pending, "still pending", pending)
     unborn = {event.event_id for event in evidence.stored.values() if event.forwarded and event.state is None}
     yield from _if(unborn, "without a ledger row", unborn)
@@ -213,7 +163,7 @@ def _bounds(row: Row, run: Run, during: Latency, rate: float) -> Iterator[str]:
     expect = row.expect
     for what, value, bound in (
         ("p99 during the fault (ms)", during.p99, expect.p99_during_ms),
-        ("drain (s)", run.drain_seconds, expect.drain_seconds),
+        ("drain (s)", run.drain_seconds, expect.drain_seconds + run.more_drain_seconds),
         ("growth of a process (MiB)", run.memory_growth_mib, expect.memory_growth_mib),
         ("requests/s to Statsig after the heal", rate, expect.requests_per_second),
     ):

@@ -14,7 +14,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from deploy.local.emulators import local_channel
 from deploy.local.stack import Stack
-from deploy.local.statsig_stand_in import LoggedEvent, read_log
+from deploy.local.statsig_stand_in import LoggedEvent, LoggedRequest, read_log, read_requests
 from shared.attempt_history import History, decode
 from shared.forward_message import EVENT_ID_ATTRIBUTE
 from shared.spanner import create_client
@@ -22,7 +22,9 @@ from shared.timestamps import from_datetime
 from worker.dead_letters import PREFIX
 
 EMPTY_SECONDS: Final = 0.5
-"""Without a message after which the dead letters count as read."""
+QUIET_PULLS: Final = 2
+"""So many pulls in a row without a message for so long, after which a subscription counts as read: one is a busy
+machine's."""
 
 _ROWS: Final = """
 SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplicates, e.event_name, e.event_type,
@@ -30,6 +32,10 @@ SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplica
 FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)"""
 
 _PENDING: Final = "SELECT COUNT(*) FROM NestEventForward WHERE state = 'PENDING'"
+
+_PENDING_NAMES: Final = """
+SELECT f.event_id, e.event_name
+FROM NestEventForward AS f JOIN NestEventLog AS e USING (event_id) WHERE f.state = 'PENDING'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Evidence:
     stored: dict[str, StoredEvent] = field(default_factory=dict)
     received: list[LoggedEvent] = field(default_factory=list)
     dead_letters: list[FoundDeadLetter] = field(default_factory=list)
+    requests: list[LoggedRequest] = field(default_factory=list)
 
     @property
     def copies(self) -> Counter[str]:
@@ -88,6 +95,12 @@ async def pending_events(database: Any) -> int:
     async with database.snapshot() as snapshot:
         found = [row[0] async for row in await snapshot.execute_sql(_PENDING)]
     return int(found[0])
+
+
+async def pending_names(database: Any) -> dict[str, str]:
+    """The names of what is pending, by event_id."""
+    async with database.snapshot() as snapshot:
+        return {row[0]: row[1] async for row in await snapshot.execute_sql(_PENDING_NAMES)}
 
 
 async def stored_events(database: Any) -> dict[str, StoredEvent]:
@@ -115,30 +128,38 @@ async def gather_evidence(stack: Stack, database: Any, found: Sequence[FoundDead
     return Evidence(
         stored=await stored_events(database),
         received=read_log(stack.statsig_log),
+        requests=list(read_requests(stack.statsig_log)),
         dead_letters=[*found, *await dead_letters(stack)],
     )
 
 
 async def dead_letters(stack: Stack) -> list[FoundDeadLetter]:
     """All of them; they stay leased for a minute, so they can be read once."""
-    found: dict[str, PubsubMessage] = {}
-    path = stack.names.subscription_path(stack.names.dead_letter_subscription)
-    async with local_channel(stack.emulators.pubsub_host) as channel:
-        subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-        while True:
-            try:
-                answer = await subscriber.pull(subscription=path, max_messages=1000, timeout=EMPTY_SECONDS, retry=None)
-            except DeadlineExceeded:
-                break
-            if not answer.received_messages:
-                break
-            found |= {received.message.message_id: received.message for received in answer.received_messages}
+    messages = await all_messages(stack, stack.names.dead_letter_subscription)
     return [
         FoundDeadLetter(
             message.attributes.get(EVENT_ID_ATTRIBUTE, ""), message.attributes.get(PREFIX + "reason", ""), message.data
         )
-        for message in found.values()
+        for message in messages
     ]
+
+
+async def all_messages(stack: Stack, subscription: str) -> list[PubsubMessage]:
+    """Everything that a subscription holds and nobody has leased."""
+    found: dict[str, PubsubMessage] = {}
+    path = stack.names.subscription_path(subscription)
+    quiet = 0
+    async with local_channel(stack.emulators.pubsub_host) as channel:
+        subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
+        while quiet < QUIET_PULLS:
+            try:
+                answer = await subscriber.pull(subscription=path, max_messages=1000, timeout=EMPTY_SECONDS, retry=None)
+            except DeadlineExceeded:
+                quiet += 1
+                continue
+            quiet = 0 if answer.received_messages else quiet + 1
+            found |= {received.message.message_id: received.message for received in answer.received_messages}
+    return list(found.values())
 
 
 def process_log(stack: Stack, name: str) -> list[dict[str, Any]]:

@@ -8,11 +8,16 @@ ROWS_OF_GUARD: Final[dict[str, tuple[str, ...]]] = {
     "born_pending": ("F2",),
     "raise": ("F36c",),
     "ack_after_settle": ("F30a",),
+    "count_unknowns": ("F55",),
+    "step_aside": ("F53c",),
+    "relative_guilt": ("F40b",),
+    "mark_first": ("F58",),
 }
 
-_PROGRAM_OF: Final = {"claim": "worker", "born_pending": "ingress", "raise": "worker", "ack_after_settle": "worker"}
+_OF_THE_INGRESS: Final = frozenset({"born_pending"})
+"""The others are the worker's."""
 
 
 def arguments_without(guard: str) -> dict[str, Sequence[str]]:
-    program = _PROGRAM_OF[guard]
+    program = "ingress" if guard in _OF_THE_INGRESS else "worker"
     return {program: ("-m", "tests.faults.altered", guard, program)}

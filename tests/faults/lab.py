@@ -11,25 +11,39 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import pyqwest
-from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
+from google.pubsub_v1 import PubsubMessage
 
-from deploy.local.emulators import local_channel
 from deploy.local.errors import StartFailedError
 from deploy.local.stack import Stack
 from shared.fault_points import EXIT_CODE
 from tests.faults.client import OK, Load, OpenLoopClient
-from tests.faults.evidence import FoundDeadLetter, StoredEvent, dead_letters, pending_events, process_log, stored_events
+from tests.faults.evidence import (
+    FoundDeadLetter,
+    StoredEvent,
+    dead_letters,
+    pending_events,
+    pending_names,
+    process_log,
+    stored_events,
+)
+from tests.faults.lasting import Poison
 from tests.faults.links import Links
 from tests.faults.measures import MemoryWatch
-from tests.faults.row import Row
-from tests.faults.unpublishable import delete_row
+from tests.faults.messages import publish_to
+from tests.faults.past_ingress import delete_row
+from tests.faults.row import Row, StandInRule
 from tests.support.tcp_proxy import Mode
 
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 0.02
+POLL_SHARE: Final = 0.2
+"""Of the time, that asking may take: a look at a large ledger is work for the emulator too."""
+
 PATIENCE_SECONDS: Final = 30.0
+
+SENDING_SECONDS: Final = 600.0
+"""For a load to be sent: longer than any takes."""
 
 NO_FAULT_POINTS: Final = {"FAULT_POINTS": ""}
 
@@ -50,10 +64,16 @@ class Lab:
     """Of the fault's durations: below 1 for a quick look."""
 
     full: bool = False
+    events: int = 0
+    """Of the run, those that the fault is to send included."""
+
     incidents: int = 0
     """Deaths and lost answers: what bounds duplicates."""
 
     breaches: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was measured, for the table."""
+
     found_dead_letters: list[FoundDeadLetter] = field(default_factory=list)
     fault_at: float = 0.0
     healed_at: float = 0.0
@@ -61,6 +81,13 @@ class Lab:
     def require(self, holds: bool, breach: str) -> None:
         if not holds:
             self.breaches.append(breach)
+
+    def note(self, what: str) -> None:
+        self.notes.append(what)
+
+    def some(self, share: float) -> int:
+        """So many of the run's events, one at least."""
+        return max(1, int(share * self.events))
 
     def long(self, seconds: float, *, short: float) -> float:
         """How long a scenario's fault lasts."""
@@ -86,17 +113,20 @@ class Lab:
         self, holds: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS
     ) -> bool:
         # Not move_on_after: grpc.aio turns its cancellation into one that anyio does not know for its own.
-        give_up_at = anyio.current_time() + seconds
+        asked_at = anyio.current_time()
+        give_up_at = asked_at + seconds
         while not await holds():
-            if anyio.current_time() > give_up_at:
+            now = anyio.current_time()
+            if now > give_up_at:
                 self.breaches.append(f"did not come to pass within {seconds:g} s: {what}")
                 return False
-            await anyio.sleep(POLL_SECONDS)
+            await anyio.sleep(max(POLL_SECONDS, (now - asked_at) * (1 - POLL_SHARE) / POLL_SHARE))
+            asked_at = anyio.current_time()
         return True
 
     async def until_sent(self, share: float) -> None:
         """Until that share of the load's events has been sent."""
-        await self.until(lambda: self.client.started >= share * self.load.events, f"{share:.0%} sent", 600)
+        await self.until(lambda: self.client.started >= share * self.load.events, f"{share:.0%} sent", SENDING_SECONDS)
 
     @asynccontextmanager
     async def broken(self, mode: Mode, *names: str, delay_seconds: float = 0.1) -> AsyncIterator[None]:
@@ -123,12 +153,16 @@ class Lab:
     async def statsig(
         self, *behaviours: Mapping[str, Any], times: int | None = None, probability: float | None = None
     ) -> None:
-        """Replace the rules of the stand-in, in this order; none means accept everything."""
+        """Have the stand-in behave so, in this order; none means accept everything but what the row poisons."""
         more: dict[str, Any] = {} if times is None else {"times": times}
         if probability is not None:
             more |= {"probability": probability, "seed": self.client.seed}
-        rules = [{"behaviour": behaviour, **more} for behaviour in behaviours]
-        response = await pyqwest.Client().put(f"{self.stack.statsig_url}/control", content=json.dumps(rules).encode())
+        await self.statsig_rules(*({"behaviour": behaviour, **more} for behaviour in behaviours))
+
+    async def statsig_rules(self, *rules: StandInRule) -> None:
+        """Replace the rules of the stand-in by the row's lasting ones and these, in this order."""
+        wanted = [dict(rule) for rule in (*self.row.lasting(self.client.seed), *rules)]
+        response = await pyqwest.Client().put(f"{self.stack.statsig_url}/control", content=json.dumps(wanted).encode())
         assert response.status == 200, response.content
 
     async def statsig_stats(self) -> dict[str, Any]:
@@ -141,8 +175,16 @@ class Lab:
         return int((await self.statsig_stats())["requests"])
 
     async def settled(self) -> bool:
-        """Whether nothing is pending."""
+        """Whether nothing is pending, but poisoned events that may be."""
+        expect = self.row.expect.poisoned
+        if expect is not None and expect.may_stay_pending:
+            return await self.others_settled()
         return await self.pending() == 0
+
+    async def others_settled(self) -> bool:
+        """Whether nothing but poisoned events is pending."""
+        names = await pending_names(self.database)
+        return not names.keys() - Poison.of(self.row, self.client.seed).among(names)
 
     async def pending(self) -> int:
         return await pending_events(self.database)
@@ -196,13 +238,6 @@ class Lab:
     async def publish(self, messages: Iterable[PubsubMessage]) -> None:
         """To the forward topic, past every proxy."""
         await publish_to(self.stack, self.stack.names.forward_topic, list(messages))
-
-
-async def publish_to(stack: Stack, topic: str, messages: list[PubsubMessage]) -> None:
-    async with local_channel(stack.emulators.pubsub_host) as channel:
-        publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
-        for start in range(0, len(messages), 500):
-            await publisher.publish(topic=stack.names.topic_path(topic), messages=messages[start : start + 500])
 
 
 @asynccontextmanager

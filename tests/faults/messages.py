@@ -5,8 +5,11 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from google.pubsub_v1 import PubsubMessage
+from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
+from deploy.local.emulators import local_channel
+from deploy.local.stack import Stack
 from shared import forward_message
 from shared.event import Event
 from tests.faults.evidence import StoredEvent
@@ -49,3 +52,10 @@ def poisons(source: random.Random) -> Iterator[Poison]:
 
 def poison_message(poison: Poison) -> PubsubMessage:
     return PubsubMessage(data=poison.data, attributes={"poison": poison.name})
+
+
+async def publish_to(stack: Stack, topic: str, messages: list[PubsubMessage]) -> None:
+    async with local_channel(stack.emulators.pubsub_host) as channel:
+        publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
+        for start in range(0, len(messages), 500):
+            await publisher.publish(topic=stack.names.topic_path(topic), messages=messages[start : start + 500])

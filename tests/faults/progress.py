@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.faults.checker import Verdict
+from tests.faults.verdict import Verdict
 
 
 class Display:
@@ -28,8 +28,8 @@ class Display:
             f"{verdict.lost} lost, {verdict.duplicated} ({verdict.allowed}) duplicated, {verdict.ambiguous} ambiguous, "
             f"drained in {verdict.drain_seconds:.1f} s  [{seconds:.0f} s]  {verdict.row.title}"
         )
-        for breach in verdict.breaches:
-            self._console.print(f"      {breach}")
+        for line in (*verdict.notes, *verdict.breaches):
+            self._console.print(f"      {line}")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A row of the fault matrix: what is done to the system, and what must hold afterwards. Values only."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tests.faults.lab import Lab
@@ -12,6 +12,8 @@ IMPATIENT: Final[Mapping[str, str]] = {
     "STATSIG_TIMEOUT_SECONDS": "1",
     "RETRY_BUDGET_SECONDS": "3",
     "CIRCUIT_PROBE_SECONDS": "0.5",
+    "SUSPECT_ATTEMPTS": "3",
+    "SUSPECT_BACKOFF_SECONDS": "0.5",
     "BATCH_EVENTS": "50",
     "RECONCILE_AFTER_SECONDS": "2",
     "RECONCILE_INTERVAL_SECONDS": "1",
@@ -38,13 +40,39 @@ IN_FLIGHT: Final = int(IMPATIENT["LANES"]) * int(IMPATIENT["BATCH_EVENTS"])
 
 Fault = Callable[["Lab"], Awaitable[None]]
 
+StandInRule = Mapping[str, Any]
+"""A rule of the stand-in for Statsig, as its control takes it."""
+
+DEFAULT_SEEDS: Final = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poisoned:
+    """What must hold of a row's poisoned events: those that its lasting rules never let through."""
+
+    reasons: frozenset[str]
+    """That their dead letters may have."""
+
+    requests_each: int
+    """That carry one of them, at most: until it is found, and for its trials."""
+
+    share_of_requests: float = 1.0
+    """Of all requests, those that carry any of them, at most."""
+
+    may_stay_pending: bool = False
+    """Whether the run is over once everything else is settled: their trials have pauses that grow."""
+
+    others_may_die: Callable[[int], int] = lambda _: 0
+    """How many events that are not poisoned may be dead letters, of any reason, by the number of events."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
     """What may be seen; everything else is a breach."""
 
-    duplicates_per_incident: int = 0
-    """Copies at Statsig beyond the first, for each incident that the fault noted; 0 allows none at all."""
+    duplicates_per_incident: int | None = 0
+    """Copies at Statsig beyond the first, for each incident that the fault noted; 0 allows none at all, None as many as
+    the ledger counts as possible. That each is counted there must hold in any case."""
 
     failures: frozenset[str] = frozenset()
     """Codes that an event's last attempt may have ended with."""
@@ -53,7 +81,15 @@ class Expectations:
     """As above for attempts that were followed by another one."""
 
     dead_letters: Mapping[str, int] = field(default_factory=dict)
-    """At most so many by reason."""
+    """At most so many by reason; of a row with poisoned events that decides instead."""
+
+    poisoned: Poisoned | None = None
+
+    delivered_within_seconds: float | None = None
+    """From when a call begins until Statsig has its event, unless that is poisoned or dead."""
+
+    delivered_after_heal_seconds: float | None = None
+    """As above, from the end of the fault where that is later."""
 
     p99_during_ms: float | None = None
     drain_seconds: float = 45.0
@@ -78,6 +114,12 @@ class Row:
     tries: int = 1
     deadline_seconds: Callable[[int], float] = lambda _: 5.0
     event_name: Callable[[int], str] = lambda _: "fault_lab"
+    lasting: Callable[[int], Sequence[StandInRule]] = lambda _: ()
+    """By the seed: rules of the stand-in that hold from before the first event to the end, ahead of the fault's."""
+
+    seeds: tuple[int, ...] = DEFAULT_SEEDS
+    """Unless the command line names others."""
+
     wrappers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By program: the module of the lab that starts it, and its arguments; `{run_dir}` stands for the run's folder."""
 
@@ -86,6 +128,9 @@ class Row:
 
     abandon: bool = False
     """Callers hang up after some milliseconds."""
+
+    load_share: float = 1.0
+    """Of the run's events that are sent steadily; the others are the fault's to send."""
 
     load_seconds: float = 7.0
     """How long sending takes at the default number of events, at least."""

@@ -4,20 +4,29 @@ from string import ascii_lowercase
 from typing import Final
 
 from tests.faults.row import Row
+from tests.faults.rows_adversary import ADVERSARY_ROWS
+from tests.faults.rows_backlog import BACKLOG_ROWS
 from tests.faults.rows_clock import CLOCK_ROWS
 from tests.faults.rows_ingress import INGRESS_ROWS
+from tests.faults.rows_kept import KEPT_ROWS
 from tests.faults.rows_load import LOAD_ROWS
 from tests.faults.rows_memory import MEMORY_ROWS
+from tests.faults.rows_outage import OUTAGE_ROWS
+from tests.faults.rows_poison import POISON_ROWS
 from tests.faults.rows_process import PROCESS_ROWS
+from tests.faults.rows_rate import RATE_ROWS
 from tests.faults.rows_reconciler import RECONCILER_ROWS
 from tests.faults.rows_scenarios import SCENARIO_ROWS
 from tests.faults.rows_statsig import STATSIG_ROWS
 from tests.faults.rows_worker import WORKER_ROWS
 
+_KINDS: Final = "FSA"
+"""Faults, long scenarios, the adversary."""
 
-def _place(row: Row) -> tuple[bool, int, str]:
-    digits = row.id.lstrip("FS").rstrip(ascii_lowercase)
-    return row.id.startswith("S"), int(digits), row.id
+
+def _place(row: Row) -> tuple[int, int, str]:
+    digits = row.id.lstrip(_KINDS).rstrip(ascii_lowercase)
+    return _KINDS.index(row.id[0]), int(digits), row.id
 
 
 ROWS: Final = tuple(
@@ -31,7 +40,13 @@ ROWS: Final = tuple(
             *RECONCILER_ROWS,
             *WORKER_ROWS,
             *STATSIG_ROWS,
+            *POISON_ROWS,
+            *KEPT_ROWS,
+            *OUTAGE_ROWS,
+            *BACKLOG_ROWS,
+            *RATE_ROWS,
             *SCENARIO_ROWS,
+            *ADVERSARY_ROWS,
         ),
         key=_place,
     )

@@ -5,9 +5,9 @@ from typing import Final
 
 from tests.faults.client import OK
 from tests.faults.lab import Lab
+from tests.faults.past_ingress import insert_unpublishable
 from tests.faults.row import Expectations, Row
 from tests.faults.rows_worker import at, dying_worker
-from tests.faults.unpublishable import insert_unpublishable
 from tests.support.tcp_proxy import Mode
 
 CEILING: Final = 100

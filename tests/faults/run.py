@@ -13,13 +13,14 @@ import anyio
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
 from deploy.local.stack import StackOptions, running_stack
-from tests.faults.checker import Run, Verdict, check
+from tests.faults.checker import check
 from tests.faults.client import Load, OpenLoopClient
 from tests.faults.evidence import gather_evidence, open_checker_database, process_log
 from tests.faults.lab import Lab, timed
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
+from tests.faults.verdict import Run, Verdict
 
 DEFAULT_EVENTS: Final = 2000
 
@@ -29,8 +30,14 @@ BEFORE: Final = 0.25
 QUICK_PER_SECOND: Final = 120.0
 """The least rate of a quick look, whatever a row's load would last."""
 
+MOST_PER_SECOND: Final = 300.0
+"""Of a steady load, whatever its size: about the usual one, and half of what two cores with both emulators carry."""
+
 DRAIN_SECONDS: Final = 120.0
 """Before what is still pending counts as stuck: leases that nobody ends have been seen to last two minutes."""
+
+DRAINED_PER_SECOND: Final = 200.0
+"""At the least, of what a run has beyond the default number of events: it makes patience with a drain longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +55,16 @@ class RunOptions:
 
 async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> Verdict:
     await anyio.Path(run_dir).mkdir(parents=True, exist_ok=True)
+    more_seconds = max(0, options.events - DEFAULT_EVENTS) / DRAINED_PER_SECOND
     async with _running_lab(row, seed, emulators, run_dir, options) as lab:
+        if row.lasting(seed):
+            await lab.statsig()
         async with anyio.create_task_group() as background:
             background.start_soon(lab.memory.run)
             marks = await _load_and_break(lab)
             done_at = time.time()
             await lab.heal()
-            await _drain(lab)
+            await _drain(lab, DRAIN_SECONDS + more_seconds)
             drained_at = time.time()
             await anyio.sleep(row.linger_seconds)
             background.cancel_scope.cancel()
@@ -67,6 +77,8 @@ async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, o
             memory_growth_mib=lab.memory.growth_since(marks),
             peak_mib=lab.memory.peaks(),
             noted=lab.breaches,
+            more_drain_seconds=more_seconds,
+            notes=lab.notes,
             logs={name: process_log(lab.stack, name) for name in names},
         )
         evidence = await gather_evidence(lab.stack, lab.database, lab.found_dead_letters)
@@ -77,12 +89,11 @@ async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, o
 async def _running_lab(
     row: Row, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions
 ) -> AsyncIterator[Lab]:
-    per_second = options.events / (
-        row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds
-    )
+    events = max(1, int(options.events * row.load_share))
+    per_second = events / (row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds)
     load = Load(
-        events=options.events,
-        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else per_second,
+        events=events,
+        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, MOST_PER_SECOND),
         tries=row.tries,
         deadline_seconds=row.deadline_seconds,
         event_name=row.event_name,
@@ -112,6 +123,7 @@ async def _running_lab(
                 random=random.Random(seed),
                 scale=0.4 if options.quick else 1.0,
                 full=options.full,
+                events=options.events,
             )
     async with provisioner(emulators) as admin:
         await admin.delete_topics(stack_names)
@@ -129,7 +141,7 @@ async def _load_and_break(lab: Lab) -> dict[str, int]:
     return marks
 
 
-async def _drain(lab: Lab) -> None:
+async def _drain(lab: Lab, seconds: float) -> None:
     async def settled() -> bool:
         for name, process in list(lab.stack.processes.items()):
             if process.returncode is not None:
@@ -137,7 +149,7 @@ async def _drain(lab: Lab) -> None:
                 await lab.restart(name)
         return await lab.settled()
 
-    await lab.until_true(settled, "everything settled", DRAIN_SECONDS)
+    await lab.until_true(settled, "everything settled", seconds)
 
 
 def _wrapped(row: Row, run_dir: Path) -> dict[str, Sequence[str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.faults.checker import Verdict
+from tests.faults.verdict import Verdict
 
 COLUMNS = (
     "row", "fault", "seed", "events", "answered", "lost", "duplicated (allowed)", "ambiguous", "dead letters",
@@ -31,8 +31,12 @@ def _cells(verdict: Verdict) -> list[str]:
         str(verdict.during),
         str(verdict.after),
         f"{verdict.drain_seconds:.1f}",
-        "ok" if not verdict.breaches else "**" + "; ".join(verdict.breaches).replace("|", "\\|")[:300] + "**",
+        "; ".join([_verdict(verdict), *verdict.notes]),
     ]
+
+
+def _verdict(verdict: Verdict) -> str:
+    return "ok" if not verdict.breaches else "**" + "; ".join(verdict.breaches).replace("|", "\\|")[:300] + "**"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -70,7 +70,11 @@ async def test_control_takes_an_object_with_rules_and_shows_what_is_in_force(sta
         ('[{"behaviour": {"kind": "hang"}, "seed": 1}]', "seed without probability"),
         ('[{"behaviour": {"kind": "reset", "when": "before_read", "accept": true}}]', "cannot be accepted"),
         ('[{"behaviour": {"kind": "slow", "delay_seconds": -1}}]', "delay_seconds"),
-        ('[{"behaviour": {"kind": "refuse_event"}}]', "needs event_ids or name_contains"),
+        ('[{"behaviour": {"kind": "refuse_event"}}]', "needs event_ids, name_contains or share"),
+        ('[{"behaviour": {"kind": "refuse_event", "event_id": ["a"]}}]', "rules[0].events.event_id"),
+        ('[{"behaviour": {"kind": "hang"}, "events": {}}]', "needs event_ids, name_contains or share"),
+        ('[{"behaviour": {"kind": "hang"}, "events": {"name_contains": "a", "seed": 1}}]', "seed without share"),
+        ('[{"behaviour": {"kind": "random", "accepts_share": 1}}]', "accepts_share"),
     ],
 )
 async def test_a_wrong_control_body_is_refused_in_one_line_and_changes_nothing(

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from deploy.local.statsig_stand_in import StandIn, read_log, running_stand_in
 from tests.support.asking_stand_in import (
     connect,
+    control,
     event,
     get,
     http,
@@ -119,3 +121,26 @@ async def test_a_restarted_stand_in_continues_its_log_without_a_torn_last_line(t
         await send(second, event("b"))
 
     assert [line.event["metadata"]["event_id"] for line in read_log(path)] == ["a", "b"]
+
+
+async def test_the_log_of_requests_tells_what_each_carried_also_where_nothing_was_kept(stand_in: StandIn) -> None:
+    await control(
+        stand_in,
+        {"behaviour": {"kind": "status", "status": 503}, "times": 1},
+        {"behaviour": {"kind": "reset", "when": "before_read"}, "times": 1},
+    )
+    await send(stand_in, event("a"), event("b"))
+    with pytest.raises(requests.ConnectionError):
+        await send(stand_in, event("a"))
+    await http("POST", f"{stand_in.api_url}/log_event", data=b"{")
+    await send(stand_in, event("a"), {"eventName": "without an id"})
+
+    told = [(each.request, each.event_ids, each.did, each.kept) for each in stand_in.requests()]
+
+    assert told == [
+        (1, ["a", "b"], "answering 503", False),
+        (2, [], "resetting connections before read", False),
+        (3, [], "refusing with 400", False),
+        (4, ["a"], "answering 202", True),
+    ]
+    assert {each.request for each in stand_in.logged()} == {4}

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import pytest
-import requests
 
 from deploy.local.statsig_stand_in import StandIn
 from tests.support.asking_stand_in import (
@@ -127,31 +126,28 @@ async def test_a_dripped_answer_outlives_a_timeout_per_read(stand_in: StandIn) -
     assert logged_ids(stand_in) == ["a"]
 
 
-@pytest.mark.parametrize("rule", [{"event_ids": ["bad", "worse"]}, {"name_contains": "poison"}])
-async def test_a_refused_event_takes_its_neighbours_down_and_nobody_else(
-    stand_in: StandIn, rule: dict[str, Any]
-) -> None:
-    await control(stand_in, {"behaviour": {"kind": "refuse_event", **rule}, "times": 1})
-    poison = event("bad", name="a poison pill")
+async def test_an_answer_that_breaks_off_announces_more_than_it_sends(stand_in: StandIn) -> None:
+    await control(stand_in, {"behaviour": {"kind": "status", "status": 202, "accept": False, "breaks_off": True}})
+    reader, writer = await connect(stand_in)
+    writer.write(raw_post(event("a")))
 
-    assert (await send(stand_in, event("a"))).status_code == 202
-    assert (await send(stand_in, event("b"), poison, event("c"))).status_code == 400
-    assert (await send(stand_in, event("b"), event("c"))).status_code == 202
-    assert (await send(stand_in, poison)).status_code == 202  # the one use is used up
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
-    assert logged_ids(stand_in) == ["a", "b", "c", "bad"]
+    assert (head.splitlines()[0], body) == (b"HTTP/1.1 202 Accepted", b'{"succes')
+    assert b"Content-Length: 16" in head
+    assert stand_in.stats()["outcomes"] == {"broken_off": 1}
+    writer.close()
+    await writer.wait_closed()
 
 
-async def test_an_event_rule_ahead_of_an_early_reset_sees_the_body_first(stand_in: StandIn) -> None:
-    await control(
-        stand_in,
-        {"behaviour": {"kind": "refuse_event", "event_ids": ["bad"], "status": 422}},
-        {"behaviour": {"kind": "reset", "when": "before_read"}},
-    )
+async def test_a_status_that_waits_keeps_its_events_at_once(stand_in: StandIn) -> None:
+    await control(stand_in, {"behaviour": {"kind": "status", "status": 504, "accept": True, "delay_seconds": 0.2}})
+    started = time.monotonic()
 
-    assert (await send(stand_in, event("bad"))).status_code == 422
-    with pytest.raises(requests.ConnectionError):
-        await send(stand_in, event("good"))
+    assert (await send(stand_in, event("a"))).status_code == 504
+    assert time.monotonic() - started >= 0.2
+    (kept,), (request,) = stand_in.logged(), stand_in.requests()
+    assert kept.received_at - request.at < 0.2
 
 
 async def test_rules_are_used_in_order_until_their_times_are_up(stand_in: StandIn) -> None:

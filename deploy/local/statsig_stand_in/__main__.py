@@ -20,7 +20,12 @@ async def serve(log_path: Path, host: str, port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.statsig_stand_in", description=__doc__)
-    parser.add_argument("--log", type=Path, required=True, help="file to append accepted events to, one JSON per line")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        required=True,
+        help="file to append accepted events to, one JSON a line; NAME.requests.jsonl beside it tells of each request",
+    )
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
     parser.add_argument("--host", default="127.0.0.1")
     chosen = parser.parse_args()

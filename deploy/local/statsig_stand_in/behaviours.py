@@ -1,7 +1,6 @@
 """What the stand-in can be told to do with a request, as validated values; pure."""
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveFloat, model_validator
@@ -26,13 +25,16 @@ class Spec(BaseModel):
 
 
 class Status(Spec):
-    """Answer this status. Keeps the events of a 2xx, unless `accept` says otherwise."""
+    """Answer this status. Keeps the events of a 2xx, unless `accept` says otherwise; at once, also where it waits."""
 
     kind: Literal["status"] = "status"
     status: int = Field(ge=200, le=599)
     headers: dict[str, str] = Field(default_factory=dict)
     body: str | None = None
     accept: bool | None = None
+    delay_seconds: Annotated[NonNegativeFloat, FiniteFloat] = 0.0
+    breaks_off: bool = False
+    """Send the head and half of the body that it announces, then close."""
 
     @model_validator(mode="after")
     def _headers_leave_the_framing_alone(self) -> Self:
@@ -48,7 +50,12 @@ class Status(Spec):
         return 200 <= self.status < 300 if self.accept is None else self.accept  # noqa: PLR2004 - what 2xx means
 
     def describe(self) -> str:
-        return f"answering {self.status}" + ("" if self.accept is None else self._kept_or_not())
+        return (
+            f"answering {self.status}"
+            + (f" after {self.delay_seconds:g} s" if self.delay_seconds else "")
+            + (", broken off" if self.breaks_off else "")
+            + ("" if self.accept is None else self._kept_or_not())
+        )
 
     def _kept_or_not(self) -> str:
         return ", events kept" if self.accepts else ", events not kept"
@@ -117,39 +124,7 @@ class Drip(Spec):
         return f"answering one byte per {self.gap_seconds:g} s"
 
 
-class RefuseEvent(Spec):
-    """Refuse every request whose batch holds one of these events; other requests pass this rule by."""
-
-    kind: Literal["refuse_event"] = "refuse_event"
-    # Not strict as a container: JSON has no sets.
-    event_ids: frozenset[str] = Field(default=frozenset(), strict=False)
-    name_contains: str | None = Field(default=None, min_length=1)
-    status: int = Field(default=400, ge=400, le=599)
-
-    @model_validator(mode="after")
-    def _names_an_event(self) -> Self:
-        if not self.event_ids and self.name_contains is None:
-            raise ValueError("needs event_ids or name_contains")
-        return self
-
-    @property
-    def accepts(self) -> bool:
-        return False
-
-    def describe(self) -> str:
-        which = [f"{len(self.event_ids)} event id(s)"] if self.event_ids else []
-        which += [f"names with {self.name_contains!r}"] if self.name_contains else []
-        return f"answering {self.status} to batches holding {' or '.join(which)}"
-
-    def concerns(self, events: Sequence[dict[str, Any]]) -> bool:
-        return any(
-            event_id_of(event) in self.event_ids
-            or (self.name_contains is not None and self.name_contains in str(event.get("eventName", "")))
-            for event in events
-        )
-
-
-Behaviour = Annotated[Status | Hang | Reset | Slow | Drip | RefuseEvent, Field(discriminator="kind")]
+Behaviour = Status | Hang | Reset | Slow | Drip
 
 ACCEPT: Final = Status(status=202)
 """What happens where no rule applies."""

@@ -2,13 +2,15 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from deploy.local.statsig_stand_in.behaviours import Behaviour, Drip, Hang, RefuseEvent, Reset, Slow, Status
+from deploy.local.statsig_stand_in.behaviours import Behaviour, Drip, Hang, Reset, Slow, Status, event_id_of
 from deploy.local.statsig_stand_in.connection import Exchange, Responder
 from deploy.local.statsig_stand_in.event_log import EventLog, LoggedEvent
+from deploy.local.statsig_stand_in.request_log import RequestLog
 from deploy.local.statsig_stand_in.rules import RuleBook, Turn
 from deploy.local.statsig_stand_in.tally import Tally
 from deploy.local.statsig_stand_in.wire import (
@@ -28,16 +30,18 @@ ACCEPTED: Final = json_response(HTTPStatus.ACCEPTED, {"success": True})
 class Ingest:
     """What Statsig does with a batch."""
 
-    def __init__(self, rules: RuleBook, log: EventLog, tally: Tally) -> None:
+    def __init__(self, rules: RuleBook, log: EventLog, requests: RequestLog, tally: Tally) -> None:
         self._rules = rules
         self._log = log
+        self._requests = requests
         self._tally = tally
 
     def open(self, exchange: Exchange) -> Responder:
         """Number the request and pick its rules, when the headers are in."""
         number = self._tally.request()
         turn = self._rules.turn()
-        if turn.resets_before_body():
+        if (reset := turn.early_reset()) is not None:
+            self._note(number, [], reset.describe(), kept=False)
             self._tally.outcome("reset")
             exchange.reset()
         return partial(self._respond, number=number, turn=turn)
@@ -46,6 +50,7 @@ class Ingest:
         try:
             events = decode_events(unpack(exchange.body, exchange.headers.get("content-encoding", "").strip().lower()))
         except RefusedRequestError as error:
+            self._note(number, [], f"refusing with {int(error.status)}", kept=False)
             self._answer(exchange, refusal(error))
             return
         self._tally.batch(len(events))
@@ -55,9 +60,15 @@ class Ingest:
                 await self._keep(number, events)
         except OSError:
             logger.exception("the log cannot be written")
+            self._note(number, events, "failing to write the log", kept=False)
             self._answer(exchange, json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"success": False}))
             return
+        self._note(number, events, behaviour.describe(), kept=behaviour.accepts)
         await self._behave(exchange, behaviour)
+
+    def _note(self, number: int, events: Sequence[dict[str, Any]], did: str, *, kept: bool) -> None:
+        event_ids = [event_id for event in events if (event_id := event_id_of(event)) is not None]
+        self._requests.note(at=time.time(), request=number, event_ids=event_ids, did=did, kept=kept)
 
     async def _keep(self, number: int, events: list[dict[str, Any]]) -> None:
         received_at = time.time()
@@ -68,10 +79,12 @@ class Ingest:
     async def _behave(self, exchange: Exchange, behaviour: Behaviour) -> None:
         match behaviour:
             case Status():
-                self._answer(exchange, _as_told(behaviour))
-            case RefuseEvent():
-                error = "the batch holds an event that is refused"
-                self._answer(exchange, json_response(behaviour.status, {"success": False, "error": error}))
+                if behaviour.delay_seconds:
+                    await exchange.peer_gone(within=behaviour.delay_seconds)
+                if behaviour.breaks_off:
+                    self._break_off(exchange, _as_told(behaviour))
+                else:
+                    self._answer(exchange, _as_told(behaviour))
             case Slow():
                 await exchange.peer_gone(within=behaviour.delay_seconds)
                 self._answer(exchange, ACCEPTED)
@@ -92,6 +105,11 @@ class Ingest:
                 return
             exchange.write(bytes([byte]))
         self._tally.outcome(str(int(ACCEPTED.status)))
+
+    def _break_off(self, exchange: Exchange, response: Response) -> None:
+        exchange.keep_alive = False  # which closes the connection behind it
+        half = response.payload[: len(response.payload) // 2]
+        self._tally.outcome("broken_off" if exchange.write(response.head(keep_alive=False) + half) else "gone")
 
     def _answer(self, exchange: Exchange, response: Response) -> None:
         self._tally.outcome(str(int(response.status)) if exchange.send(response) else "gone")

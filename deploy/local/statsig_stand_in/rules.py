@@ -3,11 +3,16 @@
 import json
 import random
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from deploy.local.statsig_stand_in.behaviours import ACCEPT, Behaviour, RefuseEvent, Reset, Spec
+from deploy.local.statsig_stand_in.behaviours import ACCEPT, Behaviour, Drip, Hang, Reset, Slow, Spec, Status
+from deploy.local.statsig_stand_in.chance import Chance
+from deploy.local.statsig_stand_in.selection import Selection
+
+REFUSE_EVENT: Final = "refuse_event"
+"""Short for the commonest rule of all: a status, 400 unless it says otherwise, for batches that hold certain events."""
 
 
 class InvalidControlError(Exception):
@@ -15,12 +20,25 @@ class InvalidControlError(Exception):
 
 
 class Rule(Spec):
-    """One instruction. `times` None means for ever; `probability` draws per request from its own seeded sequence."""
+    """One instruction. `times` None means for ever; `probability` draws per request from its own seeded sequence.
 
-    behaviour: Behaviour
+    Limited to `events` it concerns requests that hold one of them, and passes the others by.
+    """
+
+    behaviour: Annotated[Status | Hang | Reset | Slow | Drip | Chance, Field(discriminator="kind")]
+    events: Selection | None = None
     times: PositiveInt | None = None
     probability: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, rule: Any) -> Any:
+        behaviour = rule.get("behaviour") if isinstance(rule, dict) else None
+        if not isinstance(behaviour, dict) or behaviour.get("kind") != REFUSE_EVENT or "events" in rule:
+            return rule
+        events = {name: value for name, value in behaviour.items() if name not in {"kind", "status"}}
+        return {**rule, "behaviour": {"kind": "status", "status": behaviour.get("status", 400)}, "events": events}
 
     @model_validator(mode="after")
     def _seed_has_a_purpose(self) -> Self:
@@ -60,55 +78,60 @@ class _ActiveRule:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.used = 0
-        # Own sequence per rule: what one rule draws does not shift what another does.
+        # Own sequences per rule: what one rule draws does not shift what another does.
         self._random = random.Random(rule.seed or 0)  # noqa: S311 - repeatable faults, not cryptography
+        self._chance = random.Random(getattr(rule.behaviour, "seed", 0))  # noqa: S311 - as above
 
     @property
     def left(self) -> int | None:
         return None if self.rule.times is None else self.rule.times - self.used
 
-    def draw(self) -> bool:
-        return self.rule.probability is None or self._random.random() < self.rule.probability
+    def draw(self) -> Behaviour | None:
+        """What it does with the next request; None where it lets that pass."""
+        behaviour = self.rule.behaviour
+        drawn = behaviour.drawn(self._chance) if isinstance(behaviour, Chance) else behaviour
+        return drawn if self.rule.probability is None or self._random.random() < self.rule.probability else None
+
+    def concerns(self, events: Sequence[dict[str, Any]]) -> bool:
+        return self.left != 0 and (self.rule.events is None or self.rule.events.concerns(events))
 
     def shown(self) -> dict[str, Any]:
+        events = self.rule.events
         return {
             **self.rule.model_dump(mode="json", exclude_none=True),
             "times": self.rule.times,
             "used": self.used,
             "left": self.left,
-            "summary": self.rule.behaviour.describe(),
+            "summary": self.rule.behaviour.describe() + ("" if events is None else f" {events.describe()}"),
         }
 
 
 class Turn:
     """One request's way through the rules, begun when its headers are in."""
 
-    def __init__(self, candidates: Sequence[_ActiveRule]) -> None:
+    def __init__(self, candidates: Sequence[tuple[_ActiveRule, Behaviour]]) -> None:
         self._candidates = candidates
 
-    def resets_before_body(self) -> bool:
-        """Whether the rule whose turn it is breaks the connection already now; if so, that is its use.
+    def early_reset(self) -> Reset | None:
+        """Where the rule whose turn it is breaks the connection already now; that is its use.
 
         A rule ahead of it that must see the events first puts the decision off until the body is in.
         """
-        for active in self._candidates:
-            behaviour = active.rule.behaviour
+        for active, behaviour in self._candidates:
             if active.left == 0:
                 continue
-            if isinstance(behaviour, Reset) and behaviour.when == "before_read":
+            if isinstance(behaviour, Reset) and behaviour.when == "before_read" and active.rule.events is None:
                 active.used += 1
-                return True
-            return False
-        return False
+                return behaviour
+            return None
+        return None
 
     def decide(self, events: Sequence[dict[str, Any]]) -> Behaviour:
         """Use the first rule with times left that concerns the events; without one, accept."""
-        for active in self._candidates:
-            behaviour = active.rule.behaviour
-            if active.left == 0 or (isinstance(behaviour, RefuseEvent) and not behaviour.concerns(events)):
-                continue
-            active.used += 1
-            return behaviour
+        for active, behaviour in self._candidates:
+            if active.concerns(events):
+                active.used += 1
+                return behaviour
         return ACCEPT
 
 
@@ -123,7 +146,8 @@ class RuleBook:
 
     def turn(self) -> Turn:
         """Draws for every rule, so that the n-th draw belongs to the n-th request whatever the other rules did."""
-        return Turn([active for active in self._active if active.draw()])
+        drawn = [(active, active.draw()) for active in self._active]
+        return Turn([(active, behaviour) for active, behaviour in drawn if behaviour is not None])
 
     def shown(self) -> list[dict[str, Any]]:
         return [active.shown() for active in self._active]

@@ -10,6 +10,7 @@ from typing import Any
 from deploy.local.statsig_stand_in.connection import Connection
 from deploy.local.statsig_stand_in.event_log import EventLog, LoggedEvent, read_log
 from deploy.local.statsig_stand_in.ingest import Ingest
+from deploy.local.statsig_stand_in.request_log import LoggedRequest, RequestLog, read_requests
 from deploy.local.statsig_stand_in.routes import Routes
 from deploy.local.statsig_stand_in.rules import Rule, RuleBook
 from deploy.local.statsig_stand_in.tally import Tally
@@ -38,19 +39,23 @@ class StandIn:
     def logged(self) -> list[LoggedEvent]:
         return read_log(self.log_path)
 
+    def requests(self) -> list[LoggedRequest]:
+        return list(read_requests(self.log_path))
+
 
 @asynccontextmanager
 async def running_stand_in(log_path: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[StandIn]:
-    """Listen on a free port unless one is given; on leaving, drop every connection, then close the log.
+    """Listen on a free port unless one is given; on leaving, drop every connection, then close the logs.
 
     Raises:
         OSError: the log cannot be opened or the address cannot be listened on.
     """
-    log, rules, tally = EventLog(log_path), RuleBook(), Tally()
-    routes = Routes(Ingest(rules, log, tally), rules, tally)
+    log, request_log, rules, tally = EventLog(log_path), RequestLog(log_path), RuleBook(), Tally()
+    routes = Routes(Ingest(rules, log, request_log, tally), rules, tally)
     connections: set[Connection] = set()
     tasks: set[asyncio.Task[None]] = set()
     log.open()
+    request_log.open()
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: Connection(routes, connections, tasks), host, port, backlog=1024
@@ -67,4 +72,5 @@ async def running_stand_in(log_path: Path, *, host: str = "127.0.0.1", port: int
             while tasks:
                 await asyncio.wait(tasks)
     finally:
+        request_log.close()
         await log.close()

@@ -1,0 +1,75 @@
+"""Fault rows of a large backlog (F58): what nobody has published, in the tables before a worker starts."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from shared.event import EventLogRow
+from tests.faults.lab import Lab
+from tests.faults.past_ingress import insert_pending
+from tests.faults.row import Expectations, Row
+from tests.support.sample_events import sample_event, sample_row
+
+BACKLOG: Final = 100_000
+BACKLOG_SHARE: Final = 10
+"""Rows for each event of the run, up to BACKLOG; with --full always as many as that."""
+
+ROWS_OF_A_COMMIT: Final = 500
+"""About 12,000 of the 80,000 mutations that Spanner takes; the emulator is no faster with more."""
+
+DRAINED_PER_SECOND: Final = 200.0
+"""At the least, by three workers: their own part is a tenth of that, the rest is the emulators' on two cores."""
+
+TOO_MANY: Final = 1.1
+"""Republished events for each row: the reconcilers do the work once, a round that died with its mark aside."""
+
+AFTER_SECONDS: Final = 300.0
+"""Before a row is republished the first time, and from then to the second time: longer than a backlog takes."""
+
+
+async def backlog(lab: Lab) -> None:
+    """The workers find it when they start."""
+    await lab.until_sent(1.0)
+    for name in lab.worker_names():
+        lab.stack.processes[name].send_signal(signal.SIGTERM)
+        await lab.until_ended(name, 10)
+    size = BACKLOG if lab.full else min(BACKLOG, BACKLOG_SHARE * lab.events)
+    for rows in _commits(size):
+        await insert_pending(lab.database, rows, age_seconds=2 * AFTER_SECONDS)
+    began = time.monotonic()
+    for name in lab.worker_names():
+        await lab.restart(name)
+    if await lab.until_true(lab.settled, "the backlog settled", 60 + size / DRAINED_PER_SECOND):
+        lab.note(f"{size} rows at {size / (time.monotonic() - began):.0f} events/s")
+    published = sum(line["events"] for name in lab.worker_names() for line in lab.logged(name, "reconciled"))
+    most = TOO_MANY * (size + lab.load.events)
+    lab.require(published >= size, f"the reconcilers published {published} events of {size}")
+    lab.require(published <= most, f"the reconcilers published {published} events for {size} rows")
+
+
+def _commits(size: int) -> Iterator[list[EventLogRow]]:
+    for start in range(0, size, ROWS_OF_A_COMMIT):
+        yield [
+            sample_row(sample_event("backlog", actor_id=f"backlog-{start + number}"))
+            for number in range(min(ROWS_OF_A_COMMIT, size - start))
+        ]
+
+
+BACKLOG_ROWS: Final = (
+    Row(
+        id="F58",
+        title="three reconcilers find 20,000 rows (full: 100,000)",
+        fault=backlog,
+        workers=3,
+        load_share=0.1,
+        load_seconds=2.0,
+        settings={
+            "RECONCILE_AFTER_SECONDS": f"{AFTER_SECONDS:g}",
+            "BATCH_EVENTS": "500",
+            "LANES": "2",
+            "COMMIT_TIMEOUT_SECONDS": "10",
+        },
+        expect=Expectations(memory_growth_mib=250),
+    ),
+)
