@@ -1,16 +1,20 @@
-"""Publishing of forward messages, from which a committed call has nothing to fear.
+"""Publishing of forward messages, for which no call waits.
 
-A publish that fails or is slow leaves its ledger rows pending, and the worker's reconciler publishes them later. After
-some failures in a row the publisher does not even try for a while, so that a Pub/Sub outage costs callers no time.
+While one publish is in flight, what is committed meanwhile gathers, and the next publish takes all of it. A publish
+that fails leaves its ledger rows pending, and the worker's reconciler publishes them later. After some failures in a
+row the publisher does not even try for a while, so that an outage does not fill the memory.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
+
+from anyio.abc import TaskGroup
 
 from shared import forward_message
 from shared.clock import Clock
 from shared.errors import PublishFailedError
-from shared.event import Event
+from shared.event import Event, EventLogRow
 from shared.fault_points import fault_point
 from shared.logs import get_logger
 from shared.pubsub import Publisher
@@ -22,21 +26,65 @@ FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 """The pause doubles from the one to the other. Each ends with one publish as a probe."""
 
+MAX_GATHERED_EVENTS: Final = 10_000
+MAX_GATHERED_BYTES: Final = 32 * 1024 * 1024
+"""Behind a publish that is slow; by the metadata's text, which is most of an event. More is left to the reconciler. Ten
+thousand are what one instance commits while a publish takes its whole time."""
+
+MAX_PUBLISHED_EVENTS: Final = 1_000
+"""Of one publish: Pub/Sub's own limit (cloud.google.com/pubsub/quotas). The event loop encodes them in one go."""
+
 _log = get_logger()
 
 
 class ForwardPublisher:
-    """Publishes events' forward messages in one request per call; never raises for Pub/Sub's sake."""
+    """Publishes what is handed over, in the process's task group; never raises for Pub/Sub's sake."""
 
-    def __init__(self, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, publisher: Publisher, clock: Clock, *, task_group: TaskGroup) -> None:
         self._publisher = publisher
         self._clock = clock
+        self._task_group = task_group
+        self._gathered: deque[EventLogRow] = deque()
+        self._gathered_bytes = 0
+        self._is_publishing = False
         self._failures = 0
         self._paused_until: float | None = None
 
     @property
     def is_paused(self) -> bool:
         return self._paused_until is not None
+
+    def hand_over(self, rows: Sequence[EventLogRow]) -> None:
+        """Have committed rows' events published soon. Never waits, never fails: what there is no room for is left."""
+        size = sum(len(row.metadata_json) for row in rows)
+        room = len(self._gathered) + len(rows) <= MAX_GATHERED_EVENTS
+        if not room or self._gathered_bytes + size > MAX_GATHERED_BYTES:
+            _log.warning("publish_left_to_reconciler", events=len(rows), gathered=len(self._gathered))
+            return
+        self._gathered.extend(rows)
+        self._gathered_bytes += size
+        if self._gathered and not self._is_publishing:
+            self._is_publishing = True
+            self._task_group.start_soon(self._publish_while_any_wait)
+
+    async def _publish_while_any_wait(self) -> None:
+        try:
+            while self._gathered:
+                await self._publish_or_leave(self._take())
+        finally:
+            self._is_publishing = False
+
+    def _take(self) -> list[Event]:
+        rows = [self._gathered.popleft() for _ in range(min(len(self._gathered), MAX_PUBLISHED_EVENTS))]
+        self._gathered_bytes -= sum(len(row.metadata_json) for row in rows)
+        return [row.event for row in rows]
+
+    async def _publish_or_leave(self, events: Sequence[Event]) -> None:
+        try:
+            await self.publish(events)
+        except Exception:  # noqa: BLE001 - the next line says why
+            # A bug of ours: the rows are committed and pending, so nobody has anything to fear from it.
+            _log.exception("publish_crashed", events=len(events))
 
     async def publish(self, events: Sequence[Event]) -> bool:
         """Publish; False where it failed or was not tried. Waits as long as one publish may take."""

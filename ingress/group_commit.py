@@ -1,8 +1,8 @@
-"""Group commit: concurrent calls share commits, and a commit's events share a publish.
+"""Group commit: concurrent calls share commits, and are answered when theirs is done.
 
 While all commits are in flight, arriving rows wait; the next commit takes all that wait. There is no timer: a lone row
 is committed at once. A row is worked on by the process's task group, not by the call that brought it, so a caller that
-hangs up or whose deadline passes between commit and publish loses nothing.
+hangs up or whose deadline passes loses nothing. What is committed is handed over to be published; no call waits for it.
 """
 
 from collections import deque
@@ -43,8 +43,8 @@ class Limits:
     queue_bytes: int
 
     patience_seconds: float
-    """How long a call waits for its row: the bounds of a commit and of a publish together. A row that queued behind
-    a slow commit would otherwise wait for two."""
+    """How long a call waits for its row: somewhat longer than a commit may take. A row that queued behind a slow commit
+    would otherwise wait for two."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +53,7 @@ class _Waiting:
 
     row: EventLogRow
     settled: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the call may be answered: refused, or committed and its publish over."""
+    """Set when the call may be answered: refused, or committed."""
 
     error: EventLoggingError | None = None
     committed: bool = False
@@ -74,20 +74,22 @@ class _Waiting:
         for follower in self.followers:
             follower.fail(error)
 
-    def exists(self, found: Written) -> None:
-        """The row is there: this call's own write whose answer was lost, a retry of it, or a reuse of its key."""
+    def exists(self, found: Written) -> bool:
+        """The row is there: this call's own write whose answer was lost (True), a retry, or a reuse of its key."""
         if found.write_id == self.row.write_id:
             self.wrote()
-            return
+            return True
         if found.request_digest == self.row.request_digest:
             self.committed = self.duplicate = True
         else:
             self.error = IdempotencyConflictError()
         self.settled.set()
         self._resolve_followers(found)
+        return False
 
     def wrote(self) -> None:
         self.committed = True
+        self.settled.set()
         self._resolve_followers(Written(self.row.request_digest, self.row.write_id))
 
     def _resolve_followers(self, found: Written) -> None:
@@ -122,7 +124,7 @@ class GroupCommitter:
     async def commit(self, row: EventLogRow) -> bool:
         """Have the row committed; True where an earlier call wrote it, by the same key and content.
 
-        Waits for the commit and then for the publish, whose failure is not this call's.
+        Waits for the commit. What then becomes of the publish is not this call's.
 
         Raises:
             IdempotencyConflictError: the key was used for other content.
@@ -213,7 +215,7 @@ class GroupCommitter:
         for waiting in group:
             waiting.wrote()
             _log.debug("event_committed", event_id=waiting.row.event.event_id)
-        self._task_group.start_soon(self._publish, group)
+        self._hand_over(group)
         return Tried(written=True)
 
     async def _resolve_existing(self, group: Sequence[_Waiting]) -> Tried[_Waiting]:
@@ -225,35 +227,23 @@ class GroupCommitter:
             written = found.get(waiting.row.event.event_id)
             if written is None:
                 rest.append(waiting)
-                continue
-            waiting.exists(written)
-            if not waiting.settled.is_set():
+            elif waiting.exists(written):
                 own.append(waiting)
-        if own:
-            self._task_group.start_soon(self._publish, own)
+        self._hand_over(own)
         if len(rest) == len(group):
             _fail(rest, StorageUnavailableError("a row both exists and cannot be read"))
             return Tried()
         tried: Tried[_Waiting] = await self._try(rest) if rest else Tried()
         return replace(tried, written=tried.written or bool(own))
 
-    async def _publish(self, group: Sequence[_Waiting]) -> None:
-        """Publish what is to be forwarded, then let the calls be answered whatever became of it."""
-        try:
-            await self._publisher.publish([w.row.event for w in group if w.row.forward_to_statsig])
-        except Exception:  # noqa: BLE001 - the next line says why
-            # A bug of ours: the rows are committed and pending, so the calls have nothing to fear from it.
-            _log.exception("publish_crashed", events=len(group))
-        finally:
-            for waiting in group:
-                for one in (waiting, *waiting.followers):
-                    one.settled.set()
+    def _hand_over(self, group: Iterable[_Waiting]) -> None:
+        self._publisher.hand_over([waiting.row for waiting in group if waiting.row.forward_to_statsig])
 
 
 def _fail(group: Iterable[_Waiting], error: EventLoggingError) -> None:
-    """Those that are not settled; a row that is committed is left to its publish."""
+    """Those that are not answered yet."""
     for waiting in group:
-        if not waiting.committed and not waiting.settled.is_set():
+        if not waiting.settled.is_set():
             waiting.fail(error)
 
 

@@ -32,6 +32,10 @@ SETTLE_SECONDS: Final = 1.5
 """For commits and publishes that outlive their calls when the process ends; Cloud Run kills 10 s after SIGTERM."""
 
 
+PATIENCE_MARGIN_SECONDS: Final = 0.5
+"""Beyond the bound of a commit: its own answer says more than that the caller waited long enough."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     service: EventLogging
@@ -69,7 +73,7 @@ async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = 
             if telemetry is not None:
                 repository = ObservedEventLogRepository(repository, telemetry)
                 publisher = ObservedPublisher(publisher, telemetry, topic="forward", role="ingress")
-            forward_publisher = ForwardPublisher(publisher, clock)
+            forward_publisher = ForwardPublisher(publisher, clock, task_group=tasks)
             committer = GroupCommitter(
                 repository=repository,
                 publisher=forward_publisher,
@@ -78,7 +82,7 @@ async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = 
                     rows=settings.commit_rows,
                     queue_rows=settings.commit_queue_rows,
                     queue_bytes=settings.commit_queue_bytes,
-                    patience_seconds=settings.commit_timeout_seconds + settings.publish_timeout_seconds,
+                    patience_seconds=settings.commit_timeout_seconds + PATIENCE_MARGIN_SECONDS,
                 ),
                 task_group=tasks,
             )

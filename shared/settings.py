@@ -73,7 +73,8 @@ class Settings(BaseModel):
     hour (`timeout_secs` bounds retries of ABORTED only); Spanner's p99 is some tens of milliseconds."""
 
     publish_timeout_seconds: float = Field(default=1.0, gt=0, le=60)
-    """The bound on one publish. A caller waits for it, so it is short: a publish that misses it costs delay only."""
+    """The bound on one publish behind the commits. No caller waits for it; one that misses it costs delay only, but is
+    tried while others gather, and a process that ends has little time left."""
 
     otel_exporter_otlp_endpoint: HttpAddress | None = None
     """OpenTelemetry's own variable: the base address of an OTLP/HTTP receiver, a collector or

@@ -66,7 +66,7 @@ resource "google_cloud_run_v2_service" "ingress" {
           cpu    = "1"
           memory = "2Gi"
         }
-        # A commit outlives the call of a client that hung up, so the CPU must not stop with the last request.
+        # Calls are answered at the commit: publishes, and commits of clients that hung up, run when no request does.
         cpu_idle          = false
         startup_cpu_boost = true
       }

@@ -186,6 +186,10 @@ class Lab:
         names = await pending_names(self.database)
         return not names.keys() - Poison.of(self.row, self.client.seed).among(names)
 
+    async def poisoned_settled(self) -> bool:
+        """Whether no poisoned event is pending."""
+        return not Poison.of(self.row, self.client.seed).among(await pending_names(self.database))
+
     async def pending(self) -> int:
         return await pending_events(self.database)
 

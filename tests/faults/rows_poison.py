@@ -70,7 +70,7 @@ async def others_until_buried(lab: Lab) -> None:
     """Good events go on coming now and then: where nothing is confirmed any more, nothing is blamed either."""
     give_up_at = time.monotonic() + BURIED_SECONDS
     for number in itertools.count():
-        if await lab.settled() or time.monotonic() > give_up_at:
+        if await lab.poisoned_settled() or time.monotonic() > give_up_at:
             return
         await lab.client.run(Load(events=2, per_second=OTHERS_PER_SECOND), prefix=f"other-{number}")
 

@@ -110,6 +110,11 @@ class Calls:
     publisher: MemoryPublisher
     outcomes: dict[str, bool | EventLoggingError] = field(default_factory=dict)
 
+    async def published_ids(self) -> list[str]:
+        """What was published, once nothing moves any more."""
+        await until_idle()
+        return self.publisher.event_ids
+
     async def commit(self, name: str, one: EventLogRow) -> None:
         try:
             self.outcomes[name] = await self.committer.commit(one)
@@ -133,7 +138,7 @@ async def committing(
     async with anyio.create_task_group() as tasks:
         committer = GroupCommitter(
             repository=repository,
-            publisher=ForwardPublisher(publisher, ManualClock()),
+            publisher=ForwardPublisher(publisher, ManualClock(), task_group=tasks),
             limits=Limits(
                 concurrency=concurrency,
                 rows=rows,

@@ -1,12 +1,17 @@
 """A Pub/Sub outage costs callers no time: after failures the publisher pauses, then probes with one publish."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from ingress.forward_publisher import LONGEST_PAUSE_SECONDS, ForwardPublisher
 from shared.errors import PublishFailedError
 from tests.support.clock import ManualClock
-from tests.support.committing import MemoryPublisher, until_idle
+from tests.support.committing import MemoryPublisher, row, until_idle
 from tests.support.events import event
 
 
@@ -14,7 +19,13 @@ class Fixture:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.port = MemoryPublisher()
-        self.publisher = ForwardPublisher(self.port, self.clock)
+        # `publish` needs no task group; what is handed over has one in `handing_over`.
+        self.publisher = ForwardPublisher(self.port, self.clock, task_group=cast("TaskGroup", None))
+
+    @asynccontextmanager
+    async def handing_over(self) -> AsyncIterator[ForwardPublisher]:
+        async with anyio.create_task_group() as tasks:
+            yield ForwardPublisher(self.port, self.clock, task_group=tasks)
 
     async def publish(self) -> bool:
         return await self.publisher.publish([event()])
@@ -125,3 +136,60 @@ async def test_a_bug_is_not_taken_for_an_outage() -> None:
             await fixture.publish()
 
     assert fixture.port.attempts == 3
+
+
+async def test_what_gathers_behind_a_publish_is_published_before_the_task_group_ends() -> None:
+    fixture = Fixture()
+    fixture.port.gate = anyio.Event()
+
+    async with fixture.handing_over() as publisher:
+        publisher.hand_over([row()])
+        await until_idle()
+        for _ in range(3):
+            publisher.hand_over([row(), row()])
+        fixture.port.gate.set()
+
+    assert [len(batch) for batch in fixture.port.published] == [1, 6]
+
+
+@pytest.mark.parametrize("bound", ["MAX_GATHERED_EVENTS", "MAX_GATHERED_BYTES"])
+async def test_what_there_is_no_room_for_is_left_to_the_reconciler(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = row()
+    monkeypatch.setattr(
+        f"ingress.forward_publisher.{bound}", 2 if bound == "MAX_GATHERED_EVENTS" else 2 * len(one.metadata_json)
+    )
+    fixture = Fixture()
+    fixture.port.gate = anyio.Event()
+
+    async with fixture.handing_over() as publisher:
+        publisher.hand_over([row()])
+        await until_idle()
+        for _ in range(5):
+            publisher.hand_over([row()])
+        fixture.port.gate.set()
+
+    assert [len(batch) for batch in fixture.port.published] == [1, 2]
+
+
+async def test_a_publish_takes_no_more_than_pubsub_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingress.forward_publisher.MAX_PUBLISHED_EVENTS", 2)
+    fixture = Fixture()
+
+    async with fixture.handing_over() as publisher:
+        publisher.hand_over([row() for _ in range(5)])
+
+    assert [len(batch) for batch in fixture.port.published] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("failure", [PublishFailedError("down"), RuntimeError("a bug")])
+async def test_what_fails_does_not_keep_the_next_from_being_published(failure: Exception) -> None:
+    fixture = Fixture()
+    fixture.port.failure = failure
+
+    async with fixture.handing_over() as publisher:
+        publisher.hand_over([row()])
+        await until_idle()
+        fixture.port.failure = None
+        publisher.hand_over([row()])
+
+    assert [len(batch) for batch in fixture.port.published] == [1]

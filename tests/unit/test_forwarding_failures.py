@@ -339,6 +339,20 @@ async def test_a_dead_letter_that_was_replayed_meanwhile_is_sent_again(world: Wo
     assert world.row(event_id).state == ForwardState.DELIVERED
 
 
+async def test_what_was_replayed_meanwhile_is_released_like_anything_else(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.spoilers = {event_id}
+    world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
+    await forwarded(world, messages)
+    world.clock.advance(91)
+    await world.ledger.reopen([event_id], max_replays=3)
+    world.forwarder.spoilers, world.forwarder.always = set(), UNAVAILABLE
+
+    assert await forwarded(world, messages) == [Fate.HELD]
+
+    assert world.row(event_id).claim_token is None
+
+
 async def test_poison_that_cannot_be_dead_lettered_is_left_for_later(world: WorkerWorld) -> None:
     await world.topic.publish([OutgoingMessage(b"poison", {})])
     _, messages = await world.logged_and_pulled()

@@ -39,7 +39,7 @@ async def test_a_retry_with_the_same_content_is_a_duplicate() -> None:
 
         assert (first, again) == (False, True)
         assert len(calls.repository.stored) == 1
-        assert len(calls.publisher.event_ids) == 1
+        assert len(await calls.published_ids()) == 1
 
 
 async def test_a_reused_key_with_other_content_is_a_conflict() -> None:
@@ -57,7 +57,7 @@ async def test_one_key_several_times_in_a_group_is_one_row() -> None:
 
         assert calls.outcomes == {"a": False, "b": True, "c": True, "other": False}
         assert calls.repository.attempts == [["order_paid"] * 2]
-        assert len(calls.publisher.event_ids) == 2
+        assert len(await calls.published_ids()) == 2
 
 
 async def test_one_key_with_two_contents_in_a_group_is_a_conflict_for_the_later() -> None:
@@ -80,7 +80,7 @@ async def test_rows_that_exist_do_not_hold_up_the_others() -> None:
         assert isinstance(calls.outcomes.pop("conflict"), IdempotencyConflictError)
         assert calls.outcomes == {"retry": True, "follower": True, "new": False, "unkeyed": False}
         assert len(calls.repository.stored) == 5
-        assert len(calls.publisher.event_ids) == 4
+        assert len(await calls.published_ids()) == 4
 
 
 async def test_a_follower_of_a_row_that_exists_is_judged_by_its_own_content() -> None:
@@ -98,7 +98,7 @@ async def test_ones_own_write_whose_answer_was_lost_is_a_success_and_published()
     async with committing(repository) as calls:
         assert await calls.committer.commit(row()) is False
 
-        assert calls.publisher.event_ids == list(repository.stored)
+        assert await calls.published_ids() == list(repository.stored)
 
 
 async def test_a_group_whose_answer_was_lost_is_a_success_for_each_and_published() -> None:
@@ -108,7 +108,7 @@ async def test_a_group_whose_answer_was_lost_is_a_success_for_each_and_published
 
         assert calls.outcomes == {"unkeyed": False, "keyed": False, "again": True}
         assert len(calls.repository.attempts) == 1
-        assert len(calls.publisher.event_ids) == 2
+        assert len(await calls.published_ids()) == 2
 
 
 async def test_a_keyed_event_whose_answer_was_lost_is_new_and_the_next_call_with_its_key_a_duplicate() -> None:
@@ -118,7 +118,7 @@ async def test_a_keyed_event_whose_answer_was_lost_is_new_and_the_next_call_with
         assert await calls.committer.commit(row("key")) is False
         assert await calls.committer.commit(row("key")) is True
 
-        assert calls.publisher.event_ids == list(repository.stored)
+        assert await calls.published_ids() == list(repository.stored)
 
 
 async def test_ones_own_write_does_not_hide_another_content_of_its_key() -> None:
@@ -138,7 +138,7 @@ async def test_one_bad_row_fails_alone() -> None:
         assert isinstance(calls.outcomes.pop("bad"), StorageRejectedError)
         assert set(calls.outcomes.values()) == {False}
         assert len(calls.repository.stored) == 8
-        assert len(calls.publisher.event_ids) == 7
+        assert len(await calls.published_ids()) == 7
 
 
 async def test_a_bad_row_takes_its_followers_with_it() -> None:
@@ -162,7 +162,7 @@ async def test_one_bad_row_of_256_is_found_in_few_commits(refusal: type[EventLog
         assert type(calls.outcomes.pop("bad")) is StorageRejectedError
         assert set(calls.outcomes.values()) == {False}
         assert len(calls.repository.attempts) <= 1 + 16 + SPARE_COMMITS
-        assert len(calls.publisher.event_ids) == 255
+        assert len(await calls.published_ids()) == 255
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
@@ -172,7 +172,7 @@ async def test_where_nothing_succeeds_nobody_is_blamed(refusal: type[EventLoggin
 
         assert {type(outcome) for outcome in calls.outcomes.values()} == {StorageUnavailableError}
         assert len(calls.repository.attempts) <= 1 + 16 + SPARE_COMMITS
-        assert calls.publisher.event_ids == []
+        assert await calls.published_ids() == []
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_an_outage_in_a_search_ends_it_and_blames_nobody() -> None:
         assert [calls.outcomes[name] for name in "ab"] == [False, False]
         assert type(calls.outcomes["bad"]) is StorageUnavailableError
         assert type(calls.outcomes["c"]) is StorageUnavailableError
-        assert len(calls.publisher.event_ids) == 2
+        assert len(await calls.published_ids()) == 2
 
 
 async def test_rows_that_exist_are_answered_in_a_search_too() -> None:
@@ -219,7 +219,7 @@ async def test_an_outage_fails_the_whole_group_and_nothing_is_published() -> Non
         await commit_as_one_group(calls, {"a": row(), "b": row("k"), "b again": row("k")})
 
         assert {type(outcome) for outcome in calls.outcomes.values()} == {StorageUnavailableError}
-        assert calls.publisher.event_ids == []
+        assert await calls.published_ids() == []
         assert await calls.committer.commit(row()) is False
 
 

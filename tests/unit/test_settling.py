@@ -258,7 +258,9 @@ async def test_a_burial_that_cannot_be_written_is_remembered(world: WorkerWorld)
 
     assert world.states() == [ForwardState.PENDING] * 2
     known = world.settling.known(ids(attempts))
-    assert [(each.attempt, each.state) for each in known.values()] == [(a, ForwardState.DEAD) for a in attempts]
+    assert {event_id: (each.attempt, each.state) for event_id, each in known.items()} == {
+        attempt.event_id: (attempt, ForwardState.DEAD) for attempt in attempts
+    }
 
 
 async def test_a_burial_tells_which_were_written(world: WorkerWorld) -> None:
