@@ -162,7 +162,7 @@ class WorkerSettings(Settings):
     batch_events: int = Field(default=500, ge=1, le=500)
     """Messages of one pull and events of one request. Statsig takes no more than 500."""
 
-    retry_budget_seconds: float = Field(default=20.0, ge=0, le=300)
+    retry_budget_seconds: float = Field(default=20.0, ge=1, le=300)
     """How long one batch is tried again in process before its messages go back."""
 
     claim_seconds: float = Field(default=90.0, ge=1, le=3600)

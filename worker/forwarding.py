@@ -196,13 +196,18 @@ class Forwarding:
             raise
         resumed = {event_id for event_id, entry in entries.items() if entry.is_resumed}
         self._settling.forget(known.keys() - resumed)  # somebody else has gone on from there
-        dead = [each for event_id, each in known.items() if event_id in resumed and each.state is ForwardState.DEAD]
-        settled = await self._settling.settle_dead([each.attempt for each in dead if each.attempt], batch.claim)
+        buried = [
+            each.attempt
+            for event_id, each in known.items()
+            if event_id in resumed and each.state is ForwardState.DEAD and each.attempt is not None
+        ]
+        settled = await self._settling.settle_dead(buried, batch.claim)
+        batch.decide((each.event_id for each in buried), Fate.LATER)  # never sent nor published again
         batch.decide(settled, Fate.DONE)
         return {
             event_id: _with_what_is_known(entry, known[event_id].attempt) if event_id in resumed else entry
             for event_id, entry in entries.items()
-            if event_id not in settled
+            if event_id not in {each.event_id for each in buried}
         }
 
     async def _without_suspects(self, batch: Batch, claimed: list[Entry]) -> list[Entry]:

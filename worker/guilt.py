@@ -63,7 +63,7 @@ class Guilt:
             return Ruling.GUILTY if others_confirmed or self._allows_one_more(began) else Ruling.SUSPECT
         if not others_confirmed:
             return Ruling.SUSPECT if is_trial else Ruling.UNDECIDED
-        if account.outcome.status != HTTPStatus.TOO_MANY_REQUESTS:  # which says nothing of the event
+        if account.outcome.verdict is not Verdict.TRANSIENT:  # which says nothing of the event
             account.alone_failures += 1
         return Ruling.GUILTY if account.alone_failures >= self._suspect_attempts else Ruling.SUSPECT
 

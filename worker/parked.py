@@ -46,6 +46,8 @@ class Parked:
         """One that was probed less often than others, at random: were it always the same, a bad one would do harm."""
         if not self._messages:
             return None
+        # The last probe's message has come back by now, or never will.
+        self._probed = {ack_id: probes for ack_id, probes in self._probed.items() if ack_id in self._messages}
         fewest = min(self._probed.get(ack_id, 0) for ack_id in self._messages)
         chosen = self._random.choice([a for a in self._messages if self._probed.get(a, 0) == fewest])
         message = self._remove(chosen, forget=False)

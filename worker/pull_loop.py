@@ -99,12 +99,16 @@ class PullLoop:
 
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
-            return self._parked.take(self._batch_messages) or await self._pull(self._batch_messages)
+            messages = self._parked.take(self._batch_messages) or await self._pull(self._batch_messages)
+            if self._circuit.open_reason is None:
+                return messages
+            self._parked.park(messages)  # it opened meanwhile
+            return []
         # A probe is one event, fresh ones too: what is parked may be all bad.
         if not self._parked.room:
             await self._leases.give_back(self._parked.take_to_rotate())
-        fresh = await self._pull(min(self._batch_messages, self._parked.room), wait_seconds=PROBE_PULL_SECONDS)
-        self._parked.park(fresh)
+        if room := min(self._batch_messages, self._parked.room):
+            self._parked.park(await self._pull(room, wait_seconds=PROBE_PULL_SECONDS))
         probe = self._parked.take_for_probe()
         return [] if probe is None else [probe]
 

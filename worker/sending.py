@@ -94,6 +94,8 @@ class Sending:
         """
         give_up_at = self._clock.monotonic() + self._budget_seconds
         is_probe = self._circuit.open_reason is not None
+        if is_probe and len(events) > 1:
+            return  # it opened since the batch was pulled
         delivery.unsent = list(events)
         while delivery.unsent or delivery.parts or self._gather_what_failed_alone(delivery):
             if self._circuit.open_reason is not None and not is_probe:
@@ -187,11 +189,11 @@ class Sending:
         if outcome.verdict is not Verdict.REJECTED:
             delivery.failures = 0 if self._circuit.confirmed_since(began) else delivery.failures + 1
         self._tell_circuit(outcome, began, delivery)
-        if len(events) == 1:
+        if outcome.verdict is Verdict.TRANSIENT and outcome.status is None:
+            delivery.parts.appendleft(events)  # no connection came to be: no event is the reason
+        elif len(events) == 1:
             delivery.accounts.of[events[0].event_id].failed_alone_at = began
             delivery.alone += events
-        elif outcome.verdict is Verdict.TRANSIENT and outcome.status is None:
-            delivery.parts.appendleft(events)  # no connection came to be: no event is the reason
         else:
             self._size.failed(len(events))
             delivery.parts.extendleft(reversed(parts_of(events)))

@@ -129,8 +129,10 @@ class Settling:
         async def write() -> None:
             written.update(await self._ledger.settle_dead(attempts, token=claim.token))
 
-        left = claim.ends_at - self._clock.monotonic()  # later it may not be written
-        if await self._patiently(write, min(self._patience_seconds, left), len(attempts)):
+        left = claim.ends_at - self._clock.monotonic()
+        if left <= 0:
+            _log.error("settle_failed", events=len(attempts), error="the claim has ended")  # and with it our right to
+        elif await self._patiently(write, min(self._patience_seconds, left), len(attempts)):
             self.forget(attempt.event_id for attempt in attempts)
         return written
 
@@ -139,7 +141,7 @@ class Settling:
         unsent: list[str] = []
         for event_id in event_ids:
             known = self._known.get(event_id)
-            if known is None or known.attempt is None:
+            if known is None:
                 unsent.append(event_id)
             else:  # to be resumed with what is known, by whichever of the claims stands
                 self._known[event_id] = replace(known, tokens=known.tokens | {claim.token})

@@ -71,7 +71,7 @@ class Suspects:
 
     def _wait(self, message: ReceivedMessage, *, trials: int) -> None:
         # The ledger knows for how long; asked too early, it says so. The first time it may know nothing of it yet.
-        delay = self._backoff_seconds * 2.0 ** min(trials, 6) if trials else 0.0
+        delay = self._backoff_seconds * 2.0 ** min(trials - 1, 6) if trials else 0.0
         heapq.heappush(self._waiting, (self._clock.monotonic() + delay, next(self._numbers), trials, message))
 
     async def run(self) -> None:
@@ -82,8 +82,7 @@ class Suspects:
 
     async def _try_in_turn(self) -> None:
         while not self._stopping.is_set():
-            now = self._clock.monotonic()
-            if not self._waiting or self._waiting[0][0] > now or self._next_trial_at > now:
+            if not self._is_time():
                 with anyio.move_on_after(CHECK_SECONDS):
                     await self._stopping.wait()
                 continue
@@ -91,10 +90,14 @@ class Suspects:
             if admission is None:
                 continue
             try:
-                if self._waiting:
+                if self._is_time():  # still: admission may have taken long, and another one tried it
                     await self._try_one()
             finally:
                 self._circuit.leave(admission)
+
+    def _is_time(self) -> bool:
+        now = self._clock.monotonic()
+        return bool(self._waiting) and self._waiting[0][0] <= now and self._next_trial_at <= now
 
     async def _admitted(self) -> Admission | None:
         with anyio.move_on_after(CHECK_SECONDS):

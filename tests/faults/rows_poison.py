@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tests.faults.client import Load
 from tests.faults.lab import Lab
-from tests.faults.row import Expectations, Poisoned, Row, StandInRule
+from tests.faults.row import Expectations, Fault, Poisoned, Row, StandInRule
 from tests.faults.rows_statsig import status
 
 BAD: Final = "poisoned"
@@ -33,13 +33,16 @@ BURST_PER_SECOND: Final = 200.0
 BURST: Final = 0.2
 """Of the run's events: four hundred, as a rule."""
 
+BURST_TO_TRY: Final = 0.1
+"""As above of events that take three trials each, of which there is time for some six in a second."""
+
 BURST_DELIVERED_SECONDS: Final = 20.0
 """From the call to the delivery of a good event beside a burst of bad ones, as FOUND_SECONDS."""
 
 OTHERS_PER_SECOND: Final = 4.0
 """Good events that come while bad ones are tried: a few batches between two trials."""
 
-BURIED_SECONDS: Final = 90.0
+BURIED_SECONDS: Final = 120.0
 """For trials of some hundred suspects, which take a fifth of the time at the most."""
 
 
@@ -75,11 +78,15 @@ async def others_until_buried(lab: Lab) -> None:
         await lab.client.run(Load(events=2, per_second=OTHERS_PER_SECOND), prefix=f"other-{number}")
 
 
-async def a_burst_of_bad_ones(lab: Lab) -> None:
+def a_burst_of_bad_ones(share: float) -> Fault:
     """While others log good events one caller logs bad ones only; then another one logs good ones."""
-    bad = Load(events=lab.some(BURST), per_second=BURST_PER_SECOND, event_name=all_bad)
-    await lab.client.run(bad, prefix="bad")
-    await good_ones(lab)
+
+    async def fault(lab: Lab) -> None:
+        bad = Load(events=lab.some(share), per_second=BURST_PER_SECOND, event_name=all_bad)
+        await lab.client.run(bad, prefix="bad")
+        await good_ones(lab)
+
+    return fault
 
 
 async def good_ones_after_bad_ones(lab: Lab) -> None:
@@ -122,14 +129,14 @@ POISON_ROWS: Final = (
         Row(
             id=f"F53{letter}",
             title=f"a burst of events that draw {code}, among good ones",
-            fault=a_burst_of_bad_ones,
+            fault=a_burst_of_bad_ones(share),
             lasting=poisoning(status(code)),
             load_share=0.5,
             expect=Expectations(
                 poisoned=poisoned, delivered_within_seconds=BURST_DELIVERED_SECONDS, drain_seconds=BURIED_SECONDS
             ),
         )
-        for letter, code, poisoned in (("a", 400, REFUSED_400), ("c", 500, EXHAUSTED))
+        for letter, code, poisoned, share in (("a", 400, REFUSED_400, BURST), ("c", 500, EXHAUSTED, BURST_TO_TRY))
     ),
     Row(
         id="F53b",

@@ -1,15 +1,15 @@
 """Fault rows of what poisoned events cost the others (F60): the same load without them and then with them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from deploy.local.statsig_stand_in import read_log
 from tests.faults.client import OK
 from tests.faults.deliveries import events_per_second
 from tests.faults.lab import Lab
-from tests.faults.row import Expectations, Poisoned, Row
+from tests.faults.row import Expectations, Poisoned, Row, StandInRule
 from tests.faults.rows_poison import (
-    BAD,
     BURIED_SECONDS,
     REQUESTS_EACH,
     one_in_a_hundred_bad,
@@ -21,6 +21,9 @@ from tests.faults.rows_statsig import status
 LEAST_RATIO: Final = 0.8
 """Of the good events' rate beside bad ones to their rate alone."""
 
+ANSWER_SECONDS: Final = 0.1
+"""What a request takes, as it would on the way to Statsig: else searching would cost nothing here."""
+
 PATIENCE_SECONDS: Final = 120.0
 
 
@@ -29,16 +32,24 @@ async def with_and_without(lab: Lab) -> None:
     await lab.until_true(lab.settled, "the load without bad events settled", PATIENCE_SECONDS)
     await lab.client.run(replace(lab.load, event_name=one_in_a_hundred_bad), prefix="beside")
     await lab.until_true(lab.others_settled, "the good events settled", PATIENCE_SECONDS)
-    await others_until_buried(lab)
-    assert lab.stack.statsig_log is not None
-    received = read_log(lab.stack.statsig_log)
-    good = {event.event_id for event in (await lab.stored()).values() if event.event_name != BAD}
-    of_the_second = {a.event_id for a in lab.client.attempts if a.code == OK and a.key.startswith("beside-")}
-    alone = events_per_second(lab.client.attempts, received, good - of_the_second)
-    beside = events_per_second(lab.client.attempts, received, good & of_the_second)
+    beside, alone = good_per_second(lab, "beside-"), good_per_second(lab, "e-")
     ratio = beside / max(alone, 0.001)
     lab.note(f"good events at {beside:.0f}/s beside bad ones, at {alone:.0f}/s alone: {ratio:.2f}")
     lab.require(ratio >= LEAST_RATIO, f"good events at {ratio:.2f} of their rate, {LEAST_RATIO} asked for")
+    await others_until_buried(lab)
+
+
+def good_per_second(lab: Lab, prefix: str) -> float:
+    """Of the load whose keys begin so. What Statsig has by now is good."""
+    assert lab.stack.statsig_log is not None
+    ours = {a.event_id for a in lab.client.attempts if a.code == OK and a.key.startswith(prefix)}
+    return events_per_second(lab.client.attempts, read_log(lab.stack.statsig_log), ours)
+
+
+def slowly(behaviour: Mapping[str, Any]) -> Callable[[int], tuple[StandInRule, ...]]:
+    """What poisons, and everything else, takes its time."""
+    rules = (*poisoning(behaviour)(0), {"behaviour": {"kind": "slow", "delay_seconds": ANSWER_SECONDS}})
+    return lambda _: rules
 
 
 RATE_ROWS: Final = tuple(
@@ -46,7 +57,9 @@ RATE_ROWS: Final = tuple(
         id=f"F60{letter}",
         title=f"the rate beside one event in a hundred that {what}",
         fault=with_and_without,
-        lasting=poisoning(behaviour),
+        lasting=slowly(behaviour),
+        # As deployed: how long a search holds others up depends on both.
+        settings={"LANES": "2", "BATCH_EVENTS": "500"},
         load_share=0.5,
         load_seconds=seconds,
         expect=Expectations(
@@ -54,8 +67,8 @@ RATE_ROWS: Final = tuple(
         ),
     )
     for letter, what, seconds, reason, behaviour in (
-        ("a", "draws a 400", 5.0, "http_400", status(400)),
-        ("b", "draws a 500", 5.0, "exhausted", status(500)),
+        ("a", "draws a 400", 5.0, "http_400", status(400, delay_seconds=ANSWER_SECONDS)),
+        ("b", "draws a 500", 5.0, "exhausted", status(500, delay_seconds=ANSWER_SECONDS)),
         ("c", "has the connection reset", 5.0, "exhausted", {"kind": "reset"}),
         # What waits beside a hang is late by the seconds of its search, however long the load lasts.
         ("d", "makes Statsig hang", 20.0, "exhausted", {"kind": "hang"}),

@@ -14,8 +14,9 @@ pytestmark = [pytest.mark.emulators, pytest.mark.processes, pytest.mark.timeout(
 
 QUICK = ("F2", "F11", "F19", "F31", "F35", "F36a", "F38", "F39", "F40a", "F43", "A1")
 EVENTS = 150
-SEEDS = {"A1": (1, 2)}
-"""Of the rows that are different with each; one for the others."""
+SEEDS = {"A1": (6, 7)}
+"""Of the rows that are different with each; one for the others. In a quick look the adversary has time for two acts,
+and with these seeds no worker dies with claims that somebody has to wait for."""
 
 RUNS = [
     pytest.param(row, seed, id=f"{row.id}: {row.title}, seed {seed}")

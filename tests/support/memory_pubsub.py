@@ -157,7 +157,9 @@ class MemorySubscription:
     def _running(self, ack_ids: Sequence[str]) -> list[_Backlogged]:
         """What is still leased under these; a lease that has ended is passed over in silence, as Pub/Sub does."""
         self._end_leases()
-        found = (self._backlog.get(self._ack_ids.get(ack_id, "")) for ack_id in dict.fromkeys(ack_ids))
+        # By message: an old ack id of one may come beside that of its redelivery.
+        message_ids = dict.fromkeys(self._ack_ids.get(ack_id, "") for ack_id in ack_ids)
+        found = (self._backlog.get(message_id) for message_id in message_ids)
         return [each for each in found if each is not None and each.ack_id in ack_ids]
 
     def _due(self) -> list[_Backlogged]:

@@ -147,9 +147,8 @@ async def test_a_confirmation_between_rejections_starts_their_count_again(circui
     for _ in range(3):
         for _ in range(REJECTIONS_TO_OPEN - 1):
             circuit.rejected("http_400")
+        assert circuit.open_reason is None
         circuit.confirmed()
-
-    assert circuit.open_reason is None
 
 
 async def test_rejections_are_no_failures_of_the_destination(circuit: Circuit) -> None:

@@ -361,7 +361,7 @@ async def test_poison_that_cannot_be_dead_lettered_is_left_for_later(world: Work
     assert await forwarded(world, messages) == [Fate.LATER, Fate.DONE]
 
 
-async def test_a_burial_that_ends_after_the_claim_is_none_and_comes_again(world: WorkerWorld) -> None:
+async def test_a_burial_that_ends_after_the_claim_is_settled_when_it_comes_again(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.forwarder.script.append(REJECTED)
     world.dead_letter_topic.failures.hold("publish")
@@ -377,8 +377,12 @@ async def test_a_burial_that_ends_after_the_claim_is_none_and_comes_again(world:
         world.dead_letter_topic.failures.mend()
 
     assert fates == [Fate.LATER]
+    assert world.row(event_id).state == ForwardState.PENDING
+    # Nobody else took it over: what was published is settled, neither sent nor published again.
+    assert await forwarded(world, messages) == [Fate.DONE]
     row = world.row(event_id)
-    assert (row.state, row.attempts, row.claim_token) == (ForwardState.PENDING, 1, None)
+    assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 1, 0)
+    assert len(world.dead_letter_topic.published) == 1
 
 
 async def test_nothing_is_buried_when_the_claim_is_about_to_end(world: WorkerWorld) -> None:

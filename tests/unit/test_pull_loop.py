@@ -168,7 +168,7 @@ async def test_fresh_messages_are_pulled_for_probes(world: WorkerWorld) -> None:
     (bad,) = await world.log(1, "bad")
     world.forwarder.spoilers, world.forwarder.spoiling = {bad.event_id}, UNAVAILABLE
 
-    async with world.running(lanes=2):
+    async with world.running():
         await world.time_passes_until(lambda: world.circuit.open_reason)
         (good,) = await world.log(1, "good")
         await world.time_passes_until(lambda: world.circuit.open_reason is None, step_seconds=PROBE_SECONDS)
@@ -186,7 +186,7 @@ async def test_when_no_more_can_be_parked_some_are_given_back_for_fresh_ones(
     bad = await world.log(10, "bad")
     world.forwarder.spoilers, world.forwarder.spoiling = {event.event_id for event in bad}, UNAVAILABLE
 
-    async with world.running(lanes=2, batch_messages=10):
+    async with world.running(batch_messages=10):
         await world.time_passes_until(lambda: len(world.parked) == 10)
         assert world.circuit.open_reason is not None
         good = await world.log(2, "good")

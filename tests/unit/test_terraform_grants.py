@@ -200,7 +200,7 @@ def test_no_call_of_a_google_client_is_without_a_line_here() -> None:
     receivers = r"(?:_?client|_publisher|\w*_client|database|_database|snapshot|transaction|batch)"
     called = set(re.findall(rf"\b{receivers}\.(\w+)\(", code("ingress", "worker", "shared")))
     # Opening and closing is no request; the rest is names and local things that look alike.
-    local = {"close", "database", "instance", "topic_path", "subscription_path", "decide"}
+    local = {"close", "database", "instance", "topic_path", "subscription_path", "decide", "hand_over"}
     # Ours, over Connect: `nest-events log`.
     local |= {"log_event"}
     assert called - local == CALLS
