@@ -59,7 +59,7 @@ async def test_an_event_whose_caller_hangs_up_between_commit_and_publish_is_publ
         assert await store.messages(expected=1) == [row["event_id"]]
 
 
-async def test_a_deadline_that_passes_after_the_commit_loses_nothing(environment: dict[str, str]) -> None:
+async def test_a_silent_pubsub_delays_no_answer_and_loses_nothing(environment: dict[str, str]) -> None:
     async with (
         tcp_proxy(environment["PUBSUB_EMULATOR_HOST"]) as proxy,
         open_store(environment) as store,
@@ -70,7 +70,7 @@ async def test_a_deadline_that_passes_after_the_commit_loses_nothing(environment
         answer = await caller.call({"event_name": "late"}, JSON | {"connect-timeout-ms": "500"})
         await proxy.switch(Mode.PASS)
 
-        assert_error(answer, "deadline_exceeded")
+        assert answer.status == 200
         (row,) = await store.rows()
         assert row["state"] == "PENDING"
         assert await store.messages(expected=1) == [row["event_id"]]
