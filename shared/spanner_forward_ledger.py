@@ -159,12 +159,17 @@ class SpannerForwardLedger:
         # The first entry of each shard, read: an aggregate would go through all that is pending, and the emulator
         # answers any query of the index so (100,000 rows: 5 s).
         oldest: list[datetime] = []
-        async with translated(self._timeout_seconds), self._database.snapshot(multi_use=True) as snapshot:
-            now = await current_time(snapshot)
+        # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        async with translated(self._timeout_seconds):
+            async with self._database.snapshot() as snapshot:
+                now = await current_time(snapshot)
             for shard in range(FORWARD_SHARDS):
                 keys = KeySet(ranges=[KeyRange(start_closed=[shard], end_closed=[shard])])
-                found = await snapshot.read(LEDGER_TABLE, ("pending_since",), keys, index=table.PENDING_INDEX, limit=1)
-                oldest += [row[0] async for row in found]
+                async with self._database.snapshot() as snapshot:
+                    found = await snapshot.read(
+                        LEDGER_TABLE, ("pending_since",), keys, index=table.PENDING_INDEX, limit=1
+                    )
+                    oldest += [row[0] async for row in found]
         return max(0.0, (now - min(oldest)).total_seconds()) if oldest else None
 
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:

@@ -84,14 +84,14 @@ class SpannerRepublishLedger:
 
         Read, and not queried: the emulator answers a query from the whole index, at 100,000 rows in half a second.
         """
-        async with (
-            translated(self._timeout_seconds),
-            self._transactions.database.snapshot(multi_use=True) as snapshot,
-        ):
-            end = (begin[0], await current_time(snapshot) + until)
+        # Two single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        async with translated(self._timeout_seconds):
+            async with self._transactions.database.snapshot() as snapshot:
+                end = (begin[0], await current_time(snapshot) + until)
             keys = KeySet(ranges=[KeyRange(start_closed=list(begin), end_open=list(end))])
-            rows = await snapshot.read(LEDGER_TABLE, (column, "event_id"), keys, index=index, limit=limit)
-            return [row async for row in rows]
+            async with self._transactions.database.snapshot() as snapshot:
+                rows = await snapshot.read(LEDGER_TABLE, (column, "event_id"), keys, index=index, limit=limit)
+                return [row async for row in rows]
 
     async def mark_republished(
         self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False

@@ -32,6 +32,10 @@ class Account:
     failed_alone_at: float | None = None
     """Monotonic: when the request began that carried this event alone and failed. None where the last one did not."""
 
+    failing_since: float | None = None
+    """Monotonic: when the first request began that carried this event and failed, or for a trial the last one before
+    it. Others that are confirmed since then are confirmed while this one fails."""
+
 
 @dataclass(slots=True)
 class Accounts:
@@ -61,6 +65,21 @@ class Accounts:
             account.outcome = INTERRUPTED
             account.failed_alone_at = None
             account.history = extended(account.history, _noted(now, INTERRUPTED))
+
+    def failed(self, event_ids: Iterable[str], began: float) -> None:
+        """Note the beginning of a request that failed."""
+        for event_id in event_ids:
+            account = self.of[event_id]
+            account.failing_since = began if account.failing_since is None else account.failing_since
+
+    def failed_before(self, now: datetime, monotonic: float) -> None:
+        """Take the last attempt of what the ledger has, if any, for the time since when these events fail."""
+        for account in self.of.values():
+            tried = [
+                entry.at for entry in account.history if entry.kind is HistoryKind.ATTEMPT and entry.at is not None
+            ]
+            if tried:
+                account.failing_since = monotonic - max(0.0, (now - tried[-1]).total_seconds())
 
     def learn(self, outcomes: dict[str, SendOutcome]) -> None:
         """Replace what `begin` noted by what became of the attempt."""

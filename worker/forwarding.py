@@ -6,6 +6,7 @@ Never settles before Statsig's answer; a message may be acknowledged only once i
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -55,7 +56,8 @@ class Fate(StrEnum):
     """Give it back; it comes again after the subscription's backoff."""
 
     HELD = "held"
-    """Statsig or Spanner is away: keep it leased and bring it again when work is admitted."""
+    """Not done, for no fault of its own: keep it leased, and bring it again when work is admitted. Given back it would
+    wait for the subscription's backoff, which grows with each delivery."""
 
     ASIDE = "aside"
     """A suspect: keep it leased, and bring it again alone, for a trial."""
@@ -232,6 +234,9 @@ class Forwarding:
 
     async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry]) -> None:
         accounts = Accounts.starting_from(claimed)
+        if batch.is_trial:
+            now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
+            accounts.failed_before(now, self._clock.monotonic())
         for entry in claimed:
             _log.debug("event_claimed", event_id=entry.event_id)
         fault_point("after_claim")
@@ -262,7 +267,7 @@ class Forwarding:
             await self._judge(batch, accounts, unsettled)
         finally:
             # Also when cancelled; then within a bound, since the process is ending.
-            batch.decide(unsettled, Fate.LATER if self._circuit.open_reason is None else Fate.HELD)
+            batch.decide(unsettled, Fate.HELD)
             with anyio.CancelScope(shield=True):
                 confirmed = unsettled & set(accounts.with_verdict(Verdict.CONFIRMED))
                 # Never released: were it claimed again it would be sent again. At worst its claim expires.

@@ -17,10 +17,6 @@ from worker.statsig_outcome import NOT_SERIALIZABLE, Verdict
 ALLOWANCE: Final = 20
 """Events that may be blamed for a rejection although nothing is confirmed, until the next confirmation."""
 
-SAME_TIME_SECONDS: Final = 30.0
-"""How long before a trial of one suspect others must have been confirmed. A worker with little to do confirms something
-every few seconds; at the start of an outage it makes a trial or two count that should not, of several."""
-
 EXHAUSTED: Final = "exhausted"
 """The reason of a dead letter for which Statsig never named one: it failed alone too often."""
 
@@ -56,11 +52,14 @@ class Guilt:
         began = account.failed_alone_at
         if began is None:
             return Ruling.UNDECIDED
-        # In a batch others are sent right after it. A trial is alone, and a suspect has failed before.
-        others_confirmed = self._circuit.confirmed_since(began - SAME_TIME_SECONDS if is_trial else began)
+        others_confirmed = self._circuit.confirmed_since(
+            began if account.failing_since is None else account.failing_since
+        )
         if account.outcome.verdict is Verdict.REJECTED:
-            account.alone_failures += others_confirmed
-            return Ruling.GUILTY if others_confirmed or self._allows_one_more(began) else Ruling.SUSPECT
+            # At once: so in a batch it takes a confirmation after it, and not one of before its neighbours failed.
+            believed = others_confirmed if is_trial else self._circuit.confirmed_since(began)
+            account.alone_failures += believed
+            return Ruling.GUILTY if believed or self._allows_one_more(began) else Ruling.SUSPECT
         if not others_confirmed:
             return Ruling.SUSPECT if is_trial else Ruling.UNDECIDED
         if account.outcome.verdict is not Verdict.TRANSIENT:  # which says nothing of the event

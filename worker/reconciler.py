@@ -28,6 +28,11 @@ INTERVAL_FACTORS: Final = (1, 10, 60, 360)
 """Of the first interval, between one message of a row and the next: a minute, ten, an hour, then six hours. The first
 mends a lost publish; after that it is the worker or Statsig that is behind, and a day of that makes seven messages."""
 
+SAMPLE_EVENTS: Final = 5
+SAMPLE_SECONDS: Final = 600.0
+"""While it rests. What the circuit probes with may be bad events only, and a good one's message lost: these are a way
+out of that, and in an outage of a day one message more of some hundred events."""
+
 LONGEST_BACKOFF_FACTOR: Final = 10.0
 """While Pub/Sub or Spanner is down the pause doubles up to this many intervals."""
 
@@ -91,7 +96,7 @@ class Reconciler:
         # interval, so that a row that was skipped waits no longer than any other.
         self._looked_at: dict[int, Cursor | None] = {}
         self._remember_seconds = intervals[-1]
-        self._remembers_since = anyio.current_time()
+        self._remembers_since = self._sampled_at = anyio.current_time()
 
     async def run_for_ever(self) -> None:
         """Reconcile at intervals, until cancelled."""
@@ -113,13 +118,16 @@ class Reconciler:
     async def reconcile(self) -> int:
         """One round over all shards, a page of each in turn; how many events were published again.
 
-        A page that fails ends its shard's part of the round and no other's. The round ends early where it is to rest.
+        A page that fails ends its shard's part of the round and no other's. The round ends early where it is to rest;
+        while it rests there is a sample every SAMPLE_SECONDS.
 
         Raises:
             PublishFailedError, StorageUnavailableError: of the first page that failed, after the round. What is left
                 waits for the next one.
         """
         began = anyio.current_time()
+        if self._is_resting():
+            return await self._sample() if began - self._sampled_at >= SAMPLE_SECONDS else 0
         if began - self._remembers_since >= self._remember_seconds:
             self._looked_at.clear()
             self._remembers_since = began
@@ -146,6 +154,21 @@ class Reconciler:
         if failure is not None:
             raise failure
         return republished
+
+    async def _sample(self) -> int:
+        """The oldest of some shards, for the circuit to probe with."""
+        self._sampled_at = anyio.current_time()
+        published = 0
+        for shard in self._random.sample(range(FORWARD_SHARDS), FORWARD_SHARDS):
+            if published >= SAMPLE_EVENTS:
+                break
+            page = await self._ledger.unpublished(
+                shard=shard, after=None, older_than_seconds=self._after_seconds, limit=1
+            )
+            published += await self._republishing.republish(page.event_ids, search=False)
+        if published:
+            _log.info("reconciled_a_sample", events=published)
+        return published
 
     async def _page(self, walk: _Walk, began: float, *, search: bool) -> tuple[bool, int]:
         """Whether there may be more of the shard, and how many events were published again."""

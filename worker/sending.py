@@ -121,15 +121,15 @@ class Sending:
         again = [
             event
             for event in delivery.alone
-            if not self._is_search_over(delivery.accounts.of[event.event_id].failed_alone_at)
+            if not self._is_search_over(delivery.accounts.of[event.event_id].failing_since)
             and delivery.accounts.of[event.event_id].outcome.verdict is not Verdict.REJECTED
         ]
         delivery.alone.clear()
         delivery.parts.extend([event] for event in again)
         return bool(again)
 
-    def _is_search_over(self, failed_alone_at: float | None) -> bool:
-        return failed_alone_at is None or self._circuit.confirmed_since(failed_alone_at)
+    def _is_search_over(self, failing_since: float | None) -> bool:
+        return failing_since is None or self._circuit.confirmed_since(failing_since)
 
     async def _may_go_on(self, delivery: Delivery, give_up_at: float) -> bool:
         """Wait as Statsig asked everybody to, and after failures as backoff says; False where trying is over."""
@@ -186,6 +186,7 @@ class Sending:
             events=len(events),
             others_confirmed=self._circuit.confirmed_since(began),
         )
+        delivery.accounts.failed((event.event_id for event in events), began)
         if outcome.verdict is not Verdict.REJECTED:
             delivery.failures = 0 if self._circuit.confirmed_since(began) else delivery.failures + 1
         self._tell_circuit(outcome, began, delivery)

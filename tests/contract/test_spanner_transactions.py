@@ -8,6 +8,8 @@ import pytest
 from shared.errors import StorageUnavailableError
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
+from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_transactions import Transactions, current_time
 
 pytestmark = pytest.mark.emulators
@@ -50,3 +52,24 @@ async def test_the_transaction_itself_is_bounded_and_the_next_one_has_its_turn(e
             await transactions.run(hangs, within_seconds=BOUND_SECONDS)
 
         await transactions.run(current_time, within_seconds=60)
+
+
+async def test_looks_at_the_indexes_do_not_end_a_transaction_that_is_running(environment: dict[str, str]) -> None:
+    """On the emulator a second transaction on the session would, a snapshot of several reads among them."""
+    async with open_database(from_environment(Settings, environment)) as database:
+        ledger = SpannerForwardLedger(database, timeout_seconds=10, one_at_a_time=True)
+        republishing = SpannerRepublishLedger(ledger.transactions, timeout_seconds=10)
+        calls = 0
+
+        async def looked_at_meanwhile(transaction: Any) -> None:
+            nonlocal calls
+            calls += 1
+            await current_time(transaction)
+            await republishing.unpublished(shard=0, after=None, older_than_seconds=0, limit=10)
+            await republishing.due_again(shard=0, limit=10)
+            await ledger.oldest_pending_seconds()
+            await current_time(transaction)
+
+        await ledger.transactions.run(looked_at_meanwhile, within_seconds=30)
+
+    assert calls == 1

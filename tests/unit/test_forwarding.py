@@ -7,9 +7,11 @@ import pytest
 import stamina
 
 from shared import forward_message
+from shared.attempt_history import HistoryEntry, HistoryKind, encode
 from shared.event import Event
 from shared.forward_ledger import Attempt, ForwardState, Standing
 from shared.forward_message import OutgoingMessage
+from tests.support.memory_event_log import LedgerRow
 from tests.support.sample_events import sample_event
 from tests.support.scripted_forwarder import (
     REFUSED,
@@ -182,7 +184,7 @@ async def test_what_may_pass_is_released_for_later_when_the_budget_is_spent(impa
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(UNREACHABLE)
 
-    assert await fates(impatient) == [Fate.LATER]
+    assert await fates(impatient) == [Fate.HELD]
 
     row = impatient.row(event.event_id)
     assert (row.state, row.attempts, row.last_reason) == (ForwardState.PENDING, 1, "connection_refused")
@@ -194,7 +196,7 @@ async def test_an_unknown_outcome_is_noted_with_the_release(impatient: WorkerWor
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(answer)
 
-    assert await fates(impatient) == [Fate.LATER]
+    assert await fates(impatient) == [Fate.HELD]
 
     row = impatient.row(event.event_id)
     assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 1, 1)
@@ -342,11 +344,19 @@ async def test_a_trial_before_its_time_sends_nothing(ticking: WorkerWorld) -> No
     assert ticking.forwarder.requests == []
 
 
+def failed_before(world: WorkerWorld, row: LedgerRow, failures: int) -> None:
+    """A suspect whose last attempt was a moment ago."""
+    attempt = HistoryEntry(HistoryKind.ATTEMPT, world.clock.now(), "ambiguous", "http_500", 500)
+    row.history = encode([attempt])
+    row.not_before, row.alone_failures = world.clock.now(), failures
+    world.clock.advance(1)
+
+
 async def test_a_suspect_that_fails_again_waits_twice_as_long_up_to_a_bound(ticking: WorkerWorld) -> None:
     ticking.guilt._suspect_attempts = 100
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
-    row.not_before, row.alone_failures = ticking.clock.now(), 1
+    failed_before(ticking, row, 1)
     ticking.forwarder.always = SERVER_ERROR
     (message,) = await ticking.pull()
     waits = []
@@ -365,7 +375,7 @@ async def test_a_suspect_that_fails_again_waits_twice_as_long_up_to_a_bound(tick
 async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(ticking: WorkerWorld) -> None:
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
-    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    failed_before(ticking, row, 5)
     ticking.forwarder.always = SERVER_ERROR
     ticking.circuit.confirmed()
 
@@ -385,7 +395,7 @@ def world_letters(world: WorkerWorld) -> list[tuple[str, str, str]]:
 async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said(ticking: WorkerWorld) -> None:
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
-    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    failed_before(ticking, row, 5)
     ticking.forwarder.always = SendOutcome(Verdict.REFUSED, 403, "http_403")
     ticking.circuit.confirmed()
 
@@ -400,7 +410,7 @@ async def test_a_trial_that_fails_while_nothing_is_confirmed_leaves_the_suspect_
 ) -> None:
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
-    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    failed_before(ticking, row, 5)
     ticking.forwarder.always = SERVER_ERROR
 
     assert await trial(ticking) is Fate.ASIDE
@@ -424,7 +434,7 @@ async def test_a_suspect_that_is_rejected_beside_others_is_dead_lettered_at_once
 async def test_a_trial_that_is_confirmed_is_delivered(ticking: WorkerWorld) -> None:
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
-    row.not_before, row.alone_failures = ticking.clock.now(), 5
+    failed_before(ticking, row, 5)
 
     assert await trial(ticking) is Fate.DONE
 
@@ -489,7 +499,7 @@ async def test_a_retry_after_is_waited_for_by_giving_back(world: WorkerWorld) ->
     await world.log(2)
     world.forwarder.script.append(TOO_MANY)
 
-    assert await fates(world) == [Fate.LATER] * 2
+    assert await fates(world) == [Fate.HELD] * 2
 
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 

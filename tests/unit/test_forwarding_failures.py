@@ -172,7 +172,7 @@ async def test_what_is_confirmed_but_not_settled_is_neither_done_nor_released(wo
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
 
     row = world.row(event_id)
     assert row.state == ForwardState.PENDING
@@ -209,7 +209,7 @@ async def test_what_cannot_be_noted_is_not_sent_again(world: WorkerWorld) -> Non
     world.forwarder.script.append(TIMED_OUT)
     world.ledger.failures.fail_next("note", DOWN)
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
 
     assert len(world.forwarder.requests) == 1
     assert accounted(world, event_id) == (1, 1)  # by its release
@@ -257,7 +257,7 @@ async def test_a_note_whose_claim_another_has_taken_ends_sending(world: WorkerWo
 
     world.forwarder.on_send = somebody_takes_over
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
 
     assert len(world.forwarder.requests) == 1
     row = world.row(event_id)
@@ -269,7 +269,7 @@ async def test_a_dead_letter_that_cannot_be_published_is_neither_settled_nor_don
     world.forwarder.spoilers = {event_ids[1]}
     world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
 
-    assert await forwarded(world, messages) == [Fate.DONE, Fate.LATER, Fate.DONE, Fate.DONE]
+    assert await forwarded(world, messages) == [Fate.DONE, Fate.HELD, Fate.DONE, Fate.DONE]
 
     row = world.row(event_ids[1])
     assert (row.state, row.claim_token, row.last_reason) == (ForwardState.PENDING, None, "http_400")
@@ -280,7 +280,7 @@ async def test_a_dead_letter_that_cannot_be_settled_is_only_settled_when_it_come
     world.forwarder.spoilers = {event_id}
     world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
     assert world.row(event_id).state == ForwardState.PENDING
     assert world.row(event_id).claim_token is not None
     assert await forwarded(world, messages) == [Fate.DONE]
@@ -376,7 +376,7 @@ async def test_a_burial_that_ends_after_the_claim_is_settled_when_it_comes_again
         world.clock.advance(91)
         world.dead_letter_topic.failures.mend()
 
-    assert fates == [Fate.LATER]
+    assert fates == [Fate.HELD]
     assert world.row(event_id).state == ForwardState.PENDING
     # Nobody else took it over: what was published is settled, neither sent nor published again.
     assert await forwarded(world, messages) == [Fate.DONE]
@@ -390,7 +390,7 @@ async def test_nothing_is_buried_when_the_claim_is_about_to_end(world: WorkerWor
     world.forwarder.script.append(REJECTED)
     world.forwarder.on_send = lambda: world.clock.advance(89.5)
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
 
     assert world.dead_letter_topic.published == []
 
@@ -428,7 +428,7 @@ async def test_a_release_that_failed_costs_another_process_the_rest_of_the_claim
     world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
     world.ledger.failures.fail_next("release", DOWN)
 
-    assert await forwarded(world, messages) == [Fate.LATER]
+    assert await forwarded(world, messages) == [Fate.HELD]
     world.start_process()
     assert await forwarded(world, messages) == [Fate.LATER]
     world.clock.advance(91)
@@ -540,5 +540,5 @@ async def test_a_worker_that_was_paused_past_its_claim_sends_nothing_with_it(wor
             gate.set()
 
     assert world.forwarder.requests == []
-    assert decided == [Fate.LATER]
+    assert decided == [Fate.HELD]
     assert (world.row(event_id).attempts, world.row(event_id).claim_token) == (0, None)

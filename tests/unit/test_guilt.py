@@ -12,7 +12,6 @@ from worker.guilt import (
     EXHAUSTED,
     NAMES_REMEMBERED,
     NOTORIOUS_AT,
-    SAME_TIME_SECONDS,
     Guilt,
     Ruling,
     reason_of,
@@ -113,18 +112,21 @@ def test_while_nothing_is_confirmed_no_failure_counts_against_an_event(world: Wo
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
 def test_a_suspect_stays_one_while_nothing_is_confirmed(world: World, outcome: SendOutcome) -> None:
     world.others_are_confirmed()
-    world.clock.advance(SAME_TIME_SECONDS)
+    failed_before = world.clock.monotonic()
+    world.clock.advance(1)
     account = world.failed(outcome, failures=ATTEMPTS)
+    account.failing_since = failed_before
 
     assert world.guilt.judge(account, is_trial=True) is Ruling.SUSPECT
     assert account.alone_failures == ATTEMPTS
 
 
 @pytest.mark.parametrize("outcome", [REJECTED, *SERIOUS], ids=lambda each: each.reason)
-def test_to_a_trial_others_that_were_confirmed_shortly_before_count(world: World, outcome: SendOutcome) -> None:
+def test_to_a_trial_others_that_were_confirmed_since_it_failed_before_count(world: World, outcome: SendOutcome) -> None:
+    failed_before = world.clock.monotonic()
     world.others_are_confirmed()
-    world.clock.advance(SAME_TIME_SECONDS - 2)
     account = world.failed(outcome, failures=ATTEMPTS - 1)
+    account.failing_since = failed_before
 
     assert world.guilt.judge(account, is_trial=True) is Ruling.GUILTY
     assert account.alone_failures == ATTEMPTS

@@ -81,18 +81,30 @@ async def test_what_could_not_be_settled_is_given_back_and_not_acknowledged(worl
     assert world.subscription.leased == set()
 
 
-async def test_what_is_left_for_later_comes_again_after_the_backoff() -> None:
+async def test_what_is_left_for_later_comes_again_after_the_backoff(world: WorkerWorld) -> None:
+    (event,) = await world.log(1)
+    await world.ledger.claim([event.event_id], token="another's", seconds=5)
+
+    async with world.running():
+        await eventually(lambda: world.subscription.failures.count("give_back"))
+        assert world.forwarder.requests == []
+        world.clock.advance(world.subscription.minimum_backoff_seconds)
+        await eventually(lambda: not world.subscription.backlog)
+
+    assert world.row(event.event_id).attempts == 1
+
+
+async def test_what_could_not_be_sent_is_kept_and_tried_again_without_a_delivery_more() -> None:
     world = WorkerWorld(budget_seconds=0)
     world.random.share = 0.5
     (event,) = await world.log(1)
     world.forwarder.script.append(UNREACHABLE)
 
     async with world.running():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
-        world.clock.advance(world.subscription.minimum_backoff_seconds)
         await eventually(lambda: not world.subscription.backlog)
 
     assert world.row(event.event_id).attempts == 2
+    assert world.subscription.failures.count("give_back") == 0
 
 
 async def test_while_the_circuit_is_open_nothing_is_pulled_before_a_probe(world: WorkerWorld) -> None:

@@ -16,7 +16,7 @@ from tests.support.reconciling import AFTER_SECONDS, INTERVAL_SECONDS, OLD_SECON
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_failures import When
 from tests.support.worker_world import FixedRandom
-from worker.reconciler import INTERVAL_FACTORS, PAGE_EVENTS
+from worker.reconciler import INTERVAL_FACTORS, PAGE_EVENTS, SAMPLE_EVENTS
 
 HOUR = 3600.0
 
@@ -233,6 +233,22 @@ async def test_it_rests_while_it_is_told_to(world: ReconcilingWorld) -> None:
     resting = False
 
     assert await mine.reconcile() == 50
+
+
+async def test_while_it_rests_the_oldest_of_some_shards_are_published_now_and_then(
+    world: ReconcilingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the circuit probes with may be bad events only, and a good one's message lost."""
+    for shard in range(SAMPLE_EVENTS + 3):
+        await world.committed(2, shard=shard)
+    world.clock.advance(OLD_SECONDS)
+    mine = world.reconciler(is_resting=lambda: True)
+    assert await mine.reconcile() == 0  # not yet
+
+    monkeypatch.setattr("worker.reconciler.SAMPLE_SECONDS", 0.0)
+
+    assert await mine.reconcile() == SAMPLE_EVENTS
+    assert len({event.event_id for event in world.published}) == SAMPLE_EVENTS
 
 
 async def test_a_round_that_runs_ends_with_the_page_where_it_is_to_rest(world: ReconcilingWorld) -> None:

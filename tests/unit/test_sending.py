@@ -26,6 +26,7 @@ from tests.support.scripted_forwarder import (
 from tests.support.worker_world import TickingClock, WorkerWorld
 from worker.accounts import Accounts
 from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
+from worker.guilt import Ruling
 from worker.sending import LONGEST_BACKOFF_SECONDS, Delivery
 from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 from worker.statsig_requests import MAX_EVENTS, SEARCH_PARTS
@@ -398,15 +399,23 @@ async def test_what_fails_alone_while_others_are_confirmed_is_left_to_the_judge(
 
 async def test_what_fails_alone_while_nothing_is_confirmed_is_tried_again() -> None:
     world = WorkerWorld(clock=TickingClock())
-    # The last of its batch: others were confirmed before it began, and none since.
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-0"}, SERVER_ERROR
+    world.circuit.confirmed()  # before its first request began, and nothing since
+
+    accounts = await send(world, batch(1))
+
+    assert len(world.forwarder.requests) > 2
+    assert accounts.of["e-0"].failed_alone_at is not None
+
+
+async def test_what_fails_last_of_its_batch_is_not_tried_again_since_its_neighbours_were_confirmed() -> None:
+    world = WorkerWorld(clock=TickingClock())
     world.forwarder.spoilers, world.forwarder.spoiling = {"e-2"}, SERVER_ERROR
 
     accounts = await send(world, batch(3))
 
-    assert world.forwarder.requests[:4] == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
-    assert len(world.forwarder.requests) > 5
-    assert {tuple(request) for request in world.forwarder.requests[4:]} == {("e-2",)}
-    assert accounts.of["e-2"].failed_alone_at is not None
+    assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
+    assert world.guilt.judge(accounts.of["e-2"], is_trial=False) is Ruling.SUSPECT
 
 
 async def test_what_fails_alone_is_tried_again_only_until_another_lane_has_something_confirmed(
