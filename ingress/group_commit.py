@@ -229,7 +229,9 @@ class GroupCommitter:
                 rest.append(waiting)
             elif waiting.exists(written):
                 own.append(waiting)
-        self._hand_over(own)
+        if own:
+            _log.info("commit_answer_was_lost", events=len(own))
+            self._hand_over(own)
         if len(rest) == len(group):
             _fail(rest, StorageUnavailableError("a row both exists and cannot be read"))
             return Tried()
