@@ -50,7 +50,10 @@ async def throttled_drain(lab: Lab) -> None:
 
 
 async def racing(lab: Lab) -> None:
+    """With a Statsig that is slower than the events come, so that some wait to be claimed when the reconciler looks."""
+    await lab.statsig({"kind": "slow", "delay_seconds": 0.4})
     await lab.until_sent(1.0)
+    await lab.statsig()
     rounds = sum(line["events"] for line in lab.logged("worker-1", "reconciled"))
     lab.require(rounds > 0, "the reconciler published nothing: no race")
 
