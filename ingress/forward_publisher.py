@@ -32,7 +32,9 @@ MAX_GATHERED_BYTES: Final = 32 * 1024 * 1024
 thousand are what one instance commits while a publish takes its whole time."""
 
 MAX_PUBLISHED_EVENTS: Final = 1_000
-"""Of one publish: Pub/Sub's own limit (cloud.google.com/pubsub/quotas). The event loop encodes them in one go."""
+MAX_PUBLISHED_BYTES: Final = 4 * 1024 * 1024
+"""Of one publish, by the metadata's text. A thousand is Pub/Sub's own limit (cloud.google.com/pubsub/quotas); the event
+loop encodes them in one go, and one request takes them within the publish's time."""
 
 _log = get_logger()
 
@@ -75,9 +77,14 @@ class ForwardPublisher:
             self._is_publishing = False
 
     def _take(self) -> list[Event]:
-        rows = [self._gathered.popleft() for _ in range(min(len(self._gathered), MAX_PUBLISHED_EVENTS))]
-        self._gathered_bytes -= sum(len(row.metadata_json) for row in rows)
-        return [row.event for row in rows]
+        events: list[Event] = []
+        size = 0
+        while self._gathered and len(events) < MAX_PUBLISHED_EVENTS and size < MAX_PUBLISHED_BYTES:
+            row = self._gathered.popleft()
+            size += len(row.metadata_json)
+            events.append(row.event)
+        self._gathered_bytes -= size
+        return events
 
     async def _publish_or_leave(self, events: Sequence[Event]) -> None:
         try:

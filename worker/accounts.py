@@ -1,8 +1,9 @@
 """The account of a batch's attempts: what was sent of each event, and what is known of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Self
 
 from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
@@ -45,15 +46,23 @@ class Accounts:
     """By event_id."""
 
     @classmethod
-    def starting_from(cls, entries: Iterable[Entry]) -> Self:
-        return cls(
-            {
-                e.event_id: Account(
-                    e.attempts, e.possible_duplicates, e.possible_duplicates, e.alone_failures, e.history
-                )
-                for e in entries
-            }
-        )
+    def starting_from(cls, entries: Iterable[Entry], recalled: Mapping[str, Attempt] = MappingProxyType({})) -> Self:
+        """With what the ledger says, or what this process knows better and has not been able to write."""
+        accounts: dict[str, Account] = {}
+        for entry in entries:
+            known = recalled.get(entry.event_id)
+            latest = entry if known is None else known
+            account = accounts[entry.event_id] = Account(
+                latest.attempts,
+                latest.possible_duplicates,
+                entry.possible_duplicates,
+                latest.alone_failures,
+                latest.history,
+            )
+            if known is not None:
+                account.last_attempt_at = known.last_attempt_at
+                account.outcome = SendOutcome(Verdict.TRANSIENT, known.status, known.reason)
+        return cls(accounts)
 
     def begin(self, event_ids: Iterable[str], now: datetime) -> None:
         """Note an attempt before it is made, so that one that is cancelled is counted: nobody knows its outcome."""

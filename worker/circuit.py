@@ -22,11 +22,16 @@ SILENCE_SECONDS: Final = 2.0
 a row every now and then, while good ones are confirmed between them several times a second."""
 
 FAILURES_IN_A_BURST: Final = 12
-"""Failed requests in a row that open it without waiting for the silence."""
+BURST_SILENCE_SECONDS: Final = 0.5
+"""Failed requests in a row that open it after a shorter silence. A lane whose batch is all bad fails a dozen times
+between two confirmations of another one."""
 
 REJECTIONS_TO_OPEN: Final = 40
-"""As above for requests that are rejected for what they carry (400, 413, 422). They cost nothing and leave no copies,
-and somebody's bad events may come first: enough to find twenty of them one by one."""
+"""As above for requests that are rejected for what they carry (400, 413, 422), after the shorter silence too. They cost
+nothing and leave no copies, and somebody's bad events may come first: enough to find twenty of them one by one."""
+
+UNTOLD_SECONDS: Final = 0.25
+"""Between a probe that told nothing and the next one, where the first wait is not shorter anyway."""
 
 LONGEST_WAIT_FACTOR: Final = 10.0
 """The wait for a probe doubles up to this many times the first."""
@@ -100,9 +105,10 @@ class Circuit:
                 await changed.wait()
 
     def leave(self, admission: Admission) -> None:
-        """The work that was admitted is over. A probe that told nothing is followed by another one at once."""
+        """The work that was admitted is over. A probe that told nothing is soon followed by another one."""
         if admission.is_probe:
             self._probing = False
+            self._probe_at = max(self._probe_at, self._clock.monotonic() + min(UNTOLD_SECONDS, self._probe_seconds))
             self._notify()
 
     def quiet_seconds(self) -> float:
@@ -118,27 +124,39 @@ class Circuit:
             self._reason = self._opened_at = None
             self._notify()
 
-    def failed(self, reason: str, retry_after_seconds: float | None = None) -> None:
-        """A request failed, and the destination may be why."""
+    def failed(
+        self, reason: str, retry_after_seconds: float | None = None, *, is_limit: bool = False, is_probe: bool = False
+    ) -> None:
+        """A request failed, and the destination may be why.
+
+        What Statsig asks to wait (Retry-After) is everybody's pause where it says that we send too much (`is_limit`, a
+        429), and else where nothing was confirmed lately: one bad event may draw it as well.
+        """
         asked = retry_after_seconds or 0.0
-        now = self._clock.monotonic()
-        if asked:
-            self._quiet_until = max(self._quiet_until, now + min(asked, LONGEST_QUIET_SECONDS))
+        if asked and (is_limit or self._is_silent(SILENCE_SECONDS)):
+            quiet = self._clock.monotonic() + min(asked, LONGEST_QUIET_SECONDS)
+            self._quiet_until = max(self._quiet_until, quiet)
         self._failures += 1
-        is_silent = not self.confirmed_since(now - SILENCE_SECONDS)
         if self._reason is not None:
-            self._probe_failed(reason, asked, grows=True)
-        elif self._failures >= (FAILURES_TO_OPEN if is_silent else FAILURES_IN_A_BURST):
+            if is_probe:
+                self._probe_failed(reason, asked, grows=True)
+        elif (self._failures >= FAILURES_TO_OPEN and self._is_silent(SILENCE_SECONDS)) or (
+            self._failures >= FAILURES_IN_A_BURST and self._is_silent(BURST_SILENCE_SECONDS)
+        ):
             self._open(reason, asked)
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: str, *, is_probe: bool = False) -> None:
         """A request was rejected for what it carries: the destination is there, but confirms nothing."""
         self._rejections += 1
         if self._reason is not None:
             # It answers at once: the next probe, of another event, need not wait for it to recover.
-            self._probe_failed(reason, 0.0, grows=False)
-        elif self._rejections >= REJECTIONS_TO_OPEN:
+            if is_probe:
+                self._probe_failed(reason, 0.0, grows=False)
+        elif self._rejections >= REJECTIONS_TO_OPEN and self._is_silent(BURST_SILENCE_SECONDS):
             self._open(reason, 0.0)
+
+    def _is_silent(self, seconds: float) -> bool:
+        return not self.confirmed_since(self._clock.monotonic() - seconds)
 
     def _open(self, reason: str, asked: float) -> None:
         self._reason = reason
@@ -148,8 +166,6 @@ class Circuit:
         self._schedule(asked)
 
     def _probe_failed(self, reason: str, asked: float, *, grows: bool) -> None:
-        if not self._probing:
-            return  # a request from before it opened has ended: nothing new
         self._reason = reason
         self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR) if grows else self._probe_seconds
         self._schedule(asked)

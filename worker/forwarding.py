@@ -5,7 +5,7 @@ Never settles before Statsig's answer; a message may be acknowledged only once i
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -80,6 +80,9 @@ class Batch:
     """By event_id."""
 
     events: dict[str, Event] = field(default_factory=dict)
+
+    recalled: dict[str, Attempt] = field(default_factory=dict)
+    """What this process tried under an earlier claim, could not write, and goes on from. By event_id."""
 
     def decide(self, event_ids: Iterable[str], fate: Fate) -> None:
         for event_id in event_ids:
@@ -160,7 +163,7 @@ class Forwarding:
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
         batch.decide(settled_now, Fate.DONE)
         batch.decide(batch.events.keys() - settled_now - wanted, Fate.LATER)
-        if not batch.is_trial:
+        if self._sets_aside(batch):
             suspects = {e for e in wanted if self._guilt.is_notorious(batch.events[e].event_name)}
             batch.decide(suspects, Fate.ASIDE)
             wanted -= suspects
@@ -206,20 +209,27 @@ class Forwarding:
         settled = await self._settling.settle_dead(buried, batch.claim)
         batch.decide((each.event_id for each in buried), Fate.LATER)  # never sent nor published again
         batch.decide(settled, Fate.DONE)
-        return {
-            event_id: _with_what_is_known(entry, known[event_id].attempt) if event_id in resumed else entry
-            for event_id, entry in entries.items()
-            if event_id not in {each.event_id for each in buried}
-        }
+        dead = {each.event_id for each in buried}
+        batch.recalled = {e: attempt for e in resumed - dead if (attempt := known[e].attempt) is not None}
+        return {event_id: entry for event_id, entry in entries.items() if event_id not in dead}
 
     async def _without_suspects(self, batch: Batch, claimed: list[Entry]) -> list[Entry]:
-        if batch.is_trial:
+        if not self._sets_aside(batch):
             return claimed
         suspects = [entry.event_id for entry in claimed if entry.is_suspect]
         batch.decide(suspects, Fate.ASIDE)
-        accounts = Accounts.starting_from(entry for entry in claimed if entry.is_suspect)
-        await self._settling.release(accounts.attempts(suspects), batch.claim)
+        accounts = Accounts.starting_from((entry for entry in claimed if entry.is_suspect), batch.recalled)
+        attempts = [
+            attempt
+            for event_id in suspects
+            for attempt in accounts.attempts([event_id], wait_seconds=0.0 if event_id in batch.recalled else None)
+        ]
+        await self._settling.release(attempts, batch.claim)
         return [entry for entry in claimed if not entry.is_suspect]
+
+    def _sets_aside(self, batch: Batch) -> bool:
+        """Not a trial, which is of a suspect, nor a probe: whatever it carries, it is to tell of the destination."""
+        return not batch.is_trial and self._circuit.open_reason is None
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
         batch.decide(event_ids, Fate.LATER)
@@ -233,7 +243,7 @@ class Forwarding:
             batch.fates |= {message.ack_id: Fate.DONE for message in hopeless}
 
     async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry]) -> None:
-        accounts = Accounts.starting_from(claimed)
+        accounts = Accounts.starting_from(claimed, batch.recalled)
         if batch.is_trial:
             now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
             accounts.failed_before(now, self._clock.monotonic())
@@ -278,14 +288,19 @@ class Forwarding:
     async def _judge(self, batch: Batch, accounts: Accounts, unsettled: set[str]) -> None:
         """Bury who is guilty, let the suspects step aside; what is settled or released is taken out of `unsettled`."""
         rulings: dict[Ruling, list[str]] = {}
+        confirmed = {batch.events[event_id].event_name for event_id in accounts.with_verdict(Verdict.CONFIRMED)}
         for event_id, account in accounts.of.items():
             if account.outcome.verdict is not Verdict.CONFIRMED:
-                ruling = self._guilt.judge(account, is_trial=batch.is_trial)
-                rulings.setdefault(ruling, []).append(event_id)
-                if ruling is not Ruling.UNDECIDED:
-                    self._guilt.failed_alone(batch.events[event_id].event_name)
+                before = account.alone_failures
+                rulings.setdefault(self._guilt.judge(account), []).append(event_id)
+                name = batch.events[event_id].event_name
+                if account.alone_failures > before and name not in confirmed:
+                    self._guilt.failed_alone(name)
         unsettled -= await self._bury(batch, accounts, rulings.get(Ruling.GUILTY, []))
         suspects = rulings.get(Ruling.SUSPECT, [])
+        if batch.is_trial:  # it stays one until it is confirmed
+            undecided = rulings.get(Ruling.UNDECIDED, [])
+            suspects = suspects + [e for e in undecided if accounts.of[e].last_attempt_at is not None]
         attempts = [
             attempt for e in suspects for attempt in accounts.attempts([e], wait_seconds=self._wait(accounts, e))
         ]
@@ -309,16 +324,3 @@ class Forwarding:
         settled = await self._settling.settle_dead(attempts, batch.claim)
         batch.decide(settled, Fate.DONE)
         return settled
-
-
-def _with_what_is_known(entry: Entry, attempt: Attempt | None) -> Entry:
-    """The row's entry, where this process could not write what it had tried."""
-    if attempt is None:
-        return entry
-    return replace(
-        entry,
-        attempts=attempt.attempts,
-        possible_duplicates=attempt.possible_duplicates,
-        history=attempt.history,
-        alone_failures=attempt.alone_failures,
-    )

@@ -45,23 +45,21 @@ class Guilt:
         self._allowance_since = float("-inf")
         self._failures_of: OrderedDict[str, int] = OrderedDict()
 
-    def judge(self, account: Account, *, is_trial: bool) -> Ruling:
+    def judge(self, account: Account) -> Ruling:
         """What is to be done with an event that was not confirmed; counts a failure that is evidence against it."""
         if account.outcome is NOT_SERIALIZABLE:
             return Ruling.GUILTY  # our own finding: it was never sent
         began = account.failed_alone_at
         if began is None:
             return Ruling.UNDECIDED
-        others_confirmed = self._circuit.confirmed_since(
-            began if account.failing_since is None else account.failing_since
-        )
         if account.outcome.verdict is Verdict.REJECTED:
-            # At once: so in a batch it takes a confirmation after it, and not one of before its neighbours failed.
-            believed = others_confirmed if is_trial else self._circuit.confirmed_since(began)
-            account.alone_failures += believed
-            return Ruling.GUILTY if believed or self._allows_one_more(began) else Ruling.SUSPECT
-        if not others_confirmed:
-            return Ruling.SUSPECT if is_trial else Ruling.UNDECIDED
+            # One is enough, so it takes a confirmation after it. An open circuit has had none since it opened.
+            others_confirmed = self._circuit.confirmed_since(began)
+            account.alone_failures += others_confirmed
+            return Ruling.GUILTY if others_confirmed or self._allows_one_more(began) else Ruling.SUSPECT
+        since = began if account.failing_since is None else account.failing_since
+        if self._circuit.open_reason is not None or not self._circuit.confirmed_since(since):
+            return Ruling.UNDECIDED
         if account.outcome.verdict is not Verdict.TRANSIENT:  # which says nothing of the event
             account.alone_failures += 1
         return Ruling.GUILTY if account.alone_failures >= self._suspect_attempts else Ruling.SUSPECT

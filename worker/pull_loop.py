@@ -137,7 +137,8 @@ class PullLoop:
             self._parked.park(messages)  # given back with all that is held
             raise
         else:
-            is_setback = Fate.HELD in fates.values() and self._circuit.open_reason is None
+            # Where some got on, it is not what all of them need that is away.
+            is_setback = set(fates.values()) == {Fate.HELD} and self._circuit.open_reason is None
         by_fate: dict[Fate, list[ReceivedMessage]] = {fate: [] for fate in Fate}
         for message in messages:
             by_fate[fates[message.ack_id]].append(message)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final
 
 import anyio
@@ -45,6 +46,9 @@ class Delivery:
 
     is_trial: bool = False
     """One suspect alone: one attempt, which says nothing of the destination unless it is confirmed."""
+
+    is_probe: bool = False
+    """The circuit was open when it began: one attempt."""
 
     unsent: list[StatsigEvent] = field(default_factory=list)
     """What no request has carried yet."""
@@ -93,7 +97,7 @@ class Sending:
         leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
         """
         give_up_at = self._clock.monotonic() + self._budget_seconds
-        is_probe = self._circuit.open_reason is not None
+        delivery.is_probe = is_probe = self._circuit.open_reason is not None
         if is_probe and len(events) > 1:
             return  # it opened since the batch was pulled
         delivery.unsent = list(events)
@@ -188,23 +192,31 @@ class Sending:
         )
         delivery.accounts.failed((event.event_id for event in events), began)
         if outcome.verdict is not Verdict.REJECTED:
-            delivery.failures = 0 if self._circuit.confirmed_since(began) else delivery.failures + 1
+            is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not Verdict.TRANSIENT
+            delivery.failures = 0 if is_searched else delivery.failures + 1
         self._tell_circuit(outcome, began, delivery)
-        if outcome.verdict is Verdict.TRANSIENT and outcome.status is None:
-            delivery.parts.appendleft(events)  # no connection came to be: no event is the reason
+        # A limit (429) is on all of us, unless the same request draws it again.
+        may_be_events = outcome.status is not None and (self._circuit.confirmed_since(began) or delivery.failures > 1)
+        if outcome.verdict is Verdict.TRANSIENT and not may_be_events:
+            delivery.parts.appendleft(events)
         elif len(events) == 1:
             delivery.accounts.of[events[0].event_id].failed_alone_at = began
             delivery.alone += events
         else:
-            self._size.failed(len(events))
+            if outcome.verdict is not Verdict.TRANSIENT:
+                self._size.failed(len(events))
             delivery.parts.extendleft(reversed(parts_of(events)))
 
     def _tell_circuit(self, outcome: SendOutcome, began: float, delivery: Delivery) -> None:
-        if delivery.is_trial and self._circuit.open_reason is None:
+        if delivery.is_trial and not delivery.is_probe:
             return
         if outcome.verdict is Verdict.REJECTED:
-            self._circuit.rejected(outcome.reason)
+            self._circuit.rejected(outcome.reason, is_probe=delivery.is_probe)
             return
-        if outcome.verdict is Verdict.REFUSED and not self._circuit.confirmed_since(began):
+        others_confirmed = self._circuit.confirmed_since(began)
+        if outcome.verdict is Verdict.REFUSED and not others_confirmed:
             _log.error("statsig_refuses_us", reason=outcome.reason, status=outcome.status)
-        self._circuit.failed(outcome.reason, outcome.retry_after_seconds)
+        # A pause is everybody's, and one event may draw it.
+        asked = None if others_confirmed else outcome.retry_after_seconds
+        is_limit = outcome.status == HTTPStatus.TOO_MANY_REQUESTS
+        self._circuit.failed(outcome.reason, asked, is_limit=is_limit, is_probe=delivery.is_probe)

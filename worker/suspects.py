@@ -18,7 +18,8 @@ from worker.leases import Leases
 from worker.subscription import ReceivedMessage
 
 MAX_SUSPECTS: Final = 2_000
-"""Messages that wait here. What is more goes back, and comes again after the subscription's backoff."""
+MAX_SUSPECT_BYTES: Final = 64 * 1024 * 1024
+"""Of the messages that wait here. What is more goes back, and comes again after the subscription's backoff."""
 
 TRIALS_AT_ONCE: Final = 4
 """A trial may hang until its time is over, and should not keep the others from theirs."""
@@ -55,6 +56,7 @@ class Suspects:
         self._stopping = stopping
         self._backoff_seconds = backoff_seconds
         self._waiting: list[tuple[float, int, int, ReceivedMessage]] = []
+        self._bytes = 0
         self._numbers = itertools.count()
         self._next_trial_at = float("-inf")
 
@@ -63,14 +65,17 @@ class Suspects:
 
     async def add(self, messages: Iterable[ReceivedMessage]) -> None:
         """Keep leased messages for a trial each; those for which there is no room are given back."""
-        room = MAX_SUSPECTS - len(self._waiting)
-        arrived = list(messages)
-        for message in arrived[:room]:
-            self._wait(message, trials=0)
-        await self._leases.give_back(arrived[room:])
+        too_many: list[ReceivedMessage] = []
+        for message in messages:
+            if len(self._waiting) < MAX_SUSPECTS and self._bytes < MAX_SUSPECT_BYTES:
+                self._wait(message, trials=0)
+            else:
+                too_many.append(message)
+        await self._leases.give_back(too_many)
 
     def _wait(self, message: ReceivedMessage, *, trials: int) -> None:
         # The ledger knows for how long; asked too early, it says so. The first time it may know nothing of it yet.
+        self._bytes += len(message.data)
         delay = self._backoff_seconds * 2.0 ** min(trials - 1, 6) if trials else 0.0
         heapq.heappush(self._waiting, (self._clock.monotonic() + delay, next(self._numbers), trials, message))
 
@@ -106,6 +111,7 @@ class Suspects:
 
     async def _try_one(self) -> None:
         _, _, trials, message = heapq.heappop(self._waiting)
+        self._bytes -= len(message.data)
         began = self._clock.monotonic()
         try:
             fate = (await self._try_alone([message]))[message.ack_id]

@@ -97,8 +97,8 @@ def without_step_aside() -> None:
     """What failed alone goes back to be pulled and tried with others again."""
     original = Guilt.judge
 
-    def judge(self: Guilt, account: Account, *, is_trial: bool) -> Ruling:
-        ruling = original(self, account, is_trial=is_trial)
+    def judge(self: Guilt, account: Account) -> Ruling:
+        ruling = original(self, account)
         return Ruling.UNDECIDED if ruling is Ruling.SUSPECT else ruling
 
     Guilt.judge = judge  # type: ignore[method-assign]
@@ -109,9 +109,9 @@ def without_relative_guilt() -> None:
     """Whatever fails alone is to blame, whether others are confirmed or not."""
     original = Guilt.judge
 
-    def judge(self: Guilt, account: Account, *, is_trial: bool) -> Ruling:
-        self._circuit = cast("Circuit", SimpleNamespace(confirmed_since=lambda moment: True))  # noqa: ARG005 - as above
-        return original(self, account, is_trial=is_trial)
+    def judge(self: Guilt, account: Account) -> Ruling:
+        self._circuit = cast("Circuit", SimpleNamespace(confirmed_since=lambda moment: True, open_reason=None))  # noqa: ARG005 - as above
+        return original(self, account)
 
     Guilt.judge = judge  # type: ignore[method-assign]
 

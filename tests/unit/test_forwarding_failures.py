@@ -542,3 +542,35 @@ async def test_a_worker_that_was_paused_past_its_claim_sends_nothing_with_it(wor
     assert world.forwarder.requests == []
     assert decided == [Fate.HELD]
     assert (world.row(event_id).attempts, world.row(event_id).claim_token) == (0, None)
+
+
+async def test_what_was_remembered_is_not_forgotten_by_a_claim_under_which_nothing_is_sent(world: WorkerWorld) -> None:
+    """A copy may be at Statsig; the release that said so failed, and then the circuit opened."""
+    (event_id,), messages = await world.logged_and_pulled()
+    await sent_and_not_released(world, messages)
+    world.stopping.set()
+
+    await forwarded(world, messages)
+
+    assert accounted(world, event_id) == (1, 1)
+
+
+async def test_what_was_remembered_is_in_the_ledger_before_the_next_attempt(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    await sent_and_not_released(world, messages)
+    seen: list[tuple[int, int]] = []
+    world.forwarder.on_send = lambda: seen.append(accounted(world, event_id))
+
+    assert await forwarded(world, messages) == [Fate.DONE]
+
+    assert seen == [(1, 1)]
+    assert accounted(world, event_id) == (2, 1)
+
+
+async def sent_and_not_released(world: WorkerWorld, messages: list[ReceivedMessage]) -> None:
+    """One attempt whose outcome nobody knows, and Spanner away at its end."""
+    world.forwarder.script.append(UNAVAILABLE)
+    world.ledger.failures.fail_next("note", DOWN)
+    world.ledger.failures.fail_next("release", DOWN)
+    await forwarded(world, messages)
+    assert world.forwarder.taken.total() == 1

@@ -6,7 +6,7 @@ from shared.forward_ledger import Entry, Standing
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_forwarder import REFUSED, REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
 from worker.accounts import Account, Accounts
-from worker.circuit import Circuit
+from worker.circuit import FAILURES_TO_OPEN, SILENCE_SECONDS, Circuit
 from worker.guilt import (
     ALLOWANCE,
     EXHAUSTED,
@@ -50,30 +50,26 @@ def world() -> World:
     return World()
 
 
-@pytest.mark.parametrize("is_trial", [True, False])
 @pytest.mark.parametrize("outcome", [REJECTED, UNREACHABLE, LIMITED, *SERIOUS], ids=lambda each: each.reason)
-def test_of_an_event_that_did_not_fail_alone_nothing_is_known(
-    world: World, outcome: SendOutcome, is_trial: bool
-) -> None:
+def test_of_an_event_that_did_not_fail_alone_nothing_is_known(world: World, outcome: SendOutcome) -> None:
     account = world.failed(outcome, alone=False, failures=ATTEMPTS)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account, is_trial=is_trial) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Ruling.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
-@pytest.mark.parametrize("is_trial", [True, False])
-def test_an_event_without_a_json_form_is_guilty_whatever_else_is_known(world: World, is_trial: bool) -> None:
+def test_an_event_without_a_json_form_is_guilty_whatever_else_is_known(world: World) -> None:
     account = world.failed(NOT_SERIALIZABLE, alone=False)
 
-    assert world.guilt.judge(account, is_trial=is_trial) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Ruling.GUILTY
 
 
 def test_a_rejection_alone_while_others_are_confirmed_is_guilt(world: World) -> None:
     account = world.failed(REJECTED)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account, is_trial=False) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Ruling.GUILTY
     assert account.alone_failures == 1
 
 
@@ -85,7 +81,7 @@ def test_any_other_failure_alone_while_others_are_confirmed_makes_a_suspect_and_
     for failures in range(ATTEMPTS):
         account = world.failed(outcome, failures=failures)
         world.others_are_confirmed()
-        rulings.append(world.guilt.judge(account, is_trial=False))
+        rulings.append(world.guilt.judge(account))
         assert account.alone_failures == failures + 1
 
     assert rulings == [Ruling.SUSPECT, Ruling.SUSPECT, Ruling.GUILTY]
@@ -96,7 +92,7 @@ def test_what_says_nothing_of_the_event_never_counts_against_it(world: World, ou
     account = world.failed(outcome, failures=ATTEMPTS - 1)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account, is_trial=True) is not Ruling.GUILTY
+    assert world.guilt.judge(account) is not Ruling.GUILTY
     assert account.alone_failures == ATTEMPTS - 1
 
 
@@ -105,54 +101,78 @@ def test_while_nothing_is_confirmed_no_failure_counts_against_an_event(world: Wo
     world.others_are_confirmed()  # before its request began
     account = world.failed(outcome, failures=ATTEMPTS)
 
-    assert world.guilt.judge(account, is_trial=False) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Ruling.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
-def test_a_suspect_stays_one_while_nothing_is_confirmed(world: World, outcome: SendOutcome) -> None:
+def test_nothing_is_learned_of_a_suspect_while_nothing_is_confirmed(world: World, outcome: SendOutcome) -> None:
     world.others_are_confirmed()
     failed_before = world.clock.monotonic()
     world.clock.advance(1)
     account = world.failed(outcome, failures=ATTEMPTS)
     account.failing_since = failed_before
 
-    assert world.guilt.judge(account, is_trial=True) is Ruling.SUSPECT
+    assert world.guilt.judge(account) is Ruling.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
-@pytest.mark.parametrize("outcome", [REJECTED, *SERIOUS], ids=lambda each: each.reason)
+@pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
+def test_while_the_circuit_is_open_no_failure_counts(world: World, outcome: SendOutcome) -> None:
+    account = world.failed(outcome, failures=ATTEMPTS)
+    world.others_are_confirmed()
+    world.clock.advance(SILENCE_SECONDS)
+    for _ in range(FAILURES_TO_OPEN):
+        world.circuit.failed("http_503")
+
+    assert world.guilt.judge(account) is Ruling.UNDECIDED
+    assert account.alone_failures == ATTEMPTS
+
+
+def test_a_rejection_takes_a_confirmation_after_it_or_one_of_a_few(world: World) -> None:
+    """Suspects wait when everything begins to be rejected: what was confirmed before says nothing."""
+    failed_before = world.clock.monotonic()
+    world.others_are_confirmed()
+    rulings = []
+    for _ in range(ALLOWANCE + 5):
+        account = world.failed(REJECTED)
+        account.failing_since = failed_before
+        rulings.append(world.guilt.judge(account))
+
+    assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT] * 5
+
+
+@pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
 def test_to_a_trial_others_that_were_confirmed_since_it_failed_before_count(world: World, outcome: SendOutcome) -> None:
     failed_before = world.clock.monotonic()
     world.others_are_confirmed()
     account = world.failed(outcome, failures=ATTEMPTS - 1)
     account.failing_since = failed_before
 
-    assert world.guilt.judge(account, is_trial=True) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Ruling.GUILTY
     assert account.alone_failures == ATTEMPTS
 
 
-@pytest.mark.parametrize("is_trial", [True, False])
-def test_a_few_rejections_are_guilt_although_nothing_is_confirmed(world: World, is_trial: bool) -> None:
-    rulings = [world.guilt.judge(world.failed(REJECTED), is_trial=is_trial) for _ in range(ALLOWANCE + 5)]
+def test_a_few_rejections_are_guilt_although_nothing_is_confirmed(world: World) -> None:
+    rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 5)]
 
     assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT] * 5
 
 
 def test_time_alone_gives_no_new_allowance(world: World) -> None:
     for _ in range(ALLOWANCE):
-        world.guilt.judge(world.failed(REJECTED), is_trial=False)
+        world.guilt.judge(world.failed(REJECTED))
     world.clock.advance(1e6)
 
-    assert world.guilt.judge(world.failed(REJECTED), is_trial=False) is Ruling.SUSPECT
+    assert world.guilt.judge(world.failed(REJECTED)) is Ruling.SUSPECT
 
 
 def test_a_confirmation_gives_a_new_allowance(world: World) -> None:
     for _ in range(ALLOWANCE + 1):
-        world.guilt.judge(world.failed(REJECTED), is_trial=False)
+        world.guilt.judge(world.failed(REJECTED))
     world.others_are_confirmed()
 
-    rulings = [world.guilt.judge(world.failed(REJECTED), is_trial=False) for _ in range(ALLOWANCE + 1)]
+    rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 1)]
 
     assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT]
 
@@ -161,17 +181,17 @@ def test_rejections_beside_confirmations_use_no_allowance(world: World) -> None:
     for _ in range(3 * ALLOWANCE):
         account = world.failed(REJECTED)
         world.others_are_confirmed()
-        assert world.guilt.judge(account, is_trial=False) is Ruling.GUILTY
+        assert world.guilt.judge(account) is Ruling.GUILTY
 
-    assert world.guilt.judge(world.failed(REJECTED), is_trial=False) is Ruling.GUILTY
+    assert world.guilt.judge(world.failed(REJECTED)) is Ruling.GUILTY
 
 
 def test_a_suspect_that_was_rejected_beyond_the_allowance_has_no_failure_counted(world: World) -> None:
     for _ in range(ALLOWANCE):
-        world.guilt.judge(world.failed(REJECTED), is_trial=False)
+        world.guilt.judge(world.failed(REJECTED))
     account = world.failed(REJECTED)
 
-    assert world.guilt.judge(account, is_trial=False) is Ruling.SUSPECT
+    assert world.guilt.judge(account) is Ruling.SUSPECT
     assert account.alone_failures == 0
 
 

@@ -276,15 +276,22 @@ async def test_every_request_of_a_search_is_an_attempt_of_its_events(world: Work
     ]
 
 
+async def test_what_is_limited_is_tried_whole_once_more_before_it_is_divided(world: WorkerWorld) -> None:
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-2"}, LIMITED
+
+    await send(world, batch(3))
+
+    whole = ["e-0", "e-1", "e-2"]
+    assert world.forwarder.requests[:5] == [whole, whole, ["e-0"], ["e-1"], ["e-2"]]
+
+
 async def test_what_was_never_sent_has_nothing_new_in_its_history(world: WorkerWorld) -> None:
     accounts = await send(world, batch(1), deadline=world.clock.monotonic())
 
     assert [noted.history for noted in accounts.attempts(["e-0"])] == [()]
 
 
-@pytest.mark.parametrize(
-    "spoiling", [REJECTED, REFUSED, LIMITED, SERVER_ERROR, TIMED_OUT], ids=lambda each: each.reason
-)
+@pytest.mark.parametrize("spoiling", [REJECTED, REFUSED, SERVER_ERROR, TIMED_OUT], ids=lambda each: each.reason)
 async def test_the_one_that_spoils_a_request_fails_alone_and_the_others_are_confirmed_once(
     world: WorkerWorld, spoiling: SendOutcome
 ) -> None:
@@ -415,7 +422,7 @@ async def test_what_fails_last_of_its_batch_is_not_tried_again_since_its_neighbo
     accounts = await send(world, batch(3))
 
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
-    assert world.guilt.judge(accounts.of["e-2"], is_trial=False) is Ruling.SUSPECT
+    assert world.guilt.judge(accounts.of["e-2"]) is Ruling.SUSPECT
 
 
 async def test_what_fails_alone_is_tried_again_only_until_another_lane_has_something_confirmed(
