@@ -12,15 +12,15 @@ from enum import StrEnum
 from typing import Final
 
 KEPT_ENTRIES: Final = 50
-"""Of one event, the last ones. Three attempts open the circuit, and then a probe carries ten random events: fifty are
-hours of an outage. As text they are 4 KB at the most, read and written with every claim of the event."""
+"""Of one event, the last ones. Three failures open the circuit, and then a probe carries one event, a different one each
+time: fifty are more than a long outage makes. As text they are 4 KB at the most, read and written with every claim of the event."""
 
 _NONE: Final = "-"
 
 
 class HistoryKind(StrEnum):
     ATTEMPT = "attempt"
-    """The event was sent, alone or with others; the search for what spoils a request is one attempt."""
+    """The event was sent, alone or with others: each request that carried it is one."""
 
     TAKE_OVER = "take_over"
     """A claim expired unsettled, and another batch took it over: nobody knows whether its holder sent the event."""

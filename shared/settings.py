@@ -157,13 +157,14 @@ class WorkerSettings(Settings):
 
     spare_lanes: int = Field(default=6, ge=0, le=32)
     """Lanes that work only while others wait for a slow answer and Statsig confirms others meanwhile. An event that
-    makes Statsig hang then holds up nothing but itself."""
+    makes Statsig hang then holds up its batch, and not what comes after it."""
 
     batch_events: int = Field(default=500, ge=1, le=500)
     """Messages of one pull and events of one request. Statsig takes no more than 500."""
 
     retry_budget_seconds: float = Field(default=20.0, ge=1, le=300)
-    """How long one batch is tried again in process before its messages go back."""
+    """How long one batch is tried again, pauses included, before it is put off: its messages stay leased, and come
+    again when others have had their turn."""
 
     claim_seconds: float = Field(default=90.0, ge=1, le=3600)
     """How long a claim holds when its worker dies. Must outlast a batch: the retry budget and one more send."""

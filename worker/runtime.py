@@ -51,8 +51,8 @@ START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner before the platform may try another instance."""
 
 FINISH_SECONDS: Final = 3.5
-"""For batches in work after SIGTERM. With what follows (a last settlement, a release, handing back) this stays within
-7 s; Cloud Run kills after 10."""
+"""For batches in work after SIGTERM. What follows (a last settlement, a release, handing back, each of a second or so,
+and closing the clients) mostly ends within 7 s, and within the 10 s after which Cloud Run kills."""
 
 HAND_BACK_SECONDS: Final = 1.5
 """For giving back what is held when the process stops."""

@@ -45,7 +45,7 @@ class Delivery:
     """Told of every confirmed request, before the next one."""
 
     is_trial: bool = False
-    """One suspect alone: one attempt, which says nothing of the destination unless it is confirmed."""
+    """One suspect alone: one attempt. Where it is no probe, its failure says nothing of the destination."""
 
     is_probe: bool = False
     """The circuit was open when it began: one attempt."""
@@ -60,7 +60,7 @@ class Delivery:
     """What failed alone, while it is not known whether others are confirmed."""
 
     failures: int = 0
-    """Requests that failed since the last one was confirmed."""
+    """Requests that failed in a row, with nothing confirmed since they began. Rejections are not among them."""
 
 
 class Sending:

@@ -25,7 +25,7 @@ TRIALS_AT_ONCE: Final = 4
 """A trial may hang until its time is over, and should not keep the others from theirs."""
 
 SHARE: Final = 0.2
-"""Of the time that trials take together, in the time that passes: each is followed by a pause four times as long."""
+"""Of a trial's time in the time until the next one begins: it is followed by a pause four times as long."""
 
 LONGEST_PAUSE_SECONDS: Final = 1.0
 """Of that pause. A trial that takes longer does so by waiting, which costs nobody anything."""

@@ -37,7 +37,7 @@ class Turn:
 
 
 class Turns:
-    """Those of one process: as many as lanes may work at once."""
+    """Those of one process: as many as lanes may work at once, those aside that have lent theirs."""
 
     def __init__(self, lanes: int, *, circuit: Circuit, clock: Clock) -> None:
         self._free = anyio.Semaphore(lanes)
