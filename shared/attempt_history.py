@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import Final
 
 KEPT_ENTRIES: Final = 50
-"""Of one event, the last ones. Three failures open the circuit, and then a probe carries one event, a different one each
-time: fifty are more than a long outage makes. As text they are 4 KB at the most, read and written with every claim of the event."""
+"""Of one event, the last ones. Three failures open the circuit, and then a probe carries one event, a different one
+each time: fifty are more than a long outage makes. As text they are 4 KB at the most, read and written with every claim
+of the event."""
 
 _NONE: Final = "-"
 
