@@ -107,7 +107,8 @@ ADVERSARY_ROWS: Final = (
         settings={"SUSPECT_ATTEMPTS": "6"},
         expect=Expectations(
             duplicates_per_incident=None,
-            attempt_failures=STORAGE_TROUBLE,
+            # A caller may give up while the ingress is killed again and again: it was told so.
+            failures=STORAGE_TROUBLE,
             poisoned=Poisoned(
                 reasons=ANY_REASON,
                 requests_each=REQUESTS_EACH,
