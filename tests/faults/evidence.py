@@ -125,10 +125,13 @@ async def stored_events(database: Any) -> dict[str, StoredEvent]:
 async def gather_evidence(stack: Stack, database: Any, found: Sequence[FoundDeadLetter] = ()) -> Evidence:
     """`found` are dead letters that were read before."""
     assert stack.statsig_log is not None
+    # Statsig's log first: a poisoned event may still be tried, and what is counted later includes what came before.
+    received = read_log(stack.statsig_log)
+    requests = list(read_requests(stack.statsig_log))
     return Evidence(
         stored=await stored_events(database),
-        received=read_log(stack.statsig_log),
-        requests=list(read_requests(stack.statsig_log)),
+        received=received,
+        requests=requests,
         dead_letters=[*found, *await dead_letters(stack)],
     )
 
