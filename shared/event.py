@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 RESERVED_METADATA_KEY: Final = "_eventLog"
-"""The top-level metadata key that belongs to the service: caller context, schema version, request digest,
-write_id, and the trace where one is recorded."""
+"""The top-level metadata key that belongs to the service: caller context, schema version, and the trace
+where one is recorded."""
 
 
 class CallerSource(enum.StrEnum):
@@ -71,6 +71,9 @@ class EventLogRow:
 
     request_digest: str
     """SHA-256 of what the caller sent, in hexadecimal: tells a retry from a reuse of its key."""
+
+    caller: str | None
+    """The calling principal, where one was established; also in `_eventLog`, with how it was established."""
 
     write_id: str
     """A UUID of the call that writes the row: tells its own write, whose answer was lost, from an earlier call's."""

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
-from shared.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.event import EventLogRow
 from shared.forward_ledger import LEDGER_TABLE, ForwardState, forward_shard
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
+from shared.spanner_mutations import insert
+from shared.spanner_transactions import by_key
 from shared.timestamps import to_rfc3339
 
 LOG_TABLE: Final = "NestEventLog"
@@ -22,19 +24,13 @@ LOG_COLUMNS: Final = (
     "ingested_at",
     "metadata",
     "forward_to_statsig",
+    "request_digest",
+    "write_id",
+    "caller",
 )
 
-_BORN_COLUMNS: Final = (
-    "event_id",
-    "state",
-    "pending_since",
-    "attempts",
-    "replays",
-    "possible_duplicates",
-    "forward_shard",
-    "alone_failures",
-    "republished",
-)
+_BORN_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
+"""The others have defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,7 @@ class Written:
     """Of a row that exists: what it was asked for, and by which call."""
 
     request_digest: str
-    write_id: str | None
-    """None where a version wrote it that gave none."""
+    write_id: str
 
 
 class EventLogRepository(Protocol):
@@ -87,21 +82,15 @@ class SpannerEventLogRepository:
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
             ) as batch,
         ):
-            batch.insert(LOG_TABLE, LOG_COLUMNS, [_log_values(row) for row in rows])
+            insert(batch, LOG_TABLE, LOG_COLUMNS, map(_log_values, rows))
             born = [_born_pending(row) for row in rows if row.forward_to_statsig]
             if born:
-                batch.insert(LEDGER_TABLE, _BORN_COLUMNS, born)
+                insert(batch, LEDGER_TABLE, _BORN_COLUMNS, born)
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
-            found = await snapshot.read(
-                LOG_TABLE, ("event_id", "metadata"), KeySet(keys=[(event_id,) for event_id in event_ids])
-            )
-            return {event_id: _written(metadata[RESERVED_METADATA_KEY]) async for event_id, metadata in found}
-
-
-def _written(own: dict[str, Any]) -> Written:
-    return Written(own["request_digest"], own.get("write_id"))
+            found = await snapshot.read(LOG_TABLE, ("event_id", "request_digest", "write_id"), by_key(event_ids))
+            return {event_id: Written(digest, write_id) async for event_id, digest, write_id in found}
 
 
 def _log_values(row: EventLogRow) -> tuple[object, ...]:
@@ -115,9 +104,12 @@ def _log_values(row: EventLogRow) -> tuple[object, ...]:
         COMMIT_TIMESTAMP,
         row.metadata_json,
         row.forward_to_statsig,
+        row.request_digest,
+        row.write_id,
+        row.caller,
     )
 
 
 def _born_pending(row: EventLogRow) -> tuple[object, ...]:
     event_id = row.event.event_id
-    return (event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, 0, 0, 0, forward_shard(event_id), 0, 0)
+    return (event_id, ForwardState.PENDING.value, COMMIT_TIMESTAMP, forward_shard(event_id))

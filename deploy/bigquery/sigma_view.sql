@@ -10,7 +10,7 @@ SELECT
   ingested_at,
   DATE(ingested_at) AS ingested_on,
   forward_to_statsig,
-  JSON_VALUE(metadata, '$._eventLog.caller.principal') AS caller,
+  caller,
   JSON_VALUE(metadata, '$._eventLog.caller.source') AS caller_source,
   SAFE_CAST(JSON_VALUE(metadata, '$._eventLog.schema_version') AS INT64) AS schema_version,
   SPLIT(JSON_VALUE(metadata, '$._eventLog.traceparent'), '-')[SAFE_OFFSET(1)] AS trace_id,

@@ -11,7 +11,11 @@ CREATE TABLE NestEventLog (
   event_ts            TIMESTAMP   NOT NULL,
   ingested_at         TIMESTAMP   NOT NULL OPTIONS (allow_commit_timestamp = true),
   metadata            JSON        NOT NULL,
-  forward_to_statsig  BOOL        NOT NULL
+  forward_to_statsig  BOOL        NOT NULL,
+  -- What the service itself reads of a row, so that it need not read the metadata for it.
+  request_digest      STRING(64)  NOT NULL,  -- SHA-256 of what the caller sent: tells a retry from a reuse of its key
+  write_id            STRING(36)  NOT NULL,  -- a UUID of the call that wrote the row: tells its own write from an earlier one
+  caller              STRING(320)            -- the principal; NULL where nobody was established
 ) PRIMARY KEY (event_id);
 
 -- Delivery state, one row per event that is to be forwarded, inserted in the commit of its event log row: born
@@ -20,21 +24,21 @@ CREATE TABLE NestEventForward (
   event_id             STRING(36) NOT NULL,
   state                STRING(9)  NOT NULL,  -- PENDING, DELIVERED or DEAD
   pending_since        TIMESTAMP OPTIONS (allow_commit_timestamp = true),  -- NULL once settled
-  republished          INT64      NOT NULL,  -- how often by the reconciler, since it was born or replayed
+  republished          INT64      NOT NULL DEFAULT (0),  -- how often by the reconciler, since it was born or replayed
   republished_at       TIMESTAMP OPTIONS (allow_commit_timestamp = true),  -- by the reconciler, last
   again_at             TIMESTAMP,  -- when the reconciler looks at it again; in the future mostly
   settled_at           TIMESTAMP OPTIONS (allow_commit_timestamp = true),  -- NULL while pending
-  attempts             INT64      NOT NULL,  -- requests to Statsig that carried the event
+  attempts             INT64      NOT NULL DEFAULT (0),  -- requests to Statsig that carried the event
   last_attempt_at      TIMESTAMP,
   last_reason          STRING(64),  -- outcome of the last attempt, a stable word such as http_503
   last_status          INT64,       -- its HTTP status, where there was one
   history              ARRAY<STRING(MAX)>,  -- what became of every attempt, the oldest first; shared/attempt_history.py
-  alone_failures       INT64      NOT NULL,  -- how often it failed alone while others were confirmed
+  alone_failures       INT64      NOT NULL DEFAULT (0),  -- how often it failed alone while others were confirmed
   not_before           TIMESTAMP,  -- of a suspect only: when it may be tried again
   claim_token          STRING(36),  -- the batch that holds the event now, or held it and died
   claimed_until        TIMESTAMP,
-  replays              INT64      NOT NULL,
-  possible_duplicates  INT64      NOT NULL,  -- attempts whose outcome nobody could know
+  replays              INT64      NOT NULL DEFAULT (0),
+  possible_duplicates  INT64      NOT NULL DEFAULT (0),  -- attempts whose outcome nobody could know
   forward_shard        INT64      NOT NULL,  -- 0 to 15, from the event_id
 ) PRIMARY KEY (event_id),
   INTERLEAVE IN PARENT NestEventLog ON DELETE CASCADE,

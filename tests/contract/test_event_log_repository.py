@@ -197,13 +197,6 @@ async def test_the_first_write_is_told_after_a_second_one_was_refused(storage: S
     assert await storage.repository.written(event_ids(first)) == written(first)
 
 
-async def test_a_row_of_a_version_without_write_ids_is_told_too(storage: Storage) -> None:
-    row = sample_row(metadata_json='{"_eventLog":{"request_digest":"d"}}')
-    await storage.repository.append([row])
-
-    assert await storage.repository.written(event_ids(row)) == {row.event.event_id: Written("d", None)}
-
-
 async def test_a_time_without_sub_second_part_is_kept_too(storage: Storage) -> None:
     row = sample_row(event_ts_nanos=TYPICAL_NANOS // 10**9 * 10**9)
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.emulators
 
 def row(*, forward: bool = True) -> EventLogRow:
     event = Event(str(uuid4()), "accounted", None, None, 0, {})
-    return EventLogRow(event, '{"_eventLog":{"request_digest":"d"}}', "d", "w", forward)
+    return EventLogRow(event, "{}", "d", None, "w", forward)
 
 
 async def test_counts_by_state_and_reports_what_is_in_none(environment: dict[str, str]) -> None:

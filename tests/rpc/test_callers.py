@@ -44,10 +44,12 @@ async def test_records_the_caller(
     async with connection(ingress.port) as caller:
         answer = await caller.call({"event_name": "who", "forward_to_statsig": False}, JSON | headers)
 
-    own = (await store.row(answer.json()["eventId"]))["metadata"]["_eventLog"]
+    row = await store.row(answer.json()["eventId"])
+    own = row["metadata"]["_eventLog"]
     assert own["caller"] == recorded
     assert own["schema_version"] == 1
-    assert len(own["request_digest"]) == 64
+    assert row["caller"] == recorded["principal"]
+    assert len(row["request_digest"]) == 64
 
 
 async def test_two_callers_with_one_key_do_not_meet(ingress: Ingress) -> None:

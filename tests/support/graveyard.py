@@ -57,7 +57,7 @@ class Graveyard:
     async def log(self, count: int, *, caller: str = "caller@example.com", **fields: Any) -> list[Event]:
         """Committed and pending."""
         events = [sample_event(**fields) for _ in range(count)]
-        own = {"request_digest": "d", "caller": {"principal": caller, "source": "cloud_run_iam"}}
+        own = {"caller": {"principal": caller, "source": "cloud_run_iam"}}
         for start in range(0, count, ROWS_PER_COMMIT):
             part = events[start : start + ROWS_PER_COMMIT]
             await self.repository.append(

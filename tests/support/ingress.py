@@ -23,6 +23,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 from deploy.local.emulators import local_channel
 from ingress.main import create_app
 from ingress.server import BoundedHttpProtocol, _Server
+from shared.event_log import LOG_COLUMNS
 from shared.logs import NOISY_LIBRARIES, configure_logging
 from shared.settings import IngressSettings, from_environment
 from shared.spanner import open_database
@@ -95,7 +96,7 @@ class Store:
 
     async def rows(self, where: str = "TRUE") -> list[dict[str, Any]]:
         """Rows of NestEventLog with the state of their ledger row, None where there is none."""
-        columns = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata", "forward_to_statsig")
+        columns = tuple(column for column in LOG_COLUMNS if column != "ingested_at")
         query = f"""
             SELECT {", ".join(f"e.{column}" for column in columns)}, f.state
             FROM NestEventLog AS e LEFT JOIN NestEventForward AS f ON f.event_id = e.event_id
@@ -182,16 +183,12 @@ def captured_log(level: str = "DEBUG") -> Iterator[LogLines]:
     levels = {name: logging.getLogger(name).level for name in NOISY_LIBRARIES}
     stream = io.StringIO()
     try:
-        configure_logging(process="ingress", log_format="json", level=level)
+        configure_logging(process="ingress", log_format="json", level=level, stream=stream)
         # A logger that is cached now would outlive this configuration.
         structlog.configure(cache_logger_on_first_use=False)
-        (handler,) = root.handlers
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(stream)
         yield LogLines(stream)
     finally:
         structlog.reset_defaults()
-        structlog.contextvars.unbind_contextvars("process")
         root.handlers[:] = handlers
         root.setLevel(root_level)
         for name, one in levels.items():

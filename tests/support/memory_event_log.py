@@ -104,12 +104,8 @@ class MemoryEventLogRepository:
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         async with self.failures.around("written"):
-            own = {
-                event_id: self._store.metadata(event_id)[RESERVED_METADATA_KEY]
-                for event_id in event_ids
-                if event_id in self._store.log
-            }
-            return {event_id: Written(one["request_digest"], one.get("write_id")) for event_id, one in own.items()}
+            found = [self._store.log[event_id] for event_id in event_ids if event_id in self._store.log]
+            return {row.event.event_id: Written(row.request_digest, row.write_id) for row in found}
 
 
 def _reject_what_spanner_would(row: EventLogRow) -> None:

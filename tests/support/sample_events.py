@@ -28,12 +28,12 @@ def sample_row(
     event = event or sample_event(**fields)
     digest = f"digest-of-{event.event_id}"
     write_id = str(uuid.uuid4())
-    service: dict[str, Any] = {"request_digest": digest, "schema_version": 1, "write_id": write_id}
+    service: dict[str, Any] = {"schema_version": 1}
     if event.traceparent is not None:
         service[TRACEPARENT] = event.traceparent
     own = {RESERVED_METADATA_KEY: service}
     text = json.dumps(event.metadata | own, ensure_ascii=False) if metadata_json is None else metadata_json
-    return EventLogRow(event, text, digest, write_id, forward_to_statsig=forward)
+    return EventLogRow(event, text, digest, None, write_id, forward_to_statsig=forward)
 
 
 def in_shard(shard: int) -> str:

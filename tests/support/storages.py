@@ -146,7 +146,7 @@ class SpannerStorage:
         row = await self._read(LOG_TABLE, LOG_COLUMNS, event_id)
         if row is None:
             return None
-        key, name, kind, actor, at, ingested_at, metadata, forward = row
+        key, name, kind, actor, at, ingested_at, metadata, forward, *_ = row
         assert ingested_at is not None
         return LoggedRow(key, name, kind, actor, from_datetime(at), dict(metadata), forward)
 

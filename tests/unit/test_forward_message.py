@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shared.errors import UndecodableMessageError
 from shared.event import Event
-from shared.forward_message import bounded_attributes, decode, encode
+from shared.forward_message import _decode_any, _decode_ours, bounded_attributes, decode, encode
+from shared.gen.events.v1.forward_pb import ForwardMessage
 from tests.support.events import ASTRAL, EVENT_ID, event, events, hostile_text
 
 GOOD: dict[str, Any] = {
@@ -29,6 +30,32 @@ def body(**changes: Any) -> bytes:
 @given(events)
 def test_decodes_to_the_event_that_was_encoded(given: Event) -> None:
     assert decode(encode(given).data) == given
+
+
+@given(events)
+def test_protobuf_reads_the_same_event(given: Event) -> None:
+    message = ForwardMessage.from_json(encode(given).data)
+
+    assert (message.schema_version, message.event_id, message.event_name) == (1, given.event_id, given.event_name)
+    assert (message.event_type or None, message.actor_id or None) == (given.event_type, given.actor_id)
+    assert message.event_ts is not None
+    assert message.event_ts.to_nanos() == given.event_ts_nanos
+    assert message.metadata is not None
+    assert message.metadata.to_python() == given.metadata
+
+
+@given(events, st.data())
+def test_the_short_way_of_decoding_says_nothing_that_protobuf_would_not(given: Event, data: st.DataObject) -> None:
+    fields = json.loads(encode(given).data)
+    changed = data.draw(st.sampled_from([*fields, "eventType", "unknown"]))
+    fields[changed] = data.draw(
+        st.sampled_from([None, "", "text", 1, 2, True, 1.5, {}, {"a": 1.0}, ["x"], given.event_id])
+    )
+    altered = json.dumps(fields).encode()
+
+    ours = _decode_ours(altered, None)
+
+    assert ours is None or ours == _decode_any(altered, None)
 
 
 @given(events)

@@ -159,8 +159,6 @@ def test_records_the_caller_and_how_it_was_established(caller: Caller, recorded:
     assert own == {
         "caller": recorded,
         "schema_version": 1,
-        "request_digest": row.request_digest,
-        "write_id": row.write_id,
     }
     assert "_eventLog" not in row.event.metadata
 

@@ -6,7 +6,7 @@
 CREATE ROLE ingress;
 GRANT INSERT ON TABLE NestEventLog, NestEventForward TO ROLE ingress;
 -- To compare a retried call with what was written.
-GRANT SELECT(event_id, metadata) ON TABLE NestEventLog TO ROLE ingress;
+GRANT SELECT(event_id, request_digest, write_id) ON TABLE NestEventLog TO ROLE ingress;
 GRANT ROLE spanner_info_reader TO ROLE ingress;
 
 CREATE ROLE worker;
