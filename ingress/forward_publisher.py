@@ -16,7 +16,7 @@ from shared.clock import Clock
 from shared.errors import PublishFailedError
 from shared.event import Event, EventLogRow
 from shared.fault_points import fault_point
-from shared.logs import get_logger
+from shared.logs import get_logger, log_each
 from shared.pubsub import Publisher
 
 FAILURES_TO_PAUSE: Final = 2
@@ -106,8 +106,7 @@ class ForwardPublisher:
         fault_point("after_publish")
         self._failures = 0
         self._paused_until = None
-        for event in events:
-            _log.debug("event_published", event_id=event.event_id)
+        log_each(_log, "event_published", (event.event_id for event in events))
         return True
 
     def _may_try(self) -> bool:

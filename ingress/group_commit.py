@@ -5,20 +5,18 @@ is committed at once. A row is worked on by the process's task group, not by the
 hangs up or whose deadline passes loses nothing. What is committed is handed over to be published; no call waits for it.
 """
 
-from collections import deque
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import anyio
 from anyio.abc import TaskGroup
 
-from ingress.admission import row_weight
 from ingress.commit_search import Tried, search
 from ingress.forward_publisher import ForwardPublisher
+from ingress.waiting_rows import Outcome, WaitingCall, WaitingRow, WaitingRows
 from shared.errors import (
     DrainingError,
     EventLoggingError,
-    IdempotencyConflictError,
     OverloadedError,
     RowExistsError,
     StoragePreconditionError,
@@ -26,9 +24,9 @@ from shared.errors import (
     StorageUnavailableError,
 )
 from shared.event import EventLogRow
-from shared.event_log import EventLogRepository, Written
+from shared.event_log import EventLogRepository
 from shared.fault_points import fault_point
-from shared.logs import get_logger
+from shared.logs import get_logger, log_each
 
 _log = get_logger()
 
@@ -47,56 +45,6 @@ class Limits:
     would otherwise wait for two."""
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """One call's row on its way."""
-
-    row: EventLogRow
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the call may be answered: refused, or committed."""
-
-    error: EventLoggingError | None = None
-    committed: bool = False
-    duplicate: bool = False
-    abandoned: bool = False
-    """The caller is gone. A row that is not yet in a commit is then left out."""
-
-    followers: list["_Waiting"] = field(default_factory=list)
-    """Rows of the same event_id that arrived in the same group."""
-
-    @property
-    def size(self) -> int:
-        return row_weight(self.row.metadata_json)
-
-    def fail(self, error: EventLoggingError) -> None:
-        self.error = error
-        self.settled.set()
-        for follower in self.followers:
-            follower.fail(error)
-
-    def exists(self, found: Written) -> bool:
-        """The row is there: this call's own write whose answer was lost (True), a retry, or a reuse of its key."""
-        if found.write_id == self.row.write_id:
-            self.wrote()
-            return True
-        if found.request_digest == self.row.request_digest:
-            self.committed = self.duplicate = True
-        else:
-            self.error = IdempotencyConflictError()
-        self.settled.set()
-        self._resolve_followers(found)
-        return False
-
-    def wrote(self) -> None:
-        self.committed = True
-        self.settled.set()
-        self._resolve_followers(Written(self.row.request_digest, self.row.write_id))
-
-    def _resolve_followers(self, found: Written) -> None:
-        for follower in self.followers:
-            follower.exists(found)
-
-
 class GroupCommitter:
     """Commits rows in groups and has what they hold published."""
 
@@ -107,15 +55,14 @@ class GroupCommitter:
         self._publisher = publisher
         self._limits = limits
         self._task_group = task_group
-        self._queue: deque[_Waiting] = deque()
-        self._queue_bytes = 0
+        self._waiting = WaitingRows(max_rows=limits.queue_rows, max_bytes=limits.queue_bytes)
         self._commits = 0
         self._draining = False
 
     @property
     def waiting_rows(self) -> int:
         """Rows that no commit has taken yet."""
-        return len(self._queue)
+        return len(self._waiting)
 
     def drain(self) -> None:
         """Refuse new rows from now on. Those that wait are still committed."""
@@ -132,47 +79,40 @@ class GroupCommitter:
             StorageUnavailableError: not known whether the row is written.
             StorageRejectedError: the row is at fault; it was not written.
         """
+        (outcome,) = await self.commit_all([row])
+        if isinstance(outcome, EventLoggingError):
+            raise outcome
+        return outcome
+
+    async def commit_all(self, rows: Sequence[EventLogRow]) -> list[Outcome]:
+        """Have the rows of one call committed, each for itself; what `commit` would return or raise, in their order."""
+        call = WaitingCall()
+        outcomes = [self._refusal_of(row) or self._enqueue(row, call) for row in rows]
+        for _ in range(math.ceil(len(rows) / self._limits.rows)):
+            if self._commits < self._limits.concurrency:
+                self._commits += 1
+                self._task_group.start_soon(self._commit_while_any_wait)
+        await call.wait(self._limits.patience_seconds)
+        return [each.outcome if isinstance(each, WaitingRow) else each for each in outcomes]
+
+    def _refusal_of(self, row: EventLogRow) -> EventLoggingError | None:
         if self._draining:
-            raise DrainingError
-        waiting = _Waiting(row)
-        if len(self._queue) >= self._limits.queue_rows or self._queue_bytes + waiting.size > self._limits.queue_bytes:
-            raise OverloadedError
-        self._queue.append(waiting)
-        self._queue_bytes += waiting.size
-        if self._commits < self._limits.concurrency:
-            self._commits += 1
-            self._task_group.start_soon(self._commit_while_any_wait)
-        try:
-            with anyio.move_on_after(self._limits.patience_seconds):
-                await waiting.settled.wait()
-        finally:
-            waiting.abandoned = not waiting.settled.is_set()
-        if waiting.error:
-            raise waiting.error
-        if not waiting.committed:
-            raise StorageUnavailableError("the event was not written in time; it may still be")
-        return waiting.duplicate
+            return DrainingError()
+        return None if self._waiting.has_room_for(row) else OverloadedError()
+
+    def _enqueue(self, row: EventLogRow, call: WaitingCall) -> WaitingRow:
+        waiting = WaitingRow(row, call)
+        self._waiting.add(waiting)
+        return waiting
 
     async def _commit_while_any_wait(self) -> None:
         try:
-            while group := self._take_group():
+            while group := self._waiting.take_group(self._limits.rows):
                 await self._commit_group(group)
         finally:
             self._commits -= 1
 
-    def _take_group(self) -> list[_Waiting]:
-        group: dict[str, _Waiting] = {}
-        while self._queue and len(group) < self._limits.rows:
-            waiting = self._queue.popleft()
-            self._queue_bytes -= waiting.size
-            if waiting.abandoned:
-                continue
-            leader = group.setdefault(waiting.row.event.event_id, waiting)
-            if leader is not waiting:
-                leader.followers.append(waiting)
-        return list(group.values())
-
-    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
+    async def _commit_group(self, group: Sequence[WaitingRow]) -> None:
         """Settle every row of the group: this never raises, since nobody is there to catch it."""
         try:
             await self._commit(group)
@@ -187,7 +127,7 @@ class GroupCommitter:
             _fail(group, StorageUnavailableError("the commit was interrupted"))
             raise
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, group: Sequence[WaitingRow]) -> None:
         first = await self._try(group)
         if len(first.refused) == 1:
             _refuse(first.refused, guilty=first.by_content)  # there is nothing to compare it with
@@ -203,7 +143,7 @@ class GroupCommitter:
                 undecided=len(verdict.undecided),
             )
 
-    async def _try(self, group: Sequence[_Waiting]) -> Tried[_Waiting]:
+    async def _try(self, group: Sequence[WaitingRow]) -> Tried[WaitingRow]:
         """One commit, and another one of the rest where some of the rows exist already."""
         try:
             await self._repository.append([waiting.row for waiting in group])
@@ -214,15 +154,15 @@ class GroupCommitter:
         fault_point("after_commit")
         for waiting in group:
             waiting.wrote()
-            _log.debug("event_committed", event_id=waiting.row.event.event_id)
+        log_each(_log, "event_committed", (waiting.row.event.event_id for waiting in group))
         self._hand_over(group)
         return Tried(written=True)
 
-    async def _resolve_existing(self, group: Sequence[_Waiting]) -> Tried[_Waiting]:
+    async def _resolve_existing(self, group: Sequence[WaitingRow]) -> Tried[WaitingRow]:
         """Answer those that exist by who wrote them, and commit the others."""
         found = await self._repository.written([waiting.row.event.event_id for waiting in group])
-        rest: list[_Waiting] = []
-        own: list[_Waiting] = []
+        rest: list[WaitingRow] = []
+        own: list[WaitingRow] = []
         for waiting in group:
             written = found.get(waiting.row.event.event_id)
             if written is None:
@@ -235,21 +175,21 @@ class GroupCommitter:
         if len(rest) == len(group):
             _fail(rest, StorageUnavailableError("a row both exists and cannot be read"))
             return Tried()
-        tried: Tried[_Waiting] = await self._try(rest) if rest else Tried()
+        tried: Tried[WaitingRow] = await self._try(rest) if rest else Tried()
         return replace(tried, written=tried.written or bool(own))
 
-    def _hand_over(self, group: Iterable[_Waiting]) -> None:
+    def _hand_over(self, group: Iterable[WaitingRow]) -> None:
         self._publisher.hand_over([waiting.row for waiting in group if waiting.row.forward_to_statsig])
 
 
-def _fail(group: Iterable[_Waiting], error: EventLoggingError) -> None:
+def _fail(group: Iterable[WaitingRow], error: EventLoggingError) -> None:
     """Those that are not answered yet."""
     for waiting in group:
-        if not waiting.settled.is_set():
+        if not waiting.is_settled:
             waiting.fail(error)
 
 
-def _refuse(group: Iterable[_Waiting], *, guilty: bool) -> None:
+def _refuse(group: Iterable[WaitingRow], *, guilty: bool) -> None:
     """Those whom Spanner refused: nothing of them is written."""
     for waiting in group:
         if guilty:

@@ -4,8 +4,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import anyio
-
 from ingress.group_commit import GroupCommitter
 from ingress.normalization import Defaults, normalize_log_event_request
 from shared.clock import Clock
@@ -48,36 +46,44 @@ class EventLogging:
         Raises:
             EventLoggingError: see GroupCommitter.commit and normalize_log_event_request.
         """
-        row = normalize_log_event_request(
-            request,
-            caller=caller,
-            now_nanos=self._clock.now_nanos(),
-            defaults=self._defaults,
-            traceparent=current_traceparent(),
-            new_uuid=self._new_uuid,
-        )
-        duplicate = await self._committer.commit(row)
-        return Logged(row.event.event_id, duplicate, _losses(row))
+        row = self._normalize(request, caller, current_traceparent())
+        return Logged(row.event.event_id, await self._committer.commit(row), _losses(row))
 
     async def log_many(
         self, requests: Sequence[LogEventRequest | EventLoggingError], caller: Caller
     ) -> list[Logged | EventLoggingError]:
         """Log several events at once, each with its own outcome, in their order; an error given is kept as it is."""
-        outcomes: list[Logged | EventLoggingError | None] = [None] * len(requests)
+        traceparent = current_traceparent()
+        found = [self._normalized(request, caller, traceparent) for request in requests]
+        rows = [row for row in found if isinstance(row, EventLogRow)]
+        committed = iter(await self._committer.commit_all(rows))
+        return [_outcome(row, next(committed)) if isinstance(row, EventLogRow) else row for row in found]
 
-        async def log_one(index: int, request: LogEventRequest) -> None:
-            try:
-                outcomes[index] = await self.log(request, caller)
-            except EventLoggingError as error:
-                outcomes[index] = error
+    def _normalized(
+        self, request: LogEventRequest | EventLoggingError, caller: Caller, traceparent: str | None
+    ) -> EventLogRow | EventLoggingError:
+        if isinstance(request, EventLoggingError):
+            return request
+        try:
+            return self._normalize(request, caller, traceparent)
+        except EventLoggingError as error:
+            return error
 
-        async with anyio.create_task_group() as calls:
-            for index, request in enumerate(requests):
-                if isinstance(request, EventLoggingError):
-                    outcomes[index] = request
-                else:
-                    calls.start_soon(log_one, index, request)
-        return [outcome for outcome in outcomes if outcome is not None]
+    def _normalize(self, request: LogEventRequest, caller: Caller, traceparent: str | None) -> EventLogRow:
+        return normalize_log_event_request(
+            request,
+            caller=caller,
+            now_nanos=self._clock.now_nanos(),
+            defaults=self._defaults,
+            traceparent=traceparent,
+            new_uuid=self._new_uuid,
+        )
+
+
+def _outcome(row: EventLogRow, committed: bool | EventLoggingError) -> Logged | EventLoggingError:
+    if isinstance(committed, EventLoggingError):
+        return committed
+    return Logged(row.event.event_id, committed, _losses(row))
 
 
 def _losses(row: EventLogRow) -> tuple[Loss, ...]:
