@@ -9,6 +9,7 @@ from ingress.main import create_app
 from ingress.server import serve
 from shared.errors import SettingsError
 from shared.fault_points import enable_fault_points
+from shared.garbage import tune_garbage_collection
 from shared.logs import configure_logging
 from shared.settings import IngressSettings, from_environment
 from shared.telemetry.providers import Telemetry, open_telemetry
@@ -22,6 +23,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    tune_garbage_collection()
     configure_logging(
         process="ingress",
         log_format=settings.log_format,

@@ -6,8 +6,6 @@ What makes the difference is how many values there are, which a count of separat
 before anything is decoded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -51,16 +49,9 @@ class DecodingBudget:
         self._limit_bytes = limit_bytes
         self._taken = 0
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Give back at the end what the call in between takes."""
-        share = _Share(self)
-        token = _current.set(share)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            self._taken -= share.taken
+    def call(self) -> "Share":
+        """A context manager for one call: gives back at the end what the call in between takes."""
+        return Share(self)
 
     def take(self, weight: int) -> None:
         # Whatever it weighs, a body alone is let in: else it never could be.
@@ -68,18 +59,32 @@ class DecodingBudget:
             raise OverloadedError("too much is being decoded at once; nothing was written")
         self._taken += weight
 
+    def give_back(self, weight: int) -> None:
+        self._taken -= weight
 
-class _Share:
+
+class Share:
+    """What one call has taken. Entered once; what is admitted within is its."""
+
+    __slots__ = ("_budget", "_taken", "_token")
+
     def __init__(self, budget: DecodingBudget) -> None:
         self._budget = budget
-        self.taken = 0
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+        self._budget.give_back(self._taken)
 
     def take(self, weight: int) -> None:
         self._budget.take(weight)
-        self.taken += weight
+        self._taken += weight
 
 
-_current: ContextVar[_Share | None] = ContextVar("share", default=None)
+_current: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 def admit(weight: int) -> None:

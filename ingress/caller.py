@@ -29,16 +29,20 @@ _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9._%+@:/=-]+")
 
 def caller_from_headers(headers: Mapping[str, str], *, behind_cloud_run_iam: bool) -> Caller:
     """The most trustworthy identity that the headers carry, apart from a signed assertion."""
-    token = headers.get("x-serverless-authorization") or headers.get("authorization") or ""
+    token = _header(headers, "x-serverless-authorization") or _header(headers, "authorization")
     principal = _token_principal(token)
     if principal:
         source = CallerSource.CLOUD_RUN_IAM if behind_cloud_run_iam else CallerSource.UNVERIFIED_TOKEN
         return Caller(principal, source)
     # The value is `accounts.google.com:someone@example.com`.
-    principal = usable_principal(headers.get("x-goog-authenticated-user-email", "").rpartition(":")[2])
+    principal = usable_principal(_header(headers, "x-goog-authenticated-user-email").rpartition(":")[2])
     if principal:
         return Caller(principal, CallerSource.UNVERIFIED_HEADER)
     return ANONYMOUS
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return headers[name] if name in headers else ""  # noqa: SIM401 - connectrpc's `get` raises and catches where it is absent
 
 
 def usable_principal(value: object) -> str:

@@ -5,11 +5,10 @@
 - A client that never finishes its body holds its connection for ever: bounded here.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
-
-import anyio
 
 from ingress.admission import DecodingBudget
 from ingress.refusals import Message, Send, completing_refusals
@@ -62,19 +61,21 @@ class Edge:
             await self._serve(scope, receive, completing_refusals(send))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        deadline = anyio.current_time() + self._read_timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self._read_timeout_seconds
         complete = timed_out = False
 
         async def receive_in_time() -> Message:
             nonlocal complete, timed_out
             if complete:
                 return await receive()
-            with anyio.CancelScope(deadline=deadline) as bound:
-                message = await receive()
-                complete = message["type"] != "http.request" or not message.get("more_body", False)
-            if bound.cancelled_caught:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
                 timed_out = True
-                raise RequestReadTimeoutError(f"the request was not received within {self._read_timeout_seconds:g} s")
+                text = f"the request was not received within {self._read_timeout_seconds:g} s"
+                raise RequestReadTimeoutError(text) from None
+            complete = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 
         async def send_and_close(message: Message) -> None:
@@ -88,15 +89,26 @@ class Edge:
 
 
 def _is_text(headers: list[tuple[bytes, bytes]]) -> bool:
+    for header in headers:
+        for part in header:
+            if not part.isascii() and not _is_utf8(part):
+                return False
+    return True
+
+
+def _is_utf8(data: bytes) -> bool:
     try:
-        b"".join(part for header in headers for part in header).decode()
+        data.decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
 def _content_type(headers: list[tuple[bytes, bytes]]) -> bytes:
-    return next((value.lower() for name, value in headers if name == b"content-type"), b"")
+    for name, value in headers:
+        if name == b"content-type":
+            return value.lower()
+    return b""
 
 
 async def _answer(

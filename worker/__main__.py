@@ -8,6 +8,7 @@ import anyio
 
 from shared.errors import EventLoggingError, SettingsError
 from shared.fault_points import enable_fault_points
+from shared.garbage import tune_garbage_collection
 from shared.logs import configure_logging, get_logger
 from shared.settings import WorkerSettings, from_environment
 from shared.telemetry.providers import Telemetry, open_telemetry
@@ -24,6 +25,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    tune_garbage_collection()
     configure_logging(
         process="worker",
         log_format=settings.log_format,

@@ -25,7 +25,7 @@ class AuthInterceptor:
     async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
         call = current_call()
         headers = ctx.request_headers
-        assertion = headers.get(IAP_ASSERTION_HEADER)
+        assertion = headers.get(IAP_ASSERTION_HEADER) if self._verifier else None
         verified = await self._verifier.verify(assertion) if assertion and self._verifier else None
         call.caller = verified or caller_from_headers(headers, behind_cloud_run_iam=self._behind_cloud_run_iam)
         return call
