@@ -3,19 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
-
-import typer
+from typing import Any, Final
 
 from worker.operators.connections import Connections
 from worker.operators.durations import moment, shown
 from worker.operators.exits import OK
-from worker.operators.filters import Filters, with_filters
+from worker.operators.filters import Filters
 from worker.operators.gathering import Gathered, explain_none, gathered
 from worker.operators.letters import Casualty
-from worker.operators.running import run_command
 from worker.operators.selection import Selection, selected, selection
-from worker.operators.terminal import AsJson, bar, say, show_json, show_table
+from worker.operators.terminal import bar, say, show_json, show_table
 
 GROUPS_SHOWN: Final = 10
 
@@ -26,35 +23,20 @@ _AGES: Final = (
 )
 
 
-@with_filters
-def list_dead_letters(
-    *,
-    filters: Filters,
-    limit: Annotated[int, typer.Option(min=0, help="How many to list one by one.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """How many dead letters, by reason, age, event name and caller, and the oldest ones. Consumes nothing.
-
-    \b
-    nest-events dead-letters list
-    nest-events dead-letters list --reason http_400 --older-than 24h --json
-    """
-
-    async def work(connections: Connections) -> int:
-        choice = selection(filters)
-        async with gathered(connections) as all_of_them:
-            summary = summarize(all_of_them, choice, limit)
-        if as_json:
-            show_json(summary)
-        elif not all_of_them.casualties:
-            say(await explain_none(connections))
-        elif not summary["events"]:
-            say(f"None of {len(all_of_them.casualties)} events with dead letters matches.")
-        else:
-            _show(summary)
-        return OK
-
-    run_command(work)
+async def list_dead_letters(connections: Connections, *, filters: Filters, limit: int, as_json: bool) -> int:
+    """A summary of those chosen, and the `limit` oldest ones."""
+    choice = selection(filters)
+    async with gathered(connections) as all_of_them:
+        summary = summarize(all_of_them, choice, limit)
+    if as_json:
+        show_json(summary)
+    elif not all_of_them.casualties:
+        say(await explain_none(connections))
+    elif not summary["events"]:
+        say(f"None of {len(all_of_them.casualties)} events with dead letters matches.")
+    else:
+        _show(summary)
+    return OK
 
 
 def summarize(found: Gathered, choice: Selection, limit: int) -> dict[str, Any]:

@@ -3,26 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from shared import forward_message
 from shared.event import Event
 from worker.operators.audit import note_action
 from worker.operators.connections import Connections
 from worker.operators.exits import OK
-from worker.operators.filters import Filters, with_filters
+from worker.operators.filters import Filters
 from worker.operators.forecast import EXPLAINED, PUBLISHED, Outcome, forecast, forecast_row, histogram
 from worker.operators.gathering import Gathered, explain_none, gathered
 from worker.operators.letters import Casualty
-from worker.operators.options import MAX_REPLAYS, MaxReplays, Yes
 from worker.operators.progress import advancing
 from worker.operators.records import Record
 from worker.operators.replaying import Job, Replaying
-from worker.operators.running import run_command
 from worker.operators.selection import Selection, selected, selection
-from worker.operators.terminal import AsJson, say, show_json, show_table
+from worker.operators.terminal import say, show_json, show_table
 
 ROWS_PER_PAGE = 500
 
@@ -55,68 +51,53 @@ class Chosen:
                 self.jobs.remove(job)
 
 
-@with_filters
-def replay_dead_letters(
+async def replay_dead_letters(
+    connections: Connections,
     *,
     filters: Filters,
-    from_rows: Annotated[
-        bool, typer.Option("--from-rows", help="Also dead events whose dead letter has expired, from their rows.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Send no more than so many, the oldest first.")] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events a second.")] = 20.0,
-    max_replays: MaxReplays = MAX_REPLAYS,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Send dead letters on their way again: a dry run with the counts unless --yes.
-
-    Never sends what was delivered. May be ended at any time and run again, also by two operators at once.
-
-    \b
-    nest-events dead-letters replay --reason http_400
-    nest-events dead-letters replay --reason http_400 --limit 10 --yes
-    nest-events dead-letters replay --ids-from ids.txt --rate 5 --yes
-    nest-events dead-letters replay --from-rows --yes
-    """
-
-    async def work(connections: Connections) -> int:
-        choice = selection(filters)
-        async with gathered(connections) as found:
-            chosen = Chosen()
-            matching = selected(found.casualties, found.records, choice, found.now)
-            for casualty in matching:
-                _add(chosen, casualty, found, max_replays)
-            if from_rows:
-                await _add_rows(chosen, connections, found, choice, max_replays)
-            await _give_back_the_rest(found, matching)
-            if not chosen.outcomes:
-                return await _show_none(connections, found, as_json=as_json)
-            chosen.keep_within(limit)
-            chosen_by = choice.as_dict() | {"from_rows": from_rows, "limit": limit, "rate": rate}
-            note_action("dead-letters replay", choice=chosen_by, count=len(chosen.jobs), dry_run=not yes)
-            if not yes:
-                _show(chosen, chosen.outcomes, as_json=as_json, dry_run=True, interrupted=False)
-                return OK
-            replaying = Replaying(
-                ledger=connections.ledger,
-                topic=connections.forward_topic,
-                leases=found.held.leases,
-                max_replays=max_replays,
-                events_per_second=rate,
-            )
-            done = False
-            try:
-                with advancing("Replaying", len(chosen.jobs)) as advance:
-                    await replaying.replay(chosen.jobs, advance)
-                done = True
-            finally:
-                # Also when interrupted or failed: what was done is said.
-                unreached = {job.event_id: Outcome.LEFT for job in chosen.jobs}
-                outcomes = chosen.outcomes | unreached | replaying.outcomes
-                _show(chosen, outcomes, as_json=as_json, dry_run=False, interrupted=not done)
+    from_rows: bool,
+    limit: int | None,
+    rate: float,
+    max_replays: int,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Say what would become of those chosen, or with `yes` do it."""
+    choice = selection(filters)
+    async with gathered(connections) as found:
+        chosen = Chosen()
+        matching = selected(found.casualties, found.records, choice, found.now)
+        for casualty in matching:
+            _add(chosen, casualty, found, max_replays)
+        if from_rows:
+            await _add_rows(chosen, connections, found, choice, max_replays)
+        await _give_back_the_rest(found, matching)
+        if not chosen.outcomes:
+            return await _show_none(connections, found, as_json=as_json)
+        chosen.keep_within(limit)
+        chosen_by = choice.as_dict() | {"from_rows": from_rows, "limit": limit, "rate": rate}
+        note_action("dead-letters replay", choice=chosen_by, count=len(chosen.jobs), dry_run=not yes)
+        if not yes:
+            _show(chosen, chosen.outcomes, as_json=as_json, dry_run=True, interrupted=False)
             return OK
-
-    run_command(work)
+        replaying = Replaying(
+            ledger=connections.ledger,
+            topic=connections.forward_topic,
+            leases=found.held.leases,
+            max_replays=max_replays,
+            events_per_second=rate,
+        )
+        done = False
+        try:
+            with advancing("Replaying", len(chosen.jobs)) as advance:
+                await replaying.replay(chosen.jobs, advance)
+            done = True
+        finally:
+            # Also when interrupted or failed: what was done is said.
+            unreached = {job.event_id: Outcome.LEFT for job in chosen.jobs}
+            outcomes = chosen.outcomes | unreached | replaying.outcomes
+            _show(chosen, outcomes, as_json=as_json, dry_run=False, interrupted=not done)
+        return OK
 
 
 def _add(chosen: Chosen, casualty: Casualty, found: Gathered, max_replays: int) -> None:

@@ -1,8 +1,6 @@
 """`nest-events dead-letters show`: one dead letter, decoded, and what a replay would make of it."""
 
-from typing import Annotated, Any, Final
-
-import typer
+from typing import Any, Final
 
 from worker.operators.connections import Connections
 from worker.operators.exits import OK, UnknownError
@@ -10,54 +8,43 @@ from worker.operators.forecast import EXPLAINED, forecast
 from worker.operators.gathering import gathered
 from worker.operators.history import history_as_dict, show_history
 from worker.operators.letters import Casualty, Letter
-from worker.operators.options import MAX_REPLAYS, MaxReplays
 from worker.operators.records import Record
-from worker.operators.running import run_command
-from worker.operators.terminal import AsJson, say, show_fields, show_json
+from worker.operators.terminal import say, show_fields, show_json
 
 BYTES_SHOWN: Final = 256
 """Of what does not decode."""
 
 
-def show_dead_letter(
-    subject: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Or the message id of poison.")],
-    *,
-    max_replays: MaxReplays = MAX_REPLAYS,
-    as_json: AsJson = False,
-) -> None:
-    """One dead letter: the message decoded, why, every attempt, and what would happen on replay. Consumes nothing.
+async def show_dead_letter(connections: Connections, *, subject: str, max_replays: int, as_json: bool) -> int:
+    """Every dead letter of this event or message id.
 
-    \b
-    nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
+    Raises:
+        UnknownError: there is none.
     """
-
-    async def work(connections: Connections) -> int:
-        async with gathered(connections) as found:
-            matching = [
-                each
-                for each in found.casualties
-                if subject in {each.subject, each.latest.event_id, *(m.message_id for m in each.messages)}
-            ]
-        if not matching:
-            raise UnknownError(
-                f"no dead letter of '{subject}' among those of {len(found.casualties)} events; "
-                "`nest-events trace` tells where an event is"
-            )
-        for casualty in matching:
-            record = found.record(casualty)
-            outcome = forecast(casualty, record, max_replays=max_replays)
-            document = {**described(casualty, record), "on_replay": outcome.value}
-            if as_json:
-                show_json(document)
-            else:
-                _show(document)
-                if record is not None:
-                    show_history(record)
-                say()
-                say(f"On replay: {EXPLAINED[outcome]}.")
-        return OK
-
-    run_command(work)
+    async with gathered(connections) as found:
+        matching = [
+            each
+            for each in found.casualties
+            if subject in {each.subject, each.latest.event_id, *(m.message_id for m in each.messages)}
+        ]
+    if not matching:
+        raise UnknownError(
+            f"no dead letter of '{subject}' among those of {len(found.casualties)} events; "
+            "`nest-events trace` tells where an event is"
+        )
+    for casualty in matching:
+        record = found.record(casualty)
+        outcome = forecast(casualty, record, max_replays=max_replays)
+        document = {**described(casualty, record), "on_replay": outcome.value}
+        if as_json:
+            show_json(document)
+        else:
+            _show(document)
+            if record is not None:
+                show_history(record)
+            say()
+            say(f"On replay: {EXPLAINED[outcome]}.")
+    return OK
 
 
 def described(casualty: Casualty, record: Record | None) -> dict[str, Any]:

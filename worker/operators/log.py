@@ -1,9 +1,8 @@
 """`nest-events log`: send a test event through the ingress and follow it to Statsig."""
 
-from typing import Annotated, Final
+from typing import Final
 
 import anyio
-import typer
 from connectrpc.errors import ConnectError
 
 from shared.forward_ledger import ForwardState
@@ -13,50 +12,39 @@ from worker.operators.audit import note_action
 from worker.operators.connections import Connections
 from worker.operators.exits import BAD_NEWS, OK, IngressUnavailableError
 from worker.operators.records import Record
-from worker.operators.running import run_command
-from worker.operators.terminal import AsJson, say, show_json
+from worker.operators.terminal import say, show_json
 from worker.operators.whereabouts import whereabouts
 
 CALL_MS: Final = 10_000
 POLL_SECONDS: Final = 0.25
 
 
-def log(
+async def log_test_event(
+    connections: Connections,
     *,
-    url: Annotated[str, typer.Option(envvar="INGRESS_URL", help="The ingress.")] = "http://127.0.0.1:8080",
-    event_name: Annotated[str, typer.Option(help="What Statsig will show.")] = "nest_events_test",
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to follow it for.")] = 60.0,
-    id_token: Annotated[
-        str | None, typer.Option(envvar="ID_TOKEN", help="For Cloud Run: from gcloud auth print-identity-token.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Log a real event, which Statsig bills like any other, and follow it until it is settled. Exit code 1 if not.
-
-    \b
-    nest-events log
-    ID_TOKEN=$(gcloud auth print-identity-token) nest-events log --url https://ingress-abc.a.run.app
-    """
-
-    async def work(connections: Connections) -> int:
-        note_action("log", choice={"url": url, "event_name": event_name}, count=1, dry_run=False)
-        event_id = await _send(url, event_name, id_token)
-        if not as_json:
-            say(f"Logged {event_id}")
-        began = anyio.current_time()
-        record: Record | None = None
-        while True:
-            before, record = record, (await connections.records.of([event_id])).get(event_id)
-            waited = anyio.current_time() - began
-            if record is not None and not as_json and (before is None or before.state != record.state):
-                say(f"{waited:6.1f} s  {record.state}  {record.last_reason or ''}".rstrip())
-            settled = record is not None and record.state is not ForwardState.PENDING
-            if settled or waited >= wait:
-                break
-            await anyio.sleep(POLL_SECONDS)
-        return _end(event_id, record, waited, as_json=as_json)
-
-    run_command(work)
+    url: str,
+    event_name: str,
+    wait: float,
+    id_token: str | None,
+    as_json: bool,
+) -> int:
+    """Send it, and follow it for `wait` seconds or until it is settled."""
+    note_action("log", choice={"url": url, "event_name": event_name}, count=1, dry_run=False)
+    event_id = await _send(url, event_name, id_token)
+    if not as_json:
+        say(f"Logged {event_id}")
+    began = anyio.current_time()
+    record: Record | None = None
+    while True:
+        before, record = record, (await connections.records.of([event_id])).get(event_id)
+        waited = anyio.current_time() - began
+        if record is not None and not as_json and (before is None or before.state != record.state):
+            say(f"{waited:6.1f} s  {record.state}  {record.last_reason or ''}".rstrip())
+        settled = record is not None and record.state is not ForwardState.PENDING
+        if settled or waited >= wait:
+            break
+        await anyio.sleep(POLL_SECONDS)
+    return _end(event_id, record, waited, as_json=as_json)
 
 
 async def _send(url: str, event_name: str, id_token: str | None) -> str:

@@ -1,8 +1,7 @@
 """`nest-events reconcile`: publish again what stayed pending, now and not with the worker's next round."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
 from google.cloud.spanner_v1 import param_types
 
 from shared.accounting import SCAN_SECONDS
@@ -14,8 +13,7 @@ from worker.operators.connections import Connections
 from worker.operators.durations import parse_age
 from worker.operators.exits import OK, UsageError
 from worker.operators.progress import advancing
-from worker.operators.running import run_command
-from worker.operators.terminal import AsJson, say, show_json
+from worker.operators.terminal import say, show_json
 from worker.reconciler import Reconciler
 
 FIRST_INTERVAL_SECONDS: Final = 60.0
@@ -30,50 +28,39 @@ SELECT COUNT(*) FROM {LEDGER_TABLE}@{{FORCE_INDEX=NestEventForwardPending}}
 WHERE forward_shard >= 0 AND pending_since <= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @age MICROSECOND)"""  # noqa: S608 - a constant
 
 
-def reconcile(
+async def publish_again(
+    connections: Connections,
     *,
-    now: Annotated[bool, typer.Option("--now", help="Everything that is pending, however short.")] = False,
-    older_than: Annotated[str | None, typer.Option("--older-than", help="Pending for so long, such as 5m.")] = None,
-    rate: Annotated[float, typer.Option(min=1, max=10_000, help="Events a second.")] = 200.0,
-    as_json: AsJson = False,
-) -> None:
-    """Publish again what is pending and in no worker's hands. Safe at any time: an event is sent once all the same.
-
-    What was published again a moment ago is so once more, and the workers' own times for it begin anew. What failed
-    alone and waits for its next try is left alone.
-
-    \b
-    nest-events reconcile --now
-    nest-events reconcile --older-than 5m
-    """
-
-    async def work(connections: Connections) -> int:
-        if now == (older_than is not None):
-            raise UsageError("give either --now or --older-than")
-        after_seconds = 0.0 if older_than is None else parse_age(older_than).total_seconds()
-        pending = await _pending(connections.database, after_seconds)
-        note_action("reconcile", choice={"older_than": older_than, "rate": rate}, count=pending, dry_run=False)
-        with advancing("Publishing again", pending) as advance:
-            republished = await Reconciler(
-                ledger=connections.ledger,
-                republish_ledger=connections.republish_ledger,
-                publisher=connections.forward_topic,
-                dead_letters=DeadLetters(connections.dead_letter_topic),
-                is_resting=lambda: False,
-                after_seconds=after_seconds,
-                interval_seconds=1.0,
-                events_per_second=rate,
-                first_interval_seconds=FIRST_INTERVAL_SECONDS,
-                force=True,
-                on_page=advance,
-            ).reconcile()
-        if as_json:
-            show_json({"pending": pending, "republished": republished})
-        else:
-            say(f"{pending} events were pending for so long; {republished} of them published again.")
-        return OK
-
-    run_command(work)
+    now: bool,
+    older_than: str | None,
+    rate: float,
+    as_json: bool,
+) -> int:
+    """Everything that is pending, or what has been so for `older_than`: one of the two is asked for."""
+    if now == (older_than is not None):
+        raise UsageError("give either --now or --older-than")
+    after_seconds = 0.0 if older_than is None else parse_age(older_than).total_seconds()
+    pending = await _pending(connections.database, after_seconds)
+    note_action("reconcile", choice={"older_than": older_than, "rate": rate}, count=pending, dry_run=False)
+    with advancing("Publishing again", pending) as advance:
+        republished = await Reconciler(
+            ledger=connections.ledger,
+            republish_ledger=connections.republish_ledger,
+            publisher=connections.forward_topic,
+            dead_letters=DeadLetters(connections.dead_letter_topic),
+            is_resting=lambda: False,
+            after_seconds=after_seconds,
+            interval_seconds=1.0,
+            events_per_second=rate,
+            first_interval_seconds=FIRST_INTERVAL_SECONDS,
+            force=True,
+            on_page=advance,
+        ).reconcile()
+    if as_json:
+        show_json({"pending": pending, "republished": republished})
+    else:
+        say(f"{pending} events were pending for so long; {republished} of them published again.")
+    return OK
 
 
 async def _pending(database: Any, after_seconds: float) -> int:

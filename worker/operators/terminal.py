@@ -4,14 +4,12 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
 
 BAR: Final = "█"
 PLAIN_BAR: Final = "#"

@@ -1,8 +1,6 @@
 """`nest-events trace`: everything that is known of one event, or of an actor's."""
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from worker.operators.connections import Connections
 from worker.operators.dead_letters_show import letter_as_dict
@@ -13,42 +11,32 @@ from worker.operators.history import history_as_dict, show_history
 from worker.operators.letters import Casualty
 from worker.operators.publication import first_attempt_at, publication
 from worker.operators.records import Record
-from worker.operators.running import run_command
-from worker.operators.terminal import AsJson, say, show_fields, show_json, show_table
+from worker.operators.terminal import say, show_fields, show_json, show_table
 from worker.operators.whereabouts import whereabouts
 
 
-def trace(
-    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]")] = None,
+async def trace_events(
+    connections: Connections,
     *,
-    actor: Annotated[str | None, typer.Option("--actor", help="All events of this actor_id instead.")] = None,
-    since: Annotated[str, typer.Option("--since", help="With --actor: how far back, such as 24h or 7d.")] = "24h",
-    until: Annotated[str, typer.Option("--until", help="With --actor: up to how long ago, such as 2h.")] = "0s",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --actor: no more than so many.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Where an event is, how it got there, and what to do. Exit code 1 for an unknown id.
-
-    \b
-    nest-events trace 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
-    nest-events trace --actor user-17 --since 2h
-    nest-events trace --actor user-17 --since 7d --until 6d
-    """
-
-    async def work(connections: Connections) -> int:
-        if (event_id is None) == (actor is None):
-            raise UsageError("give either an EVENT_ID or --actor")
-        oldest, youngest = parse_age(since), parse_age(until)
-        if youngest >= oldest:
-            raise UsageError("--since must be longer ago than --until: nothing lies between them")
-        if event_id is not None:
-            return await _trace_one(connections, event_id.strip().lower(), as_json=as_json)
-        now = await connections.records.now()
-        records = await connections.records.of_actor(actor or "", since=now - oldest, until=now - youngest, limit=limit)
-        which = f"of actor '{actor}' within {since}" + (f", until {until} ago" if youngest else "")
-        return await _trace_all(connections, records, which, as_json=as_json)
-
-    run_command(work)
+    event_id: str | None,
+    actor: str | None,
+    since: str,
+    until: str,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """One event by its id, or an actor's: one of the two is asked for."""
+    if (event_id is None) == (actor is None):
+        raise UsageError("give either an EVENT_ID or --actor")
+    oldest, youngest = parse_age(since), parse_age(until)
+    if youngest >= oldest:
+        raise UsageError("--since must be longer ago than --until: nothing lies between them")
+    if event_id is not None:
+        return await _trace_one(connections, event_id.strip().lower(), as_json=as_json)
+    now = await connections.records.now()
+    records = await connections.records.of_actor(actor or "", since=now - oldest, until=now - youngest, limit=limit)
+    which = f"of actor '{actor}' within {since}" + (f", until {until} ago" if youngest else "")
+    return await _trace_all(connections, records, which, as_json=as_json)
 
 
 async def _trace_one(connections: Connections, event_id: str, *, as_json: bool) -> int:

@@ -1,10 +1,9 @@
 """`nest-events watch`: one screen on what goes on now, refreshed."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -13,51 +12,33 @@ from shared.worker_states import SeenWorker
 from worker.operators.connections import Connections
 from worker.operators.durations import moment, parse_age, shown
 from worker.operators.exits import OK, UsageError
-from worker.operators.running import run_command
 from worker.operators.situation import Situation, situation
-from worker.operators.terminal import AsJson, bar, clean, is_terminal, say, show_json
+from worker.operators.terminal import bar, clean, is_terminal, say, show_json
 from worker.operators.workers import running, worker_as_dict, worker_lines
 
 
-def watch(
-    *,
-    interval: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between two looks.")] = 5.0,
-    window: Annotated[str, typer.Option(help="What 'lately' means, such as 5m.")] = "5m",
-    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Rates in and out, workers, what is pending and why, dead letters, last errors. Ctrl-C ends it.
+async def watch_events(connections: Connections, *, interval: float, window: str, once: bool, as_json: bool) -> int:
+    """One screen after another until cancelled, or one with `once`."""
+    lately = parse_age(window)
+    if not lately:
+        raise UsageError(f"--window {window}: must be longer than nothing")
 
-    Reads both tables whole with every look: raise --interval where they are large.
+    async def look() -> tuple[Situation, list[SeenWorker]]:
+        timeout = connections.settings.commit_timeout_seconds
+        seen = await situation(connections.database, window=lately, timeout_seconds=timeout)
+        return seen, running(await connections.worker_states.seen())
 
-    \b
-    nest-events watch
-    nest-events watch --once --json
-    """
-
-    async def work(connections: Connections) -> int:
-        lately = parse_age(window)
-        if not lately:
-            raise UsageError(f"--window {window}: must be longer than nothing")
-
-        async def look() -> tuple[Situation, list[SeenWorker]]:
-            timeout = connections.settings.commit_timeout_seconds
-            seen = await situation(connections.database, window=lately, timeout_seconds=timeout)
-            return seen, running(await connections.worker_states.seen())
-
-        if once or not is_terminal():
-            while True:
-                _print(*await look(), as_json=as_json)
-                if once:
-                    return OK
-                await anyio.sleep(interval)
-        with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as screen:
-            while True:
-                lines = frame(*await look())
-                screen.update(Text("\n".join(clean(line) for line in lines)), refresh=True)
-                await anyio.sleep(interval)
-
-    run_command(work)
+    if once or not is_terminal():
+        while True:
+            _print(*await look(), as_json=as_json)
+            if once:
+                return OK
+            await anyio.sleep(interval)
+    with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as screen:
+        while True:
+            lines = frame(*await look())
+            screen.update(Text("\n".join(clean(line) for line in lines)), refresh=True)
+            await anyio.sleep(interval)
 
 
 def _print(seen: Situation, workers: list[SeenWorker], *, as_json: bool) -> None:

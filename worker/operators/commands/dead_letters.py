@@ -1,0 +1,85 @@
+"""`nest-events dead-letters list`, `show` and `replay` as they are typed."""
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from worker.operators.filters import Filters, with_filters
+from worker.operators.options import MAX_REPLAYS, AsJson, MaxReplays, Yes
+
+
+@with_filters
+def list_letters(
+    *,
+    filters: Filters,
+    limit: Annotated[int, typer.Option(min=0, help="How many to list one by one.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """How many dead letters, by reason, age, event name and caller, and the oldest ones. Consumes nothing.
+
+    \b
+    nest-events dead-letters list
+    nest-events dead-letters list --reason http_400 --older-than 24h --json
+    """
+    from worker.operators.dead_letters_list import list_dead_letters
+    from worker.operators.running import run_command
+
+    run_command(partial(list_dead_letters, filters=filters, limit=limit, as_json=as_json))
+
+
+def show_letter(
+    subject: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Or the message id of poison.")],
+    *,
+    max_replays: MaxReplays = MAX_REPLAYS,
+    as_json: AsJson = False,
+) -> None:
+    """One dead letter: the message decoded, why, every attempt, and what would happen on replay. Consumes nothing.
+
+    \b
+    nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
+    """
+    from worker.operators.dead_letters_show import show_dead_letter
+    from worker.operators.running import run_command
+
+    run_command(partial(show_dead_letter, subject=subject, max_replays=max_replays, as_json=as_json))
+
+
+@with_filters
+def replay_letters(
+    *,
+    filters: Filters,
+    from_rows: Annotated[
+        bool, typer.Option("--from-rows", help="Also dead events whose dead letter has expired, from their rows.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Send no more than so many, the oldest first.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events a second.")] = 20.0,
+    max_replays: MaxReplays = MAX_REPLAYS,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters on their way again: a dry run with the counts unless --yes.
+
+    Never sends what was delivered. May be ended at any time and run again, also by two operators at once.
+
+    \b
+    nest-events dead-letters replay --reason http_400
+    nest-events dead-letters replay --reason http_400 --limit 10 --yes
+    nest-events dead-letters replay --ids-from ids.txt --rate 5 --yes
+    nest-events dead-letters replay --from-rows --yes
+    """
+    from worker.operators.dead_letters_replay import replay_dead_letters
+    from worker.operators.running import run_command
+
+    run_command(
+        partial(
+            replay_dead_letters,
+            filters=filters,
+            from_rows=from_rows,
+            limit=limit,
+            rate=rate,
+            max_replays=max_replays,
+            yes=yes,
+            as_json=as_json,
+        )
+    )

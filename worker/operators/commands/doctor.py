@@ -1,0 +1,19 @@
+"""`nest-events doctor` as it is typed."""
+
+from functools import partial
+
+from worker.operators.options import AsJson
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look at settings, Spanner, schema, topics, subscriptions, grants, workers, Statsig's address, the clock.
+
+    Changes and sends nothing. Exit code 1 where anything is wrong, 2 where the settings are.
+
+    \b
+    nest-events doctor
+    """
+    from worker.operators.doctor import diagnose
+    from worker.operators.running import run_command
+
+    run_command(partial(diagnose, as_json=as_json))
