@@ -76,14 +76,14 @@ def normalize_log_event_request(
     event_type = _text(request.event_type, "event_type", MAX_TYPE_LENGTH, violations) or None
     actor_id = _text(request.actor_id, "actor_id", MAX_ACTOR_LENGTH, violations) or None
     key = _text(request.idempotency_key, "idempotency_key", MAX_KEY_LENGTH, violations)
-    forward = request.forward_to_statsig if request.has_field("forward_to_statsig") else defaults.forward_to_statsig
+    given_forward = request.forward_to_statsig if request.has_field("forward_to_statsig") else None
+    forward = defaults.forward_to_statsig if given_forward is None else given_forward
     _check_name(name, violations, forward=forward)
     given_nanos = _event_ts(request.event_ts, now_nanos, violations)
     metadata, metadata_text = _metadata(request.metadata, defaults.max_metadata_bytes, violations)
     if violations:
         raise InvalidEventError(tuple(violations))
 
-    given_forward = request.forward_to_statsig if request.has_field("forward_to_statsig") else None
     given_ts = None if given_nanos is None else str(given_nanos)  # may exceed the 64 bits that the encoder takes
     digest = _digest([name, event_type, actor_id, given_ts], metadata_text, given_forward)
     write_id = str(new_uuid())
