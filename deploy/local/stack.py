@@ -264,4 +264,4 @@ async def _answers(url: str) -> bool:
 
 
 async def _has_logged(log: Path, event: str, *, after: int = 0) -> bool:
-    return f'"message": "{event}"'.encode() in (await anyio.Path(log).read_bytes())[after:]
+    return f'"message":"{event}"'.encode() in (await anyio.Path(log).read_bytes())[after:]

@@ -1,4 +1,4 @@
-"""The two implementations of each port, by the names `memory` and `emulator`."""
+"""The implementations of each port: `memory`, `emulator`, and for Pub/Sub `mannered`, as the real one behaves."""
 
 from collections.abc import AsyncIterator
 
@@ -7,6 +7,8 @@ import pytest
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from tests.support.brokers import Broker, MemoryBroker, PubSubBroker, pubsub_broker
+from tests.support.pubsub_manners.double import pubsub_double
+from tests.support.pubsub_manners.manners import GOOD_DAY
 from tests.support.storages import MemoryStorage, SpannerStorage, Storage, spanner_storage
 
 BOTH = ["memory", pytest.param("emulator", marks=pytest.mark.emulators)]
@@ -41,7 +43,15 @@ async def emulator_broker(emulators: Emulators) -> AsyncIterator[PubSubBroker]:
         yield broker
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture
+async def mannered_broker(emulators: Emulators) -> AsyncIterator[PubSubBroker]:
+    async with pubsub_double(emulators.pubsub_host, GOOD_DAY) as double:
+        behind = emulators.variables | {"PUBSUB_EMULATOR_HOST": double.address}
+        async with pubsub_broker(StackNames.unique("t").variables | behind) as broker:
+            yield broker
+
+
+@pytest.fixture(params=[*BOTH, pytest.param("mannered", marks=pytest.mark.emulators)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     found: Broker = request.getfixturevalue(f"{request.param}_broker")
     return found

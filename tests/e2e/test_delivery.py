@@ -17,6 +17,8 @@ from deploy.local.stack import Stack, StackOptions, running_stack
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.delivery import log_events, until_delivered
+from tests.support.pubsub_manners.manners import Manners
+from tests.support.pubsub_manners.process import with_manners
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 
@@ -31,11 +33,14 @@ IMPATIENT = {
 }
 
 
-@pytest.fixture
-async def stack(emulators: Emulators, names: StackNames, tmp_path: Path) -> AsyncIterator[Stack]:
-    options = StackOptions(settings=IMPATIENT)
-    async with running_stack(tmp_path, options, names=names, emulators=emulators) as running:
-        yield running
+@pytest.fixture(params=[None, Manners(seed=1)], ids=["emulator", "mannered"])
+async def stack(
+    request: pytest.FixtureRequest, emulators: Emulators, names: StackNames, tmp_path: Path
+) -> AsyncIterator[Stack]:
+    async with with_manners(emulators, request.param, tmp_path) as seen:
+        options = StackOptions(settings=IMPATIENT | {"PUBSUB_EMULATOR_HOST": seen.pubsub_host})
+        async with running_stack(tmp_path, options, names=names, emulators=emulators) as running:
+            yield running
 
 
 def log_of(stack: Stack) -> Path:
@@ -46,7 +51,7 @@ def log_of(stack: Stack) -> Path:
 async def until_logged(stack: Stack, name: str, event: str) -> None:
     log = anyio.Path(stack.run_dir / f"{name}.log")
     with anyio.fail_after(20):
-        while f'"message": "{event}"' not in await log.read_text():
+        while f'"message":"{event}"' not in await log.read_text():
             await anyio.sleep(0.05)
 
 

@@ -20,6 +20,7 @@ from tests.faults.rows import ROWS, chosen
 from tests.faults.run import DEFAULT_EVENTS, RunOptions, run_row
 from tests.faults.table import table
 from tests.faults.verdict import Verdict, not_run
+from tests.support.pubsub_manners.manners import Manners
 
 USUAL_SEEDS = ",".join(map(str, DEFAULT_SEEDS))
 
@@ -32,6 +33,7 @@ def main(
     markdown: Annotated[Path | None, typer.Option(help="Where the table goes too.")] = None,
     without: Annotated[str, typer.Option(help=f"Turn a guard off; one of {', '.join(GUARDS)}.")] = "",
     full: Annotated[bool, typer.Option(help="The scenarios as long as the promise says.")] = False,
+    manners: Annotated[bool, typer.Option(help="Pub/Sub behaves as the real one, not as the emulator.")] = False,
 ) -> None:
     """Exit 0 where every row that can be run here holds; with --without where at least one fails, as it must."""
     if without and without not in GUARDS:
@@ -39,7 +41,12 @@ def main(
     named = chosen(rows or (",".join(ROWS_OF_GUARD[without]) if without else ""))
     impossible = {row.id: why for row in named if (why := row.cannot_run()) is not None}
     wanted = tuple(row for row in named if row.id not in impossible)
-    options = RunOptions(events=events, full=full, arguments_of=arguments_without(without) if without else {})
+    options = RunOptions(
+        events=events,
+        full=full,
+        arguments_of=arguments_without(without) if without else {},
+        manners=Manners() if manners else None,
+    )
     numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
     runs = [(row, seed) for row in wanted for seed in numbers or row.seeds]
     try:

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
 from tests.faults.verdict import Run, Verdict
+from tests.support.pubsub_manners.manners import Manners
+from tests.support.pubsub_manners.process import with_manners
 
 DEFAULT_EVENTS: Final = 2000
 
@@ -51,6 +53,9 @@ class RunOptions:
 
     arguments_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """See StackOptions: how a program is started with a guard off."""
+
+    manners: Manners | None = None
+    """How Pub/Sub behaves; None as the emulator does."""
 
 
 async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> Verdict:
@@ -100,7 +105,8 @@ async def _running_lab(
         abandon_after=_abandon_soon if row.abandon else None,
     )
     stack_names = StackNames.unique("f")
-    async with linked(emulators) as links:
+    manners = options.manners and replace(options.manners, seed=seed)
+    async with with_manners(emulators, manners, run_dir) as seen, linked(seen) as links:
         stack_options = StackOptions(
             workers=row.workers,
             settings={**IMPATIENT, **(QUICK if options.quick else {}), **row.settings},
