@@ -24,8 +24,9 @@ class Page:
 
     event_ids: list[str]
 
-    cursor: Cursor | None
-    """Where the page ends: what to go on from. That of the call where the page is empty."""
+    cursor: Cursor
+    """What to go on from: the last row where there may be more, else the end of what was looked at. Whoever goes on from
+    there passes none of the entries that were removed since; an index that works as a queue is full of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class RepublishLedger(Protocol):
 
     async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
         """A shard's pending rows that have been so for longer than that, oldest first, behind `after`.
+
+        No row comes to lie behind a cursor: `pending_since` is the time of a commit.
 
         Reads the index from `after` on and no further than `limit` rows; whether a row is held, waits, or was
         republished is not looked at.

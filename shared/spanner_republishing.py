@@ -64,34 +64,37 @@ class SpannerRepublishLedger:
         # A range cannot begin within a moment: what was seen of it is read once more and left out.
         room = _SAME_MOMENT
         while True:
-            found = await self._range(
+            found, end = await self._range(
                 table.PENDING_INDEX, "pending_since", begin=begin, until=until, limit=limit + room
             )
             places = [place for row in found if (place := Cursor(*row)) > since]
-            if len(places) >= limit or len(found) < limit + room:
-                page = places[:limit]
-                return Page([place.event_id for place in page], page[-1] if page else after)
+            if len(places) >= limit:
+                return Page([place.event_id for place in places[:limit]], places[limit - 1])
+            if len(found) < limit + room:
+                return Page([place.event_id for place in places], max(since, Cursor(end, "")))
             room = 2 * (len(found) - len(places))
 
     async def due_again(self, *, shard: int, limit: int) -> list[str]:
-        found = await self._range(_AGAIN_INDEX, "again_at", begin=(shard, _BEGINNING.pending_since), limit=limit)
+        found, _ = await self._range(_AGAIN_INDEX, "again_at", begin=(shard, _BEGINNING.pending_since), limit=limit)
         return [event_id for _, event_id in found]
 
     async def _range(
         self, index: str, column: str, *, begin: tuple[int, datetime], until: timedelta = timedelta(0), limit: int
-    ) -> list[Sequence[Any]]:
-        """A shard's entries up to that long from now, as (column, event_id), in the order of the index.
+    ) -> tuple[list[Sequence[Any]], datetime]:
+        """A shard's entries up to that long from now, as (column, event_id), in the order of the index; and that time.
 
         Read, and not queried: the emulator answers a query from the whole index, at 100,000 rows in half a second.
         """
         # Two single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
         async with translated(self._timeout_seconds):
             async with self._transactions.database.snapshot() as snapshot:
-                end = (begin[0], await current_time(snapshot) + until)
-            keys = KeySet(ranges=[KeyRange(start_closed=list(begin), end_open=list(end))])
+                end = await current_time(snapshot) + until
+            if end <= begin[1]:
+                return [], end
+            keys = KeySet(ranges=[KeyRange(start_closed=list(begin), end_open=[begin[0], end])])
             async with self._transactions.database.snapshot() as snapshot:
                 rows = await snapshot.read(LEDGER_TABLE, (column, "event_id"), keys, index=index, limit=limit)
-                return [row async for row in rows]
+                return [row async for row in rows], end
 
     async def mark_republished(
         self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False

@@ -98,11 +98,28 @@ async def test_pages_go_on_from_their_cursor_also_within_one_moment(storage: Sto
 
     assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
     assert [event_id for page in pages for event_id in page] == event_ids
-    assert page.cursor == cursor, "an empty page leaves the cursor where it was"
+    assert cursor is not None
+    assert page.cursor >= cursor, "never back"
     assert await unpublished(storage, after=cursor, age=60) == [], "nothing up to a minute ago lies behind it"
     later = await logged(storage)
     await storage.time_passes(0.001)
     assert await unpublished(storage, after=cursor) == [later]
+
+
+async def test_where_nothing_is_found_the_cursor_moves_on_and_passes_no_row(storage: Storage) -> None:
+    """Else each round would pass, from the beginning of time, all that was delivered within the last hour."""
+    nothing = await storage.republishing.unpublished(shard=SHARD, after=None, older_than_seconds=0.5, limit=2)
+    event_id = await logged(storage)
+    await storage.time_passes(0.6)
+
+    young = await storage.republishing.unpublished(shard=SHARD, after=nothing.cursor, older_than_seconds=60, limit=2)
+    old = await storage.republishing.unpublished(shard=SHARD, after=nothing.cursor, older_than_seconds=0.5, limit=2)
+
+    assert nothing.event_ids == []
+    assert young.event_ids == []
+    assert young.cursor == nothing.cursor, "not back, where less is looked at than before"
+    assert old.event_ids == [event_id]
+    assert old.cursor > nothing.cursor
 
 
 async def test_a_page_may_begin_behind_any_number_of_one_moment(storage: Storage) -> None:

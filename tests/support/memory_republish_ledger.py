@@ -29,7 +29,8 @@ class MemoryRepublishLedger:
             )
             found = [place for place in index if after is None or place > after][:limit]
             self.scanned += len(found)
-            return Page([place.event_id for place in found], found[-1] if found else after)
+            end = Cursor(before, "") if after is None else max(after, Cursor(before, ""))
+            return Page([place.event_id for place in found], found[-1] if len(found) == limit else end)
 
     async def due_again(self, *, shard: int, limit: int) -> list[str]:
         async with self.failures.around("due_again"):
