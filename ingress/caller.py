@@ -23,17 +23,24 @@ MAX_PRINCIPAL_LENGTH: Final = 320
 MAX_TOKEN_LENGTH: Final = 16_384
 """Google's ID tokens have one to two thousand characters; what is longer is not worth decoding."""
 
+GOOGLE_ACCOUNTS: Final = "accounts.google.com:"
+"""The namespace of Google accounts in IAP's `sub`; other identity providers behind IAP have another."""
+
 _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9._%+@:/=-]+")
 """E-mail addresses and subjects; nothing that could break a log line or an attribute."""
 
 
-def caller_from_headers(headers: Mapping[str, str], *, behind_cloud_run_iam: bool) -> Caller:
-    """The most trustworthy identity that the headers carry, apart from a signed assertion."""
+def caller_from_headers(headers: Mapping[str, str], *, trust_cloud_run_iam: bool) -> Caller:
+    """The most trustworthy identity that the headers carry, apart from a signed assertion.
+
+    With `trust_cloud_run_iam` Cloud Run has checked the token that is looked at.
+    """
     token = _header(headers, "x-serverless-authorization") or _header(headers, "authorization")
-    principal = _token_principal(token)
-    if principal:
-        source = CallerSource.CLOUD_RUN_IAM if behind_cloud_run_iam else CallerSource.UNVERIFIED_TOKEN
-        return Caller(principal, source)
+    claims = _bearer_claims(token)
+    source = CallerSource.CLOUD_RUN_IAM if trust_cloud_run_iam else CallerSource.UNVERIFIED_TOKEN
+    caller = caller_from_claims(claims, source) if claims else None
+    if caller:
+        return caller
     # The value is `accounts.google.com:someone@example.com`.
     principal = usable_principal(_header(headers, "x-goog-authenticated-user-email").rpartition(":")[2])
     if principal:
@@ -52,12 +59,19 @@ def usable_principal(value: object) -> str:
     return ""
 
 
-def _token_principal(authorization: str) -> str:
+def caller_from_claims(claims: Mapping[str, Any], source: CallerSource) -> Caller | None:
+    """The identity that a token's claims name; None where they name none that is usable."""
+    subject = usable_principal(claims.get("sub"))
+    principal = usable_principal(claims.get("email")) or subject
+    # IAP writes `accounts.google.com:1234` where a Google ID token has `1234`: one identity has one scope of keys.
+    return Caller(principal, source, subject.removeprefix(GOOGLE_ACCOUNTS)) if principal else None
+
+
+def _bearer_claims(authorization: str) -> dict[str, Any]:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or len(token) > MAX_TOKEN_LENGTH:
-        return ""
-    claims = _claims(token.strip())
-    return usable_principal(claims.get("email")) or usable_principal(claims.get("sub"))
+        return {}
+    return _claims(token.strip())
 
 
 def _claims(token: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import requests
 from google.auth import jwt
 from google.auth.exceptions import GoogleAuthError
 
-from ingress.caller import MAX_TOKEN_LENGTH, usable_principal
+from ingress.caller import MAX_TOKEN_LENGTH, caller_from_claims
 from shared.clock import Clock
 from shared.event import Caller, CallerSource
 from shared.logs import get_logger
@@ -65,8 +65,7 @@ class IapVerifier:
             return None
         if claims.get("iss") != ISSUER:
             return None
-        principal = usable_principal(claims.get("email")) or usable_principal(claims.get("sub"))
-        return Caller(principal, CallerSource.IAP_ASSERTION) if principal else None
+        return caller_from_claims(claims, CallerSource.IAP_ASSERTION)
 
     async def _refresh_keys(self) -> None:
         async with self._fetching:

@@ -19,7 +19,7 @@ from ingress.interceptors.auth import AuthInterceptor
 from ingress.interceptors.errors import ErrorInterceptor
 from ingress.interceptors.proto_validation import ProtoValidationInterceptor
 from ingress.runtime import Runtime, open_runtime
-from ingress.telemetry import rpc_interceptor
+from ingress.telemetry import message_interceptors, outer_interceptors
 from shared.clock import SystemClock
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
@@ -54,10 +54,11 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
         lifespan(),
         # They start in this order and end in the reverse: span and log line see the code that the caller sees.
         interceptors=(
-            *([rpc_interceptor(telemetry)] if telemetry else []),
+            *(outer_interceptors(telemetry) if telemetry else ()),
             AccessLogInterceptor(clock),
             ErrorInterceptor(),
-            AuthInterceptor(verifier=verifier, behind_cloud_run_iam=settings.on_cloud_run),
+            AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
+            *(message_interceptors() if telemetry else ()),
             ProtoValidationInterceptor(),
         ),
         read_max_bytes=settings.max_request_bytes,

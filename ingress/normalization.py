@@ -218,6 +218,7 @@ def _digest(fields: list[Any], metadata_text: bytes, given_forward: bool | None)
 
 
 def _keyed_uuid(caller: Caller, key: str) -> uuid.UUID:
-    # A principal that anyone could have claimed must not reach the keys of one that was verified.
-    scope = [caller.source in _UNVERIFIED, caller.principal, key]
+    # An identity that anyone could have claimed must not reach the keys of one that was verified. By the subject where
+    # there is one: an e-mail address that changes would lose its keys, one that is reused would share them.
+    scope = [caller.source in _UNVERIFIED, caller.subject or caller.principal, key]
     return uuid.uuid5(KEY_NAMESPACE, canonical_json.encode(scope).decode())

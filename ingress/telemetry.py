@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from connectrpc.interceptor import Interceptor
 from connectrpc_otel import OpenTelemetryInterceptor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter
+from ingress.interceptors.call_events import CallEventsInterceptor, CallMessagesInterceptor
 from shared.event import EventLogRow
 from shared.event_log import EventLogRepository, Written
 from shared.telemetry.metrics import (
@@ -22,13 +24,24 @@ from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import traced, untraced
 
 
-def rpc_interceptor(telemetry: Telemetry) -> OpenTelemetryInterceptor:
-    """A span and a duration for each call. Of a caller's headers only the trace context is read, no baggage."""
-    return OpenTelemetryInterceptor(
-        propagator=TraceContextTextMapPropagator(),
-        tracer_provider=telemetry.tracer_provider,
-        meter_provider=telemetry.meter_provider,
+def outer_interceptors(telemetry: Telemetry) -> tuple[Interceptor, ...]:
+    """A span and a duration for each call, and its events' codes. Before all others, to see what the caller sees.
+
+    Of a caller's headers only the trace context is read, no baggage.
+    """
+    return (
+        OpenTelemetryInterceptor(
+            propagator=TraceContextTextMapPropagator(),
+            tracer_provider=telemetry.tracer_provider,
+            meter_provider=telemetry.meter_provider,
+        ),
+        CallEventsInterceptor(telemetry.meter),
     )
+
+
+def message_interceptors() -> tuple[Interceptor, ...]:
+    """What looks at messages for those. Before all others that do."""
+    return (CallMessagesInterceptor(),)
 
 
 def observe_state(telemetry: Telemetry, committer: GroupCommitter, publisher: ForwardPublisher) -> None:

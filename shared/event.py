@@ -16,10 +16,10 @@ class CallerSource(enum.StrEnum):
     """A signed assertion of Identity-Aware Proxy, verified by us."""
 
     CLOUD_RUN_IAM = "cloud_run_iam"
-    """The identity in the bearer token that Cloud Run's IAM check has admitted."""
+    """The identity in the bearer token that Cloud Run's IAM check has admitted; where TRUST_CLOUD_RUN_IAM says so."""
 
     UNVERIFIED_TOKEN = "unverified_token"  # noqa: S105 - a word, not a credential
-    """The identity in a bearer token that nobody checked: the process is not behind Cloud Run's IAM."""
+    """The identity in a bearer token that nobody is known to have checked."""
 
     UNVERIFIED_HEADER = "unverified_header"
     """A plain `x-goog-authenticated-user-*` header, which anyone who may call could have written."""
@@ -30,10 +30,16 @@ class CallerSource(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who called the RPC. `principal` is an e-mail address or a subject; empty with source NONE."""
+    """Who called the RPC."""
 
     principal: str
+    """An e-mail address, or a subject where there is none; empty with source NONE."""
+
     source: CallerSource
+
+    subject: str = ""
+    """The stable id of the identity, where the credential has one: an e-mail address can change hands, this cannot.
+    Scopes idempotency keys, and is neither stored nor logged."""
 
 
 ANONYMOUS: Final = Caller(principal="", source=CallerSource.NONE)

@@ -25,8 +25,8 @@ class Page:
     event_ids: list[str]
 
     cursor: Cursor
-    """What to go on from: the last row where there may be more, else the end of what was looked at. Whoever goes on from
-    there passes none of the entries that were removed since; an index that works as a queue is full of them."""
+    """What to go on from: the last row where there may be more, else the end of what was looked at. Whoever goes on
+    from there passes none of the entries that were removed since; an index that works as a queue is full of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,68 @@
-# Each alert is named as its section of deploy/RUNBOOK.md; a test holds both equal.
+# What wakes people. Each alert says in a sentence what it means and links to its section of deploy/RUNBOOK.md, which has
+# its title (tests/unit/test_alerts.py). Here is what needs nothing of ours to work: log lines and Google's own metrics.
+# alerts_of_ours.tf has those of the metrics that ingress and worker export, objectives.tf those of the objectives.
 
 locals {
-  worker_logs = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"${var.name}-worker\""
+  ingress_logs = "(resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\")"
+  worker_logs  = "(resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"${var.name}-worker\")"
 
-  # A line of the worker that asks for a person. Of lines and not of metrics, since a line is there even where nothing is
-  # exported, or the exporter is what is broken.
+  # A line that asks for a person. Of lines and not of metrics, since a line is there even where nothing is exported, or
+  # the exporter is what is broken.
   line_alerts = {
-    circuit_opened     = { section = "circuit_opened", severity = "ERROR" }
-    statsig_refuses_us = { section = "statsig_refuses_us", severity = "CRITICAL" }
-    settle_failed      = { section = "settle_failed", severity = "ERROR" }
+    circuit_opened = {
+      section  = "circuit_opened"
+      logs     = local.worker_logs
+      label    = "reason"
+      severity = "ERROR"
+      meaning  = "Requests to Statsig fail and the worker sends only probes. Events wait; none is lost, and callers notice nothing."
+    }
+    statsig_refuses_us = {
+      section  = "statsig_refuses_us"
+      logs     = local.worker_logs
+      label    = "reason"
+      severity = "CRITICAL"
+      meaning  = "Statsig refuses the key or the address. Nothing is delivered until somebody mends it."
+    }
+    settle_failed = {
+      section  = "settle_failed"
+      logs     = local.worker_logs
+      label    = "reason"
+      severity = "ERROR"
+      meaning  = "Statsig has events of which Spanner took no note within 30 s. Do not restart workers."
+    }
+    log_lines_dropped = {
+      section  = "log_lines_dropped"
+      logs     = "(${local.ingress_logs} OR ${local.worker_logs})"
+      label    = "process"
+      severity = "WARNING"
+      meaning  = "A process had log lines to write and nobody took them. Events are not touched, but the log has a gap, and an alert made of a line may have missed its line."
+    }
   }
 
-  # Google's own metrics, which need nothing of ours to work.
+  # Google's own metrics.
   metric_alerts = {
     oldest_unacked = {
       section   = "a-forward-message-waits-for-more-than-10-minutes"
       title     = "A forward message waits for more than 10 minutes"
+      meaning   = "A message was published and no worker has acknowledged it: its event is late, not lost."
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.forward.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       aligner   = "ALIGN_MAX"
       reducer   = "REDUCE_MAX"
+      group_by  = []
       period    = "60s"
       duration  = "300s"
       threshold = 600
       severity  = "ERROR"
     }
     dead_letters = {
-      # So that Pub/Sub's native dead letters are counted too.
+      # What lies in the subscription until an operator replays it. So Pub/Sub's native dead letters are counted too.
       section   = "there-are-dead-letters"
       title     = "There are dead letters"
+      meaning   = "Events were given up that Statsig will not take as they are, and wait for a person. Nothing else is held up by them."
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead_letter.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       aligner   = "ALIGN_MAX"
       reducer   = "REDUCE_SUM"
+      group_by  = []
       period    = "60s"
       duration  = "0s"
       threshold = 0
@@ -39,36 +71,72 @@ locals {
     unaccounted = {
       section   = "an-accepted-event-is-not-accounted-for-or-the-account-failed"
       title     = "An accepted event is not accounted for, or the account failed"
+      meaning   = "The promise is that nothing accepted is lost. The daily account found an exception, or could not look."
       filter    = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.name}-account\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"failed\""
       aligner   = "ALIGN_DELTA"
       reducer   = "REDUCE_SUM"
+      group_by  = []
       period    = "300s"
       duration  = "0s"
       threshold = 0
       severity  = "CRITICAL"
     }
+    spanner_cpu = {
+      # Google's recommended maximum for high-priority work, which calls and workers are: 65 % in one region, 45 % in each
+      # region of several, so that one that fails leaves room (cloud.google.com/spanner/docs/cpu-utilization).
+      section   = "spanners-cpu-is-above-what-google-recommends"
+      title     = "Spanner's CPU is above what Google recommends"
+      meaning   = "Commits take longer, and soon calls are refused. Add processing units: a change without downtime."
+      filter    = "resource.type=\"spanner_instance\" AND resource.labels.instance_id=\"${google_spanner_instance.this.name}\" AND metric.type=\"spanner.googleapis.com/instance/cpu/utilization_by_priority\" AND metric.labels.priority=\"high\""
+      aligner   = "ALIGN_MEAN"
+      reducer   = "REDUCE_SUM"
+      group_by  = ["resource.label.location"]
+      period    = "60s"
+      duration  = "600s"
+      threshold = startswith(var.spanner_config, "regional-") ? 0.65 : 0.45
+      severity  = "WARNING"
+    }
+    spanner_cpu_day = {
+      # As above: the 24 h average of all work, Spanner's own included. Above it compaction and backups fall behind.
+      section   = "spanners-cpu-is-above-what-google-recommends"
+      title     = "Spanner's CPU is above 90 % over a day"
+      meaning   = "Spanner's own work falls behind, and then everything slows down. Add processing units."
+      filter    = "resource.type=\"spanner_instance\" AND resource.labels.instance_id=\"${google_spanner_instance.this.name}\" AND metric.type=\"spanner.googleapis.com/instance/cpu/smoothed_utilization\""
+      aligner   = "ALIGN_MEAN"
+      reducer   = "REDUCE_SUM"
+      group_by  = ["resource.label.location"]
+      period    = "60s"
+      duration  = "600s"
+      threshold = 0.9
+      severity  = "WARNING"
+    }
   }
 
-  # What the workers export (shared/telemetry/metrics.py), where they do.
-  telemetry_alerts = {
-    oldest_pending = {
-      # From Spanner, so that an event without a message is seen too. An event usually arrives within a second; one whose
-      # message was lost is published again after RECONCILE_AFTER_SECONDS, a minute. After 15 the reconciler has had more
-      # than ten rounds, and something holds it up. The highest of all workers: each asks about all events.
-      section  = "events-stay-pending"
-      title    = "Events stay pending"
-      query    = "max({\"event_log.pending.oldest_age\", namespace=\"${google_spanner_database.this.name}\"}) > 900"
-      duration = "120s"
+  # Shares of all calls, by Cloud Run's own count: it sees what it answers in our place too, and needs no exporter. Of
+  # LogEvents it sees one code for up to 500 events; `Events inside LogEvents are refused` sees each.
+  calls = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\" AND metric.type=\"run.googleapis.com/request_count\""
+
+  ratio_alerts = {
+    calls_fail = {
+      section  = "more-than-1-in-100-calls-fails"
+      title    = "More than 1 in 100 calls fails"
+      meaning  = "Calls are answered unavailable or internal. Callers try again with the same key; those that do not may lose their event."
+      filter   = "metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"504\""
       severity = "ERROR"
     }
-    telemetry_missing = {
-      # Without it an exporter that died would hide an old event. A point is looked for in 5 minutes back: fires 15 minutes
-      # after the last one. By absent(), which unlike a metric-absence condition holds where there has never been a point.
-      section  = "the-workers-metrics-are-missing"
-      title    = "The workers' metrics are missing"
-      query    = "absent({\"event_log.pending.oldest_age\", namespace=\"${google_spanner_database.this.name}\"})"
-      duration = "600s"
-      severity = "WARNING"
+    calls_late = {
+      section  = "more-than-1-in-100-calls-misses-its-deadline"
+      title    = "More than 1 in 100 calls misses its deadline"
+      meaning  = "Calls are answered deadline_exceeded. Such a caller does not know whether its event was written; trying again with the same key tells."
+      filter   = "metric.labels.response_code=\"504\""
+      severity = "ERROR"
+    }
+    calls_refused = {
+      section  = "more-than-1-in-100-calls-is-refused-for-load"
+      title    = "More than 1 in 100 calls is refused for load"
+      meaning  = "Calls are answered resource_exhausted: more arrives than instances or Spanner take. Nothing was written for them."
+      filter   = "metric.labels.response_code=\"429\""
+      severity = "ERROR"
     }
   }
 }
@@ -86,8 +154,8 @@ resource "google_monitoring_alert_policy" "line" {
     display_name = each.key
 
     condition_matched_log {
-      filter           = "${local.worker_logs} AND jsonPayload.message=\"${each.key}\""
-      label_extractors = { reason = "EXTRACT(jsonPayload.reason)" }
+      filter           = "${each.value.logs} AND jsonPayload.message=\"${each.key}\""
+      label_extractors = { (each.value.label) = "EXTRACT(jsonPayload.${each.value.label})" }
     }
   }
 
@@ -101,7 +169,7 @@ resource "google_monitoring_alert_policy" "line" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "[${each.key} in the runbook](${var.runbook_url}#${each.value.section})"
+    content   = "${each.value.meaning}\n\n[${each.key} in the runbook](${var.runbook_url}#${each.value.section})"
 
     links {
       display_name = "Runbook"
@@ -132,13 +200,14 @@ resource "google_monitoring_alert_policy" "metric" {
         alignment_period     = each.value.period
         per_series_aligner   = each.value.aligner
         cross_series_reducer = each.value.reducer
+        group_by_fields      = each.value.group_by
       }
     }
   }
 
   documentation {
     mime_type = "text/markdown"
-    content   = "[${each.value.title}: the runbook](${var.runbook_url}#${each.value.section})"
+    content   = "${each.value.meaning}\n\n[${each.value.title}: the runbook](${var.runbook_url}#${each.value.section})"
 
     links {
       display_name = "Runbook"
@@ -147,8 +216,8 @@ resource "google_monitoring_alert_policy" "metric" {
   }
 }
 
-resource "google_monitoring_alert_policy" "telemetry" {
-  for_each = { for key, alert in local.telemetry_alerts : key => alert if local.exports_to_google && local.processes == 1 }
+resource "google_monitoring_alert_policy" "ratio" {
+  for_each = local.ratio_alerts
 
   project               = var.project
   display_name          = "${var.name}: ${each.value.title}"
@@ -159,39 +228,9 @@ resource "google_monitoring_alert_policy" "telemetry" {
   conditions {
     display_name = each.value.title
 
-    # PromQL, since a filter is refused while its metric does not exist yet, and that begins with the first export.
-    condition_prometheus_query_language {
-      query                     = each.value.query
-      duration                  = each.value.duration
-      evaluation_interval       = "60s"
-      disable_metric_validation = true
-    }
-  }
-
-  documentation {
-    mime_type = "text/markdown"
-    content   = "[${each.value.title}: the runbook](${var.runbook_url}#${each.value.section})"
-
-    links {
-      display_name = "Runbook"
-      url          = "${var.runbook_url}#${each.value.section}"
-    }
-  }
-}
-
-resource "google_monitoring_alert_policy" "error_ratio" {
-  project               = var.project
-  display_name          = "${var.name}: More than 1 in 100 calls fails"
-  combiner              = "OR"
-  severity              = "ERROR"
-  notification_channels = var.notification_channels
-
-  conditions {
-    display_name = "5xx of all calls: unavailable, deadline_exceeded, internal"
-
     condition_threshold {
-      filter             = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
-      denominator_filter = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\" AND metric.type=\"run.googleapis.com/request_count\""
+      filter             = "${local.calls} AND ${each.value.filter}"
+      denominator_filter = local.calls
       comparison         = "COMPARISON_GT"
       threshold_value    = 0.01
       duration           = "300s"
@@ -212,11 +251,11 @@ resource "google_monitoring_alert_policy" "error_ratio" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "[More than 1 in 100 calls fails: the runbook](${var.runbook_url}#more-than-1-in-100-calls-fails)"
+    content   = "${each.value.meaning}\n\n[${each.value.title}: the runbook](${var.runbook_url}#${each.value.section})"
 
     links {
       display_name = "Runbook"
-      url          = "${var.runbook_url}#more-than-1-in-100-calls-fails"
+      url          = "${var.runbook_url}#${each.value.section}"
     }
   }
 }

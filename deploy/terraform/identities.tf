@@ -22,8 +22,11 @@ resource "google_service_account" "export" {
   display_name = "Event Logging: export of the event log to BigQuery"
 }
 
-# Google's roles/spanner.databaseUser would allow DDL too. tests/unit/test_terraform.py has the call behind each permission.
+# Where database roles are off. Google's roles/spanner.databaseUser would allow DDL too. tests/unit/test_terraform_grants.py
+# has the call behind each permission.
 resource "google_project_iam_custom_role" "database_writer" {
+  count = var.use_database_roles ? 0 : 1
+
   project = var.project
   role_id = "${replace(var.name, "-", "_")}_database_writer"
   title   = "Event Logging: read and write rows, no DDL"
@@ -38,6 +41,8 @@ resource "google_project_iam_custom_role" "database_writer" {
 
 # Beside the writer: several reads at one timestamp.
 resource "google_project_iam_custom_role" "database_looker" {
+  count = var.use_database_roles ? 0 : 1
+
   project     = var.project
   role_id     = "${replace(var.name, "-", "_")}_database_looker"
   title       = "Event Logging: read at one timestamp"
@@ -45,6 +50,8 @@ resource "google_project_iam_custom_role" "database_looker" {
 }
 
 resource "google_project_iam_custom_role" "database_exporter" {
+  count = var.use_database_roles ? 0 : 1
+
   project = var.project
   role_id = "${replace(var.name, "-", "_")}_database_exporter"
   title   = "Event Logging: read whole tables, in partitions"
@@ -66,13 +73,13 @@ locals {
     export   = google_service_account.export.member
   }
 
-  # Without database roles: who reads or writes which is IAM's to say, for all tables alike.
+  # Without database roles: who reads or writes is IAM's to say, for all tables alike, deletes included.
   database_grants = var.use_database_roles ? {} : {
-    ingress_writer  = { account = "ingress", role = google_project_iam_custom_role.database_writer.id }
-    worker_writer   = { account = "worker", role = google_project_iam_custom_role.database_writer.id }
-    operator_writer = { account = "operator", role = google_project_iam_custom_role.database_writer.id }
-    operator_looker = { account = "operator", role = google_project_iam_custom_role.database_looker.id }
-    export_exporter = { account = "export", role = google_project_iam_custom_role.database_exporter.id }
+    ingress_writer  = { account = "ingress", role = google_project_iam_custom_role.database_writer[0].id }
+    worker_writer   = { account = "worker", role = google_project_iam_custom_role.database_writer[0].id }
+    operator_writer = { account = "operator", role = google_project_iam_custom_role.database_writer[0].id }
+    operator_looker = { account = "operator", role = google_project_iam_custom_role.database_looker[0].id }
+    export_exporter = { account = "export", role = google_project_iam_custom_role.database_exporter[0].id }
   }
 
   # With them: each may connect, and only as its own role, whose grants are in deploy/spanner/roles.
@@ -143,6 +150,14 @@ resource "google_pubsub_topic_iam_member" "worker_dead_letters" {
   topic   = google_pubsub_topic.dead_letter.name
   role    = "roles/pubsub.publisher"
   member  = google_service_account.worker.member
+}
+
+# It takes dead letters into Spanner, native ones too, where operators list and replay them.
+resource "google_pubsub_subscription_iam_member" "worker_collects_dead_letters" {
+  project      = var.project
+  subscription = google_pubsub_subscription.dead_letter.name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.worker.member
 }
 
 resource "google_pubsub_subscription_iam_member" "operator_reads_dead_letters" {

@@ -14,6 +14,12 @@ locals {
     DEAD_LETTER_SUBSCRIPTION = google_pubsub_subscription.dead_letter.name
   }
 
+  # Callers are who their token says. Cloud Run has checked that token before the process sees it: it is the only way in, with
+  # roles/run.invoker for those whom var.invokers names. Set here, where that is so, and nowhere derived.
+  ingress_environment = {
+    TRUST_CLOUD_RUN_IAM = "true"
+  }
+
   worker_environment = {
     STATSIG_ENVIRONMENT = var.statsig_environment
   }
@@ -39,16 +45,38 @@ resource "google_cloud_run_v2_service" "ingress" {
   ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY"
   deletion_protection = true
 
+  dynamic "binary_authorization" {
+    for_each = var.binary_authorization == null ? [] : [var.binary_authorization]
+
+    content {
+      use_default = binary_authorization.value == "default" ? true : null
+      policy      = binary_authorization.value == "default" ? null : binary_authorization.value
+    }
+  }
+
   template {
     service_account = google_service_account.ingress.email
-    # A call takes 16 s at the most: 10 s to arrive, 5 s to commit, 1 s to publish. SIGTERM leaves 10 s, of which the
-    # process needs 7.
+    # A call takes 15 s at the most: 10 s to arrive, 5 s to commit. SIGTERM leaves 10 s, of which the process needs 7.
     timeout                          = "30s"
     max_instance_request_concurrency = 64
 
     scaling {
       min_instance_count = var.ingress_min_instances
       max_instance_count = var.ingress_max_instances
+    }
+
+    dynamic "vpc_access" {
+      for_each = var.vpc_access == null ? [] : [var.vpc_access]
+
+      content {
+        egress = vpc_access.value.egress
+
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
+          tags       = vpc_access.value.tags
+        }
+      }
     }
 
     containers {
@@ -66,12 +94,15 @@ resource "google_cloud_run_v2_service" "ingress" {
           cpu    = "1"
           memory = "2Gi"
         }
-        # Calls are answered at the commit: publishes, and commits of clients that hung up, run when no request does.
+        # CPU outside of requests too. A call is answered at its commit and its event is published behind the answer; a
+        # commit of a client that hung up goes on; metrics are exported. With CPU for requests alone all of that would stand
+        # still until the next call, and the reconciler would have to publish what was gathered.
         cpu_idle          = false
         startup_cpu_boost = true
       }
 
-      # The process itself gives a Spanner that does not answer 30 s.
+      # Ready means that Spanner answers; Pub/Sub need not. The process itself gives a Spanner that does not answer 30 s. No
+      # path here ends in z: Cloud Run keeps some of those for itself.
       startup_probe {
         http_get {
           path = "/ready"
@@ -81,20 +112,22 @@ resource "google_cloud_run_v2_service" "ingress" {
         failure_threshold = 20
       }
 
-      # Only whether the process runs: with Spanner away, `unavailable` is a better answer than no instance.
+      # Only whether the event loop turns at all: with Spanner away, `unavailable` is a better answer than no instance. Two
+      # minutes, since a process that is busy answers late, and a restart would end its 64 calls and leave the load to others.
       liveness_probe {
         http_get {
           path = "/health"
         }
-        timeout_seconds   = 3
-        period_seconds    = 10
-        failure_threshold = 3
+        timeout_seconds   = 10
+        period_seconds    = 20
+        failure_threshold = 6
       }
 
       dynamic "env" {
         for_each = merge(
           local.common_environment,
           local.telemetry_environment,
+          local.ingress_environment,
           local.role_environment["ingress"],
           var.ingress_settings,
         )
@@ -144,6 +177,15 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
   location            = var.region
   deletion_protection = true
 
+  dynamic "binary_authorization" {
+    for_each = var.binary_authorization == null ? [] : [var.binary_authorization]
+
+    content {
+      use_default = binary_authorization.value == "default" ? true : null
+      policy      = binary_authorization.value == "default" ? null : binary_authorization.value
+    }
+  }
+
   scaling {
     scaling_mode          = "MANUAL"
     manual_instance_count = var.worker_instances
@@ -151,6 +193,20 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
   template {
     service_account = google_service_account.worker.email
+
+    dynamic "vpc_access" {
+      for_each = var.vpc_access == null ? [] : [var.vpc_access]
+
+      content {
+        egress = vpc_access.value.egress
+
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
+          tags       = vpc_access.value.tags
+        }
+      }
+    }
 
     containers {
       image = var.image
@@ -201,77 +257,4 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
     google_pubsub_subscription_iam_member.worker_pulls,
     google_project_iam_member.exports,
   ]
-}
-
-# Whether every accepted event is accounted for, once a day: exit code 1 is a failed execution, which alerts.
-resource "google_cloud_run_v2_job" "account" {
-  count = local.processes
-
-  project             = var.project
-  name                = "${var.name}-account"
-  location            = var.region
-  deletion_protection = false
-
-  template {
-    template {
-      service_account = google_service_account.operator.email
-      max_retries     = 0
-      timeout         = "600s"
-
-      containers {
-        image   = var.image
-        command = ["/opt/app/bin/nest-events"]
-        args    = ["account", "--since", "48h", "--json"]
-
-        dynamic "env" {
-          for_each = merge(
-            local.common_environment,
-            local.subscriptions_environment,
-            local.telemetry_environment,
-            local.role_environment["operator"],
-          )
-
-          content {
-            name  = env.key
-            value = env.value
-          }
-        }
-      }
-    }
-  }
-
-  depends_on = [
-    google_spanner_database_iam_member.rows,
-    google_spanner_database_iam_member.as_role,
-    google_project_iam_member.exports,
-  ]
-}
-
-resource "google_cloud_run_v2_job_iam_member" "operator_runs_account" {
-  count = local.processes
-
-  project  = var.project
-  location = var.region
-  name     = google_cloud_run_v2_job.account[0].name
-  role     = "roles/run.invoker"
-  member   = google_service_account.operator.member
-}
-
-resource "google_cloud_scheduler_job" "account" {
-  count = local.processes
-
-  project   = var.project
-  region    = var.region
-  name      = "${var.name}-account"
-  schedule  = var.account_schedule
-  time_zone = "Etc/UTC"
-
-  http_target {
-    http_method = "POST"
-    uri         = "https://run.googleapis.com/v2/${google_cloud_run_v2_job.account[0].id}:run"
-
-    oauth_token {
-      service_account_email = google_service_account.operator.email
-    }
-  }
 }

@@ -1,5 +1,5 @@
 resource "google_project_service" "used" {
-  for_each = toset([
+  for_each = toset(concat(var.binary_authorization == null ? [] : ["binaryauthorization.googleapis.com"], [
     "artifactregistry.googleapis.com",
     # Telemetry's traces are kept by Cloud Trace: with its API off they are discarded without an error
     # (docs.cloud.google.com/stackdriver/docs/reference/telemetry/v1.traces).
@@ -13,7 +13,7 @@ resource "google_project_service" "used" {
     "secretmanager.googleapis.com",
     "spanner.googleapis.com",
     "telemetry.googleapis.com",
-  ])
+  ]))
 
   project            = var.project
   service            = each.value

@@ -117,13 +117,40 @@ variable "backup_retention_days" {
 }
 
 variable "use_database_roles" {
-  description = "Bind each identity to its database role; see README.md."
+  description = "Bind each identity to its database role, so that it can do with rows what its work needs and nothing else; see README.md. False lets IAM decide, for all tables alike."
   type        = bool
-  default     = false
+  default     = true
+}
+
+variable "vpc_access" {
+  description = "Direct VPC egress of ingress, worker and account: network and subnetwork by name or self link, network tags for firewall rules, and egress, PRIVATE_RANGES_ONLY or ALL_TRAFFIC. With ALL_TRAFFIC the network needs Cloud NAT, or no event reaches Statsig, and Private Google Access. Null, the default: Cloud Run's own way out."
+  type = object({
+    network    = optional(string)
+    subnetwork = string
+    tags       = optional(list(string), [])
+    egress     = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  default = null
+
+  validation {
+    condition     = var.vpc_access == null || contains(["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"], try(var.vpc_access.egress, ""))
+    error_message = "egress is PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+}
+
+variable "binary_authorization" {
+  description = "Have Cloud Run start only images that a Binary Authorization policy allows: `default` for the project's own, or a platform policy, projects/P/platforms/cloudRun/policies/NAME. The policy and its attestors are yours to make, before this is set: one that the image does not meet stops every start. Null, the default: off."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.binary_authorization == null || can(regex("^(default|projects/[^/]+/platforms/cloudRun/policies/[^/]+)$", var.binary_authorization))
+    error_message = "`default`, or projects/P/platforms/cloudRun/policies/NAME."
+  }
 }
 
 variable "account_schedule" {
-  description = "When `nest-events account` looks whether every event is accounted for, as cron in UTC. It reads the whole log."
+  description = "When `nest-events account` looks whether every event of the last 48 hours is accounted for, as cron in UTC. At least once in 48 hours, or some are never looked at."
   type        = string
   default     = "17 4 * * *"
 }
@@ -137,6 +164,46 @@ variable "notification_channels" {
 variable "runbook_url" {
   description = "Where people read deploy/RUNBOOK.md; alerts link to its sections."
   type        = string
+}
+
+# Reasons, for 30 days: 0.999 of calls and events is 43 minutes of everything failing. Cloud Run promises 99.95 % and Spanner
+# in one region 99.99 %, a call needs both, and each deployment takes some. 0.99 of commits leaves room for cold starts and
+# for splits that move. 0.99 of deliveries is an outage of Statsig of 7 hours, which nothing of ours can shorten. Of the
+# daily accounts none may fail, and the API takes no goal of 1: with 0.999 one failure misses it.
+variable "objectives" {
+  description = "The goals, as shares: calls that are not answered with an error of ours; events, those inside LogEvents too, that are not refused for a reason of ours; commits within 0.5 s; deliveries within 60 s of acceptance; accounts that find everything."
+  type = object({
+    calls      = optional(number, 0.999)
+    events     = optional(number, 0.999)
+    commits    = optional(number, 0.99)
+    deliveries = optional(number, 0.99)
+    accounts   = optional(number, 0.999)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for goal in values(var.objectives) : goal > 0 && goal <= 0.9999])
+    error_message = "Shares above 0 and at most 0.9999: the API takes no other goals."
+  }
+}
+
+# Thirty is the most that the API takes of rolling days, and what the SRE workbook's burn rates are reckoned for.
+variable "objective_days" {
+  description = "The rolling days over which an objective is looked at, 1 to 30. Burn rates follow: they alert on a share of the budget."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.objective_days >= 1 && var.objective_days <= 30 && floor(var.objective_days) == var.objective_days
+    error_message = "Whole days, 1 to 30."
+  }
+}
+
+variable "metrics_have_arrived" {
+  description = "Whether Cloud Monitoring has the metrics that ingress and worker export: true makes the objectives of events, commits and deliveries. Before the first event was logged and delivered they are refused with 400, hence a third apply; see ../README.md."
+  type        = bool
+  default     = false
 }
 
 variable "telemetry_endpoint" {

@@ -18,16 +18,16 @@ class AssertionVerifier(Protocol):
 
 
 class AuthInterceptor:
-    def __init__(self, *, verifier: AssertionVerifier | None, behind_cloud_run_iam: bool) -> None:
+    def __init__(self, *, verifier: AssertionVerifier | None, trust_cloud_run_iam: bool) -> None:
         self._verifier = verifier
-        self._behind_cloud_run_iam = behind_cloud_run_iam
+        self._trust_cloud_run_iam = trust_cloud_run_iam
 
     async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
         call = current_call()
         headers = ctx.request_headers
         assertion = headers.get(IAP_ASSERTION_HEADER) if self._verifier else None
         verified = await self._verifier.verify(assertion) if assertion and self._verifier else None
-        call.caller = verified or caller_from_headers(headers, behind_cloud_run_iam=self._behind_cloud_run_iam)
+        call.caller = verified or caller_from_headers(headers, trust_cloud_run_iam=self._trust_cloud_run_iam)
         return call
 
     async def on_end(self, token: Call, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:

@@ -50,6 +50,13 @@ RPC_DURATION: Final = Metric(
     meaning="Duration of calls; its count is their rate, and those with a status code are the errors.",
     attributes=("rpc.method", "rpc.response.status_code"),
 )
+CALL_EVENTS: Final = Metric(
+    name="event_log.call.events",
+    kind=Kind.COUNTER,
+    unit="{event}",
+    meaning="Events of calls, by method and code: those of an answered LogEvents each by its own, else the call's.",
+    attributes=("method", "code"),
+)
 COMMIT_DURATION: Final = Metric(
     name="event_log.commit.duration",
     kind=Kind.HISTOGRAM,
@@ -166,6 +173,7 @@ ACCOUNT: Final = Metric(
 
 METRICS: Final = (
     RPC_DURATION,
+    CALL_EVENTS,
     COMMIT_DURATION,
     COMMIT_ROWS,
     QUEUE_ROWS,

@@ -17,10 +17,11 @@ from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import Stack, StackOptions, running_stack
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
-from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
 from shared.telemetry.metrics import (
     ACCOUNT,
     ATTEMPTS,
+    CALL_EVENTS,
     CIRCUIT_OPEN,
     DEAD_LETTERS,
     FORWARD_DELAY,
@@ -154,6 +155,8 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
     async with EventLoggingServiceClient(stack.ingress_url) as client:
         with pytest.raises(ConnectError):
             await client.log_event(LogEventRequest(event_name=" "), headers={"host": f"{CANARY}.example"})
+        unforwarded = LogEventRequest(event_name="several", forward_to_statsig=False)
+        await client.log_events(LogEventsRequest(events=[unforwarded, LogEventRequest(event_name=CANARY * 40)]))
     await until_delivered(event_ids, stack.statsig_log)
     ran = await nest_events(environment | receiver.environment, "account")
     assert ran.code == 0, ran.err
@@ -164,7 +167,7 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
         )
 
     await receiver.until(lambda _: total(SETTLED) == 31)
-    await receiver.until(lambda _: total(RPC_DURATION) == 32)
+    await receiver.until(lambda _: total(RPC_DURATION) == 33)
     seen = {(point.metric, point.unit) for point in receiver.points}
     assert {(metric.name, metric.unit) for metric in METRICS} - seen == set()
     ours = {metric.name: metric for metric in METRICS if metric is not RPC_DURATION}
@@ -173,6 +176,10 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
         (point.metric, *sorted(point.attributes)) for point in receiver.points if point.metric in ours
     }
     assert total(RPC_DURATION, **{"rpc.response.status_code": "invalid_argument"}) == 1
+    assert total(CALL_EVENTS, method="LogEvent", code="ok") == 31
+    assert total(CALL_EVENTS, method="LogEvent", code="invalid_argument") == 1
+    assert total(CALL_EVENTS, method="LogEvents", code="ok") == 1
+    assert total(CALL_EVENTS, method="LogEvents", code="invalid_argument") == 1
     assert total(ATTEMPTS, verdict="confirmed", reason="http_202") == 30
     assert total(ATTEMPTS, verdict="rejected", reason="http_400") == 1
     assert total(SETTLED, state="DELIVERED") == 30

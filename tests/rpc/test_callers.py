@@ -12,8 +12,8 @@ from tests.support.ingress import Ingress, Store, running_ingress
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 
 
-def bearer(email: str) -> str:
-    claims = base64.urlsafe_b64encode(json.dumps({"email": email}).encode()).decode().rstrip("=")
+def bearer(email: str, **others: str) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"email": email, **others}).encode()).decode().rstrip("=")
     return f"Bearer eyJhbGciOiJSUzI1NiJ9.{claims}.SIGNATURE_REMOVED_BY_GOOGLE"
 
 
@@ -50,6 +50,37 @@ async def test_records_the_caller(
     assert own["schema_version"] == 1
     assert row["caller"] == recorded["principal"]
     assert len(row["request_digest"]) == 64
+
+
+async def test_a_token_is_recorded_as_checked_where_the_deployment_says_that_it_is(
+    module_environment: dict[str, str], store: Store
+) -> None:
+    headers = JSON | {"authorization": bearer("eve@example.com"), "x-serverless-authorization": bearer(ALICE)}
+    async with (
+        running_ingress(module_environment, TRUST_CLOUD_RUN_IAM="true") as ingress,
+        connection(ingress.port) as caller,
+    ):
+        answer = await caller.call({"event_name": "who", "forward_to_statsig": False}, headers)
+
+    own = (await store.row(answer.json()["eventId"]))["metadata"]["_eventLog"]
+    assert own["caller"] == {"principal": ALICE, "source": "cloud_run_iam"}
+
+
+async def test_a_caller_whose_address_changed_keeps_its_keys_and_who_was_given_it_has_others(
+    ingress: Ingress, store: Store
+) -> None:
+    fields = {"event_name": "who", "idempotency_key": "kept", "forward_to_statsig": False}
+    async with connection(ingress.port) as caller:
+        first, renamed, successor = [
+            (await caller.call(fields, JSON | {"authorization": bearer(email, sub=subject)})).json()
+            for email, subject in ((ALICE, "1234"), ("alice.new@example.com", "1234"), (ALICE, "5678"))
+        ]
+
+    assert renamed == first | {"duplicate": True}
+    assert successor["eventId"] != first["eventId"]
+    row = await store.row(first["eventId"])
+    assert row["caller"] == ALICE
+    assert "1234" not in json.dumps(row["metadata"])
 
 
 async def test_two_callers_with_one_key_do_not_meet(ingress: Ingress) -> None:

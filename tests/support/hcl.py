@@ -56,6 +56,12 @@ def read_module(folder: Path) -> Module:
     return module
 
 
+def read_blocks(path: Path) -> dict[str, Any]:
+    """A file by kinds of blocks, such as one of Terraform's own tests: a list of each kind, by its label."""
+    content: dict[str, Any] = _plain(hcl2.loads(path.read_text()))
+    return content
+
+
 def references(value: Any) -> Iterator[str]:
     """The addresses that a value refers to."""
     for text in strings(value):

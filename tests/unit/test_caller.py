@@ -18,9 +18,9 @@ def token(claims: Any, *, signature: str = "c2ln") -> str:
     return f"eyJhbGciOiJSUzI1NiJ9.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.{signature}"
 
 
-def caller(*, cloud_run: bool = True, **headers: str) -> Caller:
+def caller(*, trusted: bool = True, **headers: str) -> Caller:
     return caller_from_headers(
-        {name.replace("_", "-"): value for name, value in headers.items()}, behind_cloud_run_iam=cloud_run
+        {name.replace("_", "-"): value for name, value in headers.items()}, trust_cloud_run_iam=trusted
     )
 
 
@@ -34,10 +34,10 @@ def test_nothing_presented_is_anonymous() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cloud_run", "source"), [(True, CallerSource.CLOUD_RUN_IAM), (False, CallerSource.UNVERIFIED_TOKEN)]
+    ("trusted", "source"), [(True, CallerSource.CLOUD_RUN_IAM), (False, CallerSource.UNVERIFIED_TOKEN)]
 )
-def test_a_token_is_trusted_only_behind_cloud_run(cloud_run: bool, source: CallerSource) -> None:
-    assert caller(cloud_run=cloud_run, authorization=ALICES_TOKEN) == Caller("alice@example.com", source)
+def test_a_token_is_trusted_only_where_the_deployment_says_so(trusted: bool, source: CallerSource) -> None:
+    assert caller(trusted=trusted, authorization=ALICES_TOKEN) == Caller("alice@example.com", source, "1234")
 
 
 def test_the_token_that_cloud_run_checked_is_the_one_that_counts() -> None:
@@ -62,6 +62,30 @@ def test_a_subject_stands_in_for_an_email() -> None:
     assert caller(authorization=f"Bearer {token({'sub': '1234', 'email': 'not an address'})}").principal == "1234"
 
 
+@pytest.mark.parametrize(
+    ("claims", "subject"),
+    [
+        ({"email": "alice@example.com", "sub": "1234"}, "1234"),
+        ({"sub": "1234"}, "1234"),
+        ({"email": "alice@example.com"}, ""),
+        ({"email": "alice@example.com", "sub": ""}, ""),
+        ({"email": "alice@example.com", "sub": 1234}, ""),
+        ({"email": "alice@example.com", "sub": "two\nlines"}, ""),
+        ({"email": "alice@example.com", "sub": "x" * 321}, ""),
+        ({"email": "alice@example.com", "sub": "accounts.google.com:1234"}, "1234"),
+        ({"email": "alice@example.com", "sub": "accounts.google.com:"}, ""),
+        ({"email": "alice@example.com", "sub": "securetoken.google.com/project:1234"},
+         "securetoken.google.com/project:1234"),
+    ],
+)  # fmt: skip
+def test_the_subject_is_that_of_the_token_where_it_has_a_usable_one(claims: dict[str, Any], subject: str) -> None:
+    assert caller(authorization=f"Bearer {token(claims)}").subject == subject
+
+
+def test_a_plain_header_has_no_subject() -> None:
+    assert caller(x_goog_authenticated_user_email="accounts.google.com:alice@example.com").subject == ""
+
+
 def test_a_plain_header_is_recorded_as_unverified() -> None:
     found = caller(x_goog_authenticated_user_email="accounts.google.com:alice@example.com")
 
@@ -71,7 +95,7 @@ def test_a_plain_header_is_recorded_as_unverified() -> None:
 def test_a_token_outranks_a_plain_header() -> None:
     found = caller(authorization=ALICES_TOKEN, x_goog_authenticated_user_email="accounts.google.com:eve@example.com")
 
-    assert found == Caller("alice@example.com", CallerSource.CLOUD_RUN_IAM)
+    assert found == Caller("alice@example.com", CallerSource.CLOUD_RUN_IAM, "1234")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +150,8 @@ def test_what_is_no_text_is_no_principal(value: object) -> None:
     )
 )
 def test_no_headers_are_an_error(headers: dict[str, str]) -> None:
-    found = caller_from_headers(headers, behind_cloud_run_iam=True)
+    found = caller_from_headers(headers, trust_cloud_run_iam=True)
 
     assert found.principal == "" or usable_principal(found.principal)
+    assert found.subject == "" or usable_principal(found.subject)
     assert (found.source is CallerSource.NONE) == (found.principal == "")

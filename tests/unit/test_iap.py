@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import jwt
 from google.auth.crypt.es import EsSigner
 
+from ingress.caller import caller_from_headers
 from ingress.iap import REFRESH_SECONDS, IapVerifier
 from shared.event import Caller, CallerSource
 from tests.support.clock import ManualClock
 
 AUDIENCE = "/projects/1/global/backendServices/2"
-ALICE = Caller("alice@example.com", CallerSource.IAP_ASSERTION)
+ALICE = Caller("alice@example.com", CallerSource.IAP_ASSERTION, "1234")
 
 
 class Key:
@@ -84,7 +85,24 @@ async def test_a_valid_assertion_names_the_caller() -> None:
 async def test_a_subject_stands_in_for_an_email() -> None:
     caller = await verifier(Keys(KEY)).verify(KEY.sign(email=None))
 
-    assert caller == Caller("accounts.google.com:1234", CallerSource.IAP_ASSERTION)
+    assert caller == Caller("accounts.google.com:1234", CallerSource.IAP_ASSERTION, "1234")
+
+
+async def test_the_subject_is_the_one_that_an_id_token_of_the_same_account_has() -> None:
+    token = f"Bearer e30.{segment({'email': 'alice@example.com', 'sub': '1234'})}."
+    by_token = caller_from_headers({"authorization": token}, trust_cloud_run_iam=True)
+
+    by_assertion = await verifier(Keys(KEY)).verify(KEY.sign(sub="accounts.google.com:1234"))
+
+    assert by_assertion is not None
+    assert by_assertion.subject == by_token.subject == "1234"
+
+
+@pytest.mark.parametrize("subject", [None, 1234, "two\nlines"])
+async def test_an_assertion_without_a_usable_subject_is_known_by_its_email_alone(subject: object) -> None:
+    caller = await verifier(Keys(KEY)).verify(KEY.sign(sub=subject))
+
+    assert caller == Caller("alice@example.com", CallerSource.IAP_ASSERTION)
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,12 @@ def test_the_same_key_of_the_same_caller_is_the_same_event() -> None:
 
 def test_the_ids_of_keys_do_not_change_between_versions() -> None:
     # Stored ids depend on it: a changed scheme would make every retry across a deployment a new event.
-    assert event_id() == EXPECTED_ID
+    assert event_id() == expected_id('[false,"alice@example.com","key-1"]')
+    assert event_id(Caller(ALICE.principal, ALICE.source, "1234")) == expected_id('[false,"1234","key-1"]')
 
 
-EXPECTED_ID = str(uuid.uuid5(uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52"), '[false,"alice@example.com","key-1"]'))
+def expected_id(scope: str) -> str:
+    return str(uuid.uuid5(uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52"), scope))
 
 
 def test_a_key_is_trimmed() -> None:
@@ -74,6 +76,33 @@ def test_other_callers_and_other_keys_are_other_events() -> None:
 
 def test_one_identity_verified_in_two_ways_has_one_scope() -> None:
     assert event_id(Caller(ALICE.principal, CallerSource.IAP_ASSERTION)) == event_id(ALICE)
+
+
+def test_a_key_belongs_to_the_subject_whatever_address_it_has() -> None:
+    subjects = [Caller(email, CallerSource.CLOUD_RUN_IAM, "1234") for email in (ALICE.principal, BOB.principal, "1234")]
+
+    assert len({event_id(caller) for caller in subjects}) == 1
+
+
+def test_who_is_given_an_address_does_not_reach_the_keys_of_who_had_it() -> None:
+    owners = [Caller(ALICE.principal, CallerSource.CLOUD_RUN_IAM, subject) for subject in ("1234", "5678")]
+
+    assert len({event_id(caller) for caller in [*owners, ALICE]}) == 3
+
+
+def test_a_subject_that_anyone_could_have_claimed_does_not_reach_the_keys_of_a_verified_one() -> None:
+    verified = Caller(ALICE.principal, CallerSource.CLOUD_RUN_IAM, "1234")
+    claimed = Caller(ALICE.principal, CallerSource.UNVERIFIED_TOKEN, "1234")
+
+    assert event_id(verified) != event_id(claimed)
+
+
+def test_the_subject_is_not_stored() -> None:
+    caller = Caller(ALICE.principal, CallerSource.CLOUD_RUN_IAM, "subject-canary")
+    row = normalize(log(idempotency_key="key-1"), caller=caller)
+
+    assert "subject-canary" not in repr(row)
+    assert row.caller == ALICE.principal
 
 
 def test_a_principal_and_key_cannot_be_split_in_another_place() -> None:

@@ -1,14 +1,12 @@
-"""deploy/terraform, as far as it can be checked without Google Cloud.
+"""deploy/terraform, as far as it can be checked without Google Cloud: by reading it, and by Terraform itself.
 
-The provider cannot be had here, so its arguments are checked against tests/support/provider_google_6_50.json: argument
-names of the resource types in use, `!` where required, taken from the type information of @cdktf/provider-google
-16.12.1, which was generated from the schema of hashicorp/google 6.50.0.
+The provider cannot be had everywhere; tests/support/terraform.py says what stands in for it. What the module makes of
+its variables is asked by its own tests (deploy/terraform/tests), which tests/unit/test_terraform_tests.py runs.
 """
 
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,19 @@ import pytest
 
 from deploy import schema
 from deploy.local import provision
-from deploy.local.stack import REPOSITORY
+from ingress.edge import HEALTH_PATH, READY_PATH
 from shared.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
 from tests.support.hcl import read_module, references, strings
+from tests.support.terraform import (
+    HAS_TERRAFORM,
+    SCHEMAS,
+    copied_module,
+    run_terraform,
+    stand_in_provider,
+)
+from tests.support.terraform import MODULE as FOLDER
 
-FOLDER = REPOSITORY / "deploy" / "terraform"
 MODULE = read_module(FOLDER)
-PROVIDER: dict[str, Any] = json.loads((REPOSITORY / "tests/support/provider_google_6_50.json").read_text())
 PROCESSES: dict[str, type[Settings]] = {
     "google_cloud_run_v2_service.ingress": IngressSettings,
     "google_cloud_run_v2_worker_pool.worker": WorkerSettings,
@@ -30,19 +34,7 @@ PROCESSES: dict[str, type[Settings]] = {
 }
 META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle"}
 
-needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="NO TERRAFORM on PATH")
-
-
-def run_terraform(*arguments: str, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["/usr/bin/env", "terraform", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "CHECKPOINT_DISABLE": "1", "HOME": str(cwd)},
-    )
+needs_terraform = pytest.mark.skipif(not HAS_TERRAFORM, reason="NO TERRAFORM on PATH")
 
 
 # --- language --------------------------------------------------------------------------------------------------------
@@ -50,8 +42,18 @@ def run_terraform(*arguments: str, cwd: Path, stdin: str | None = None) -> subpr
 
 @needs_terraform
 def test_terraform_itself_has_nothing_to_format() -> None:
-    done = run_terraform("fmt", "-check", "-diff", cwd=FOLDER)
+    done = run_terraform("fmt", "-check", "-diff", "-recursive", cwd=FOLDER)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@needs_terraform
+def test_terraform_itself_finds_every_argument_and_type_right(tmp_path: Path) -> None:
+    with stand_in_provider() as provider:
+        module = copied_module(tmp_path)
+        started = run_terraform("init", "-no-color", cwd=module, provider=provider)
+        assert started.returncode == 0, started.stderr
+        done = run_terraform("validate", "-no-color", cwd=module, provider=provider)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -74,23 +76,24 @@ def test_every_variable_and_output_says_what_it_is() -> None:
 def test_the_provider_knows_every_argument(address: str) -> None:
     type_ = re.sub(r"\.\w+$", "", address)
     problems: list[str] = []
-    _compare(MODULE.resources[address], PROVIDER[type_], address, problems, META_ARGUMENTS)
+    _compare(MODULE.resources[address], SCHEMAS[type_], address, problems, META_ARGUMENTS)
     assert problems == []
 
 
-def _compare(body: dict[str, Any], known: dict[str, Any], where: str, problems: list[str], also: set[str]) -> None:
-    arguments = {name.rstrip("!"): shape for name, shape in known.items()}
+def _compare(body: dict[str, Any], schema: dict[str, Any], where: str, problems: list[str], also: set[str]) -> None:
+    blocks = {name.rstrip("!"): inner for name, (_, inner) in schema.get("blocks", {}).items()}
+    names = [*schema["attributes"], *schema.get("blocks", {})]
+    known = {name.rstrip("!") for name in names}
     given = dict(body)
     for dynamic in given.pop("dynamic", []):
         for name, block in dynamic.items():
             given[name] = [*given.get(name, []), *block["content"]]
-    problems += [f"{where}.{name} is unknown" for name in given if name not in arguments and name not in also]
-    problems += [f"{where}.{name[:-1]} is missing" for name in known if name.endswith("!") and name[:-1] not in given]
+    problems += [f"{where}.{name} is unknown" for name in given if name not in known and name not in also]
+    problems += [f"{where}.{name[:-1]} is missing" for name in names if name.endswith("!") and name[:-1] not in given]
     for name, value in given.items():
-        shape = arguments.get(name)
-        if isinstance(shape, dict):
+        if name in blocks:
             for each in value if isinstance(value, list) else [value]:
-                _compare(each, shape, f"{where}.{name}", problems, set())
+                _compare(each, blocks[name], f"{where}.{name}", problems, set())
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -100,7 +103,7 @@ def environment_of(address: str) -> set[str]:
     """The variables that a process gets, apart from those of a Terraform variable and of database roles."""
     container = next(_blocks(MODULE.resources[address], "containers"))
     names = {block["name"] for block in container.get("env", [])}
-    (dynamic,) = [block["env"] for block in container["dynamic"]]
+    (dynamic,) = [block["env"] for block in container["dynamic"] if "env" in block]
     for reference in references(dynamic["for_each"]):
         local = MODULE.locals.get(reference.removeprefix("local."))
         if isinstance(local, dict):
@@ -184,8 +187,35 @@ def test_probes_and_timeout_leave_the_process_its_own_time() -> None:
     assert (startup["http_get"][0]["path"], liveness["http_get"][0]["path"]) == ("/ready", "/health")
     assert startup["period_seconds"] * startup["failure_threshold"] > 30
     assert startup["timeout_seconds"] > 2, "/ready takes up to 2 s"
+    assert liveness["timeout_seconds"] <= liveness["period_seconds"], "Cloud Run refuses another"
+    assert liveness["period_seconds"] * liveness["failure_threshold"] >= 60, "one that is busy is not restarted"
     assert int(template["timeout"].removesuffix("s")) > 10 + 5 + 1
     assert container["resources"][0]["cpu_idle"] is False
+
+
+def test_no_path_that_is_probed_is_one_that_cloud_run_keeps_for_itself() -> None:
+    paths = {
+        probe["http_get"][0]["path"]
+        for body in MODULE.of_type("google_cloud_run_v2_service").values()
+        for kind in ("startup_probe", "liveness_probe")
+        for probe in next(_blocks(body, "containers"))[kind]
+    }
+    assert paths == {HEALTH_PATH, READY_PATH}
+    assert [path for path in paths if path.endswith("z")] == []
+
+
+def test_the_ingress_trusts_cloud_run_iam_by_a_setting_where_nothing_else_lets_a_caller_in() -> None:
+    ingress = MODULE.resources["google_cloud_run_v2_service.ingress"]
+    assert MODULE.locals["ingress_environment"] == {"TRUST_CLOUD_RUN_IAM": "true"}
+    assert ingress["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+    assert "invoker_iam_disabled" not in ingress
+
+
+def test_least_privilege_is_the_default_and_narrower_options_are_off() -> None:
+    defaults = {
+        name: MODULE.variables[name]["default"] for name in ("use_database_roles", "vpc_access", "binary_authorization")
+    }
+    assert defaults == {"use_database_roles": True, "vpc_access": None, "binary_authorization": None}
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -227,13 +257,14 @@ def test_roles_grant_no_delete_and_know_the_tables() -> None:
         "export",
     }
     assert not any("DELETE" in grant for grant in grants)
-    tables = {
+    granted = {
         table.strip()
         for grant in grants
         if " ON TABLE " in grant
         for table in re.split(r" ON TABLE | TO ROLE ", grant)[1].split(",")
     }
-    assert tables == {"NestEventLog", "NestEventForward", "NestEventWorker"}
+    made = {words[2] for words in map(str.split, schema.statements()) if words[:2] == ["CREATE", "TABLE"]}
+    assert granted == made, "a table without a grant is one that nobody may use"
 
 
 # --- topics ----------------------------------------------------------------------------------------------------------

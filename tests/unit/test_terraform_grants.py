@@ -31,8 +31,8 @@ SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
         "export": (),
     },
     "spanner.databases.write": {
-        "ingress": ("batch.insert(",),
-        "worker": ("batch.update(", "transaction.update(", "batch.insert_or_update("),
+        "ingress": ("insert(batch,",),
+        "worker": ("spanner_mutations.update(", "transaction.update(", "batch.insert_or_update("),
         "operator": ("transaction.update(",),
     },
     "spanner.databases.beginOrRollbackReadWriteTransaction": {
@@ -66,6 +66,7 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
     ),
     ("worker", "topic forward", "roles/pubsub.publisher"): ("forward_topic=publisher(settings.forward_topic)",),
     ("worker", "topic dead_letter", "roles/pubsub.publisher"): ("publisher(settings.dead_letter_topic)",),
+    ("worker", "subscription dead_letter", "roles/pubsub.subscriber"): ("dead_letter_subscription",),
     ("operator", "subscription dead_letter", "roles/pubsub.subscriber"): ("settings.dead_letter_subscription",),
     ("operator", "topic forward", "roles/pubsub.publisher"): ("settings.forward_topic",),
     ("operator", "topic forward", "roles/pubsub.viewer"): ("publisher_client.get_topic(",),
@@ -93,7 +94,6 @@ CALLS = {
     "execute_sql",
     "get_subscription",
     "get_topic",
-    "insert",
     "insert_or_update",
     "modify_ack_deadline",
     "publish",
@@ -128,7 +128,7 @@ def spanner_grants() -> set[tuple[str, str]]:
     """(permission, identity), through the custom roles."""
     found: set[tuple[str, str]] = set()
     text = (REPOSITORY / "deploy" / "terraform" / "identities.tf").read_text()
-    names = re.findall(r'account = "(\w+)",\s*role = google_project_iam_custom_role\.(\w+)', text)
+    names = re.findall(r'account = "(\w+)",\s*role = google_project_iam_custom_role\.(\w+)\[0\]\.id', text)
     for account, role in names:
         body = MODULE.resources[f"google_project_iam_custom_role.{role}"]
         found |= {(permission, account) for permission in body["permissions"]}

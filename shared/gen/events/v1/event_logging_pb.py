@@ -89,9 +89,13 @@ class LogEventRequest(Message[_LogEventRequestFields]):
             optional bool forward_to_statsig = 6;
             ```
         idempotency_key:
-            Makes retries safe. At most 128 characters after trimming; scoped to the calling identity; never
-            expires. The same key with the same content answers the same `event_id` with `duplicate` set; with
-            other content the call fails with `already_exists`. Default: none.
+            Makes retries safe. At most 128 characters after trimming; never expires. The same key with the same
+            content answers the same `event_id` with `duplicate` set; with other content the call fails with
+            `already_exists`. Default: none.
+
+            Scoped to the calling identity, by its stable subject (the token's `sub`) where the credential has one,
+            else by its e-mail address: an address that changes keeps its keys, and one that is given to somebody
+            else does not reach them.
 
             ```proto
             string idempotency_key = 7;

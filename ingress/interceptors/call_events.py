@@ -1,0 +1,82 @@
+"""Counts the events of calls, each by the code that it was answered with. Wired only where telemetry is on.
+
+A LogEvents whose every event is refused is answered ok, so no count of calls sees it.
+Two interceptors: the outer one sees the code of a call that failed, and the inner one, alone, messages.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from connectrpc.errors import ConnectError
+from connectrpc.request import RequestContext
+from opentelemetry.metrics import Meter
+
+from shared.gen.events.v1.event_logging_pb import LogEventOutcome, LogEventsRequest, LogEventsResponse
+from shared.telemetry.metrics import CALL_EVENTS, counter
+
+REQ = TypeVar("REQ")
+RES = TypeVar("RES")
+
+OK: Final = "ok"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of the events of the call in progress."""
+
+    events: int = 1
+    """Of a LogEvents that was decoded, as many as it has; a call that was not is taken for one event."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    """Of an answered LogEvents."""
+
+
+_current: ContextVar[_Seen] = ContextVar("seen")
+
+
+class CallEventsInterceptor:
+    """Counts at the end of a call. Outside of what makes codes of errors."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._events = counter(meter, CALL_EVENTS)
+
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> _Seen:
+        del ctx
+        seen = _Seen()
+        _current.set(seen)
+        return seen
+
+    async def on_end(self, token: _Seen, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
+        if error is None:
+            codes = token.codes or {OK: token.events}
+        else:
+            codes = {error.code.value if isinstance(error, ConnectError) else "internal": token.events}
+        for code, events in codes.items():
+            self._events.add(events, {"method": ctx.method.name, "code": code})
+
+
+class CallMessagesInterceptor:
+    """Looks at the messages of LogEvents for it. Anywhere behind it, before anything that refuses a message."""
+
+    async def intercept_unary(
+        self,
+        call_next: Callable[[REQ, RequestContext[Any, Any]], Awaitable[RES]],
+        request: REQ,
+        ctx: RequestContext[Any, Any],
+        /,
+    ) -> RES:
+        seen = _current.get()
+        if isinstance(request, LogEventsRequest):
+            seen.events = len(request.events)
+        response = await call_next(request, ctx)
+        if isinstance(response, LogEventsResponse):
+            seen.codes = Counter(map(_code, response.outcomes))
+        return response
+
+
+def _code(outcome: LogEventOutcome) -> str:
+    either = outcome.outcome
+    return either.value.code if either is not None and either.field == "error" else OK
