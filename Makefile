@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench faults check format proto lock clean
+.PHONY: help setup run demo test bench bench-growth faults check format proto lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the virtual environment with the locked dependencies
 
@@ -28,8 +28,11 @@ demo: $(READY) ## log 200 different events, wait until each is where it belongs,
 test: $(READY) ## run every test, emulators included
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-bench: $(READY) ## the ingress against the textbook way, side by side
-	$(BIN)/python -m tests.bench
+bench: $(READY) ## the service beside its peers and limits (about 17 minutes, wants wrk); ARGS="--only calls --rounds 1"
+	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-growth: $(READY) ## the same few measures with up to a million rows; ARGS="--rows 10000,100000"
+	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 faults: $(READY) ## every fault on real processes, counted (about 70 minutes); ARGS="--rows F2,F31 --seeds 1"
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -1,93 +1,90 @@
-"""`make bench`: our ingress against the textbook way, and against itself with telemetry, in turns in one run.
+"""`python -m tests.bench`, `make bench`: the service beside its peers and its limits, on real processes, in turns."""
 
-The ratios hold, the figures do not.
-"""
-
-import json
-import os
-import statistics
 import sys
 import tempfile
-from collections import defaultdict
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import anyio
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from deploy.local.processes import ManagedProcess, Supervisor, free_port
-from deploy.local.provision import StackNames
-from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
-
-ROUNDS = 3
-LOADS = ((1, 200), (16, 1000), (128, 3000))
-"""Connections and calls."""
-
-TRACED_SHARES = (0.05, 1.0)
-"""What is usual in production, and the most there can be; metrics are on in both."""
-
-
-async def main() -> None:
-    run_dir = Path(tempfile.mkdtemp(prefix="event-logging-bench-"))
-    results: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
-    async with (
-        running_stack(run_dir, StackOptions(workers=0), names=StackNames.unique("bench")) as stack,
-        Supervisor() as supervisor,
-    ):
-        urls = {
-            "textbook": await _start(supervisor, stack, "textbook", ["-m", "tests.bench.textbook"]),
-            "this": stack.ingress_url,
-        }
-        receiver = await _start(supervisor, stack, "receiver", ["-m", "tests.bench.receiver"])
-        for share in TRACED_SHARES:
-            way = f"this, {share:.0%} traced"
-            settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver, "OTEL_TRACES_SAMPLER_ARG": str(share)}
-            urls[way] = await _start(supervisor, stack, f"ingress-{share}", ["-m", "ingress"], settings)
-        for _ in range(ROUNDS):
-            for connections, calls in LOADS:
-                for way, url in urls.items():
-                    results[way, connections].append(await _load(url, connections, calls))
-    table = Table("connections", "way", "calls/s", "p50 ms", "p99 ms", "times as fast")
-    for connections, _ in LOADS:
-        rates = {way: statistics.median(r["rate"] for r in results[way, connections]) for way in urls}
-        for way, rate in rates.items():
-            p50, p99 = (statistics.median(r[key] for r in results[way, connections]) for key in ("p50_ms", "p99_ms"))
-            ratio = rate / rates["textbook"]
-            table.add_row(str(connections), way, f"{rate:.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{ratio:.1f}")
-    Console().print(table)
+from deploy.local.emulators import running_emulators
+from deploy.local.errors import LocalStackError
+from tests.bench import chart
+from tests.bench.bench import Bench, Measure, run_measures
+from tests.bench.display import display
+from tests.bench.errors import BenchError
+from tests.bench.machine import this_machine
+from tests.bench.measures.chosen import MEASURES, chosen
+from tests.bench.options import DEFAULT_BACKLOG, DEFAULT_MEMORY_SECONDS, DEFAULT_ROUNDS, DEFAULT_SECONDS, Options
+from tests.bench.outputs import FOLDER, as_json, drained_growth, write, write_json
+from tests.bench.report import Run, report
+from tests.bench.results import Results
+from tests.bench.ways import NAMES
+from tests.bench.wrk import wrk_program
 
 
-async def _start(
-    supervisor: Supervisor, stack: Stack, name: str, arguments: list[str], settings: dict[str, str] | None = None
-) -> str:
-    """Start a server on a free port, given as an argument and as PORT; its address once it listens."""
-    port = free_port()
-    env = {**os.environ, **stack.names.variables, **stack.emulators.variables, "PYTHONPATH": str(REPOSITORY)}
-    await supervisor.start(
-        ManagedProcess(
-            name=name,
-            argv=[sys.executable, *arguments, str(port)],
-            env=env | {"PORT": str(port)} | (settings or {}),
-            log_path=stack.run_dir / f"{name}.log",
+def main(
+    *,
+    only: Annotated[
+        str, typer.Option(help=f"Measures, with commas; all of {', '.join(each.name for each in MEASURES)}.")
+    ] = "",
+    ways: Annotated[str, typer.Option(help=f"Ways, with commas; all of {', '.join(NAMES)}.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="In which each way is measured once.")] = DEFAULT_ROUNDS,
+    seconds: Annotated[int, typer.Option(min=1, help="Of one load.")] = DEFAULT_SECONDS,
+    backlog: Annotated[int, typer.Option(min=1000, help="Events of one drain.")] = DEFAULT_BACKLOG,
+    memory_seconds: Annotated[int, typer.Option(min=1, help="Of the load of `memory`.")] = DEFAULT_MEMORY_SECONDS,
+    markdown: Annotated[Path, typer.Option(help="Where the report goes too.")] = FOLDER / "bench.md",
+    json_file: Annotated[Path, typer.Option("--json", help="Where all figures go.")] = FOLDER / "bench.json",
+    chart_file: Annotated[Path, typer.Option("--chart", help="Where the chart goes.")] = FOLDER / "bench.svg",
+) -> None:
+    """Exit 0 where all was measured, 1 where something was not, 2 where the bench cannot run here."""
+    try:
+        measures = chosen(only)
+        options = Options(
+            rounds=rounds, seconds=seconds, backlog=backlog, memory_seconds=memory_seconds, ways=_ways(ways)
         )
-    )
-    with anyio.fail_after(20):
-        while True:
-            try:
-                await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
-            except OSError:
-                await anyio.sleep(0.1)
-            else:
-                return f"http://127.0.0.1:{port}"
+        wrk_program()
+        run = anyio.run(_run, measures, options)
+    except (BenchError, LocalStackError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    text = report(run)
+    print(text)
+    write(markdown, text)
+    write_json(json_file, as_json(run))
+    write(chart_file, chart.bench_chart(run.results))
+    print(f"Written: {markdown}, {json_file}, {chart_file}", file=sys.stderr)
+    raise typer.Exit(int(bool(run.results.failures)))
 
 
-async def _load(url: str, connections: int, calls: int) -> dict[str, float]:
-    done = await anyio.run_process(
-        [sys.executable, "-m", "tests.bench.load", url, str(connections), str(calls)], cwd=REPOSITORY
+async def _run(measures: Sequence[Measure], options: Options) -> Run:
+    machine, began = this_machine(), time.monotonic()
+    run_dir = Path(tempfile.mkdtemp(prefix="event-logging-bench-"))
+    results = Results()
+    async with running_emulators(run_dir / "emulators") as emulators:
+        with display(sum(measure.steps(options) for measure in measures)) as shown:
+            shown.note(f"Logs in {run_dir}")
+            if not machine.is_quiet:
+                shown.note(f"The machine is not quiet (load average {machine.load_before:.1f}): figures will be off.")
+            await run_measures(Bench(options, run_dir, emulators, results, shown), measures)
+    return Run(
+        options=options,
+        machine=machine,
+        results=results,
+        seconds=time.monotonic() - began,
+        growth=drained_growth(FOLDER / "growth.json"),
     )
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
+
+
+def _ways(named: str) -> frozenset[str]:
+    wanted = frozenset(name.strip() for name in named.split(",") if name.strip())
+    if unknown := wanted - set(NAMES):
+        raise BenchError(f"no way {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return wanted
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    typer.run(main)

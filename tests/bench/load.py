@@ -1,51 +1,42 @@
-"""A closed-loop load: `python -m tests.bench.load URL CONNECTIONS CALLS` prints one line of JSON."""
+"""A load on one server, and what it cost that server's process."""
 
-import asyncio
-import json
-import sys
-import time
+from pathlib import Path
 
-import uvloop
-from protobuf.wkt import Struct
+from tests.bench.bench import Figures
+from tests.bench.proc import cpu_seconds, cpu_seconds_at_rest
+from tests.bench.results import CPU_MS, MAX_MS, P50_MS, P99_MS, RATE
+from tests.bench.world import Server
+from tests.bench.wrk import run_wrk
 
-from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
-from shared.gen.events.v1.event_logging_pb import LogEventRequest
+WARM_UP_CONNECTIONS = 8
+WARM_UP_SECONDS = 1
+"""The first call makes a session with Spanner, compiles rules and opens channels."""
 
-WARM_UP_CALLS = 50
 
+async def load(
+    server: Server, path: str, body: Path, *, connections: int, seconds: int, events_of_a_call: int = 1
+) -> Figures:
+    """Rate and CPU are those of an event, the latencies those of a call.
 
-async def load(url: str, connections: int, calls: int) -> dict[str, float]:
-    """Calls a second, and percentiles of the latency in milliseconds."""
-    metadata = Struct.from_python(
-        {f"key_{number}": "some text of a usual length" for number in range(8)} | {"value": 3}
-    )
-    request = LogEventRequest(event_name="benchmarked", actor_id="bench", metadata=metadata)
-    latencies: list[float] = []
-    left = calls
+    wrk leaves when its time is up, with one call in flight on each connection. The server works on them all the same;
+    so the CPU time is read when it has come to rest, and they are counted with the calls that were answered.
 
-    async def caller(client: EventLoggingServiceClient) -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            started = time.perf_counter()
-            await client.log_event(request)
-            latencies.append(time.perf_counter() - started)
-
-    async with EventLoggingServiceClient(url, send_compression=None) as client:
-        for _ in range(WARM_UP_CALLS):
-            await client.log_event(request)
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as callers:
-            for _ in range(connections):
-                callers.create_task(caller(client))
-        seconds = time.perf_counter() - started
-    latencies.sort()
+    Raises:
+        MeasurementError: not every answer was a success, or the server ended.
+    """
+    before = cpu_seconds(server.process.pid)
+    done = await run_wrk(f"{server.url}{path}", body, connections=connections, seconds=seconds)
+    cpu = await cpu_seconds_at_rest(server.process.pid) - before
+    worked_on = (done.requests + connections) * events_of_a_call
     return {
-        "rate": calls / seconds,
-        "p50_ms": latencies[len(latencies) // 2] * 1000,
-        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
+        RATE: done.rate * events_of_a_call,
+        P50_MS: done.p50_ms,
+        P99_MS: done.p99_ms,
+        MAX_MS: done.max_ms,
+        CPU_MS: 1000 * cpu / worked_on,
     }
 
 
-if __name__ == "__main__":
-    print(json.dumps(uvloop.run(load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))  # noqa: T201 - its answer
+async def warm_up(server: Server, path: str, body: Path) -> None:
+    """Raises: as `load`."""
+    await load(server, path, body, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_SECONDS)

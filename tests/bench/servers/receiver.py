@@ -1,6 +1,6 @@
-"""An OTLP/HTTP receiver that drops what it is sent: `python -m tests.bench.receiver PORT`."""
+"""An OTLP/HTTP receiver that drops what it is sent."""
 
-import sys
+import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -18,4 +18,4 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()

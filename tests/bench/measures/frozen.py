@@ -1,0 +1,62 @@
+"""`frozen`: calls while Pub/Sub answers nothing, against calls a moment before."""
+
+from typing import Final
+
+import anyio
+
+from tests.bench.bench import Bench, Figures, Measure
+from tests.bench.bodies import LOG_EVENT, usual_event, written
+from tests.bench.load import load, warm_up
+from tests.bench.measures.serving import in_turns
+from tests.bench.options import Options
+from tests.bench.ways import THIS
+from tests.support.tcp_proxy import Mode, tcp_proxy
+
+NAME: Final = "frozen"
+
+BEFORE: Final = "before"
+FROZEN: Final = "Pub/Sub frozen"
+
+CONNECTIONS: Final = 32
+
+LOADS: Final = 2
+"""Times the usual seconds: a p99 wants many calls, and what waits for Pub/Sub takes a while to fill what there is."""
+
+PAUSE_SECONDS: Final = 60.0
+"""The longest pause of the ingress is 30 s; the rest is for the calls that notice its end."""
+
+
+async def _run(bench: Bench) -> None:
+    # A proxy and not SIGSTOP: it also works where the emulator is not our process. Only publishes pass through it.
+    async with (
+        bench.world(NAME) as world,
+        tcp_proxy(bench.emulators.pubsub_host) as proxy,
+    ):
+        body = written(world.run_dir, "event", usual_event())
+        server = await world.serve(THIS, {"PUBSUB_EMULATOR_HOST": proxy.address})
+        await warm_up(server, LOG_EVENT, body)
+
+        async def until_published() -> None:
+            """After an outage the ingress pauses its publishes for a while, which would make calls cheaper."""
+            with anyio.fail_after(PAUSE_SECONDS):
+                answered = proxy.counts.to_client
+                while proxy.counts.to_client == answered:
+                    await warm_up(server, LOG_EVENT, body)
+
+        async def measuring(case: str, _: str) -> Figures:
+            await until_published()
+            await proxy.switch(Mode.BLACKHOLE if case == FROZEN else Mode.PASS)
+            try:
+                seconds = LOADS * bench.options.seconds
+                return await load(server, LOG_EVENT, body, connections=CONNECTIONS, seconds=seconds)
+            finally:
+                await proxy.switch(Mode.PASS)
+
+        await in_turns(bench, NAME, cases=(BEFORE, FROZEN), ways=[THIS.name], measuring=measuring)
+
+
+def _steps(options: Options) -> int:
+    return options.rounds * 2
+
+
+FROZEN_CALLS: Final = Measure(name=NAME, unit="call", steps=_steps, run=_run)

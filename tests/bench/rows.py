@@ -1,0 +1,30 @@
+"""The rows of an event as whoever knows the schema alone writes them: the peers, and the bare commits."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
+
+LOG_TABLE: Final = "NestEventLog"
+LOG_COLUMNS: Final = ("event_id", "event_name", "event_ts", "ingested_at", "metadata", "forward_to_statsig",
+                      "request_digest", "write_id")  # fmt: skip
+
+LEDGER_TABLE: Final = "NestEventForward"
+LEDGER_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
+
+SHARDS: Final = 16
+
+_DIGEST: Final = "0" * 64
+_WRITE_ID: Final = str(uuid.UUID(int=0))
+"""Columns that must be set and that only the product has a use for."""
+
+
+def log_row(event_id: str, event_name: str, metadata: str) -> tuple[Any, ...]:
+    """As LOG_COLUMNS has it."""
+    return (event_id, event_name, datetime.now(UTC), COMMIT_TIMESTAMP, metadata, True, _DIGEST, _WRITE_ID)
+
+
+def ledger_row(event_id: str) -> tuple[Any, ...]:
+    """As LEDGER_COLUMNS has it."""
+    return (event_id, "PENDING", COMMIT_TIMESTAMP, uuid.UUID(event_id).int % SHARDS)

@@ -1,0 +1,48 @@
+"""The ways that are measured beside one another: processes that serve the same RPC or forward the same messages.
+
+Servers are given their port as PORT.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A program to start."""
+
+    name: str
+    module: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the interpreter is started with."""
+        return ["-m", self.module]
+
+
+THIS: Final = Way(name="this", module="ingress")
+TEXTBOOK: Final = Way(name="textbook", module="tests.bench.servers.textbook")
+TUNED: Final = Way(
+    name="tuned",
+    module="tests.bench.servers.textbook",
+    # As many threads as the most connections, and what a session with the emulator teaches to set.
+    settings={"TEXTBOOK_THREADS": "128", "TEXTBOOK_ABORTED_RETRY_SECONDS": "0.003", "TEXTBOOK_PUBLISH_DELAY": "0"},
+)
+GRPCAIO: Final = Way(name="grpcaio", module="tests.bench.servers.grpcaio")
+INLINE: Final = Way(name="inline", module="tests.bench.servers.inline")
+ASGI_ECHO: Final = Way(name="ASGI echo", module="tests.bench.servers.asgi_echo")
+CONNECT_ECHO: Final = Way(name="Connect echo", module="tests.bench.servers.connect_echo")
+
+PEERS: Final = (TEXTBOOK, TUNED, GRPCAIO, INLINE)
+ECHOES: Final = (ASGI_ECHO, CONNECT_ECHO)
+"""Limits: what is left of a server where it does nothing."""
+
+SERVERS: Final = (*PEERS, THIS, *ECHOES)
+
+THIS_WORKER: Final = Way(name="this", module="worker")
+TEXTBOOK_WORKER: Final = Way(name="textbook-worker", module="tests.bench.servers.textbook_worker")
+WORKERS: Final = (TEXTBOOK_WORKER, THIS_WORKER)
+
+NAMES: Final = tuple(dict.fromkeys(way.name for way in (*SERVERS, *WORKERS)))
