@@ -11,7 +11,8 @@ from protobuf.wkt import Struct, Timestamp
 
 from shared import canonical_json
 from shared.errors import FieldViolation, InvalidEventError
-from shared.event import RESERVED_METADATA_KEY, Caller, CallerSource, Event, EventLogRow
+from shared.event import RESERVED_METADATA_KEY, Caller, Event, EventLogRow
+from shared.event_ids import MAX_KEY_LENGTH, keyed_event_id
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.statsig_projection import is_dropped_name
 from shared.telemetry.tracing import TRACEPARENT
@@ -20,7 +21,6 @@ from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
 MAX_NAME_LENGTH: Final = 256
 MAX_TYPE_LENGTH: Final = 128
 MAX_ACTOR_LENGTH: Final = 256
-MAX_KEY_LENGTH: Final = 128
 """In Unicode code points, after trimming: what the columns of NestEventLog hold."""
 
 MAX_KEYS: Final = 100
@@ -36,14 +36,9 @@ MAX_AHEAD_NANOS: Final = 24 * 3600 * NANOS_PER_SECOND
 METADATA_SCHEMA_VERSION: Final = 1
 """The layout of the service's own `_eventLog` object."""
 
-KEY_NAMESPACE: Final = uuid.UUID("7d1d0f3c-6a0e-4f0e-9b5f-0b1f6f7a9c52")
-"""The UUIDv5 namespace of idempotency keys. Changing it would make every retry a new event."""
-
 _EMPTY: Final = canonical_json.encode({})
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-_UNVERIFIED: Final = (CallerSource.UNVERIFIED_TOKEN, CallerSource.UNVERIFIED_HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ def normalize_log_event_request(
     digest = _digest([name, event_type, actor_id, given_ts], metadata_text, given_forward)
     write_id = str(new_uuid())
     event = Event(
-        event_id=str(_keyed_uuid(caller, key)) if key else write_id,
+        event_id=keyed_event_id(caller, key) if key else write_id,
         event_name=name,
         event_type=event_type,
         actor_id=actor_id,
@@ -215,10 +210,3 @@ def _digest(fields: list[Any], metadata_text: bytes, given_forward: bool | None)
     if given_forward is not None:
         text += b",true" if given_forward else b",false"
     return hashlib.sha256(text + b"]").hexdigest()
-
-
-def _keyed_uuid(caller: Caller, key: str) -> uuid.UUID:
-    # An identity that anyone could have claimed must not reach the keys of one that was verified. By the subject where
-    # there is one: an e-mail address that changes would lose its keys, one that is reused would share them.
-    scope = [caller.source in _UNVERIFIED, caller.subject or caller.principal, key]
-    return uuid.uuid5(KEY_NAMESPACE, canonical_json.encode(scope).decode())

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -54,7 +54,6 @@ class Entry:
     standing: Standing
     attempts: int = 0
     possible_duplicates: int = 0
-    replays: int = 0
     history: History = ()
     """What was noted so far; what is noted next goes behind it."""
 
@@ -66,6 +65,10 @@ class Entry:
 
     is_resumed: bool = False
     """It was still under one of the claims that `own` named: whoever holds it knows more of it than the row says."""
+
+    pending_since: datetime | None = field(default=None, compare=False)
+    """When the event was committed, or reopened for a replay; None where it is not pending. For measuring alone, so
+    that two entries that differ in nothing else are equal."""
 
 
 class Reopening(enum.StrEnum):
@@ -137,7 +140,9 @@ class ForwardLedger(Protocol):
     async def claim(
         self, event_ids: Sequence[str], *, token: str, seconds: float, own: Mapping[str, Collection[str]] | None = None
     ) -> dict[str, Entry]:
-        """Claim what is pending and not held by another live claim, in one transaction; tell where the rest stands.
+        """Claim what is pending and not held by another live claim; tell where the rest stands.
+
+        Each event is read and claimed in one transaction, and many events in several, side by side.
 
         Claiming again with the same token extends the claim. Taking over an expired claim counts one possible
         duplicate, and is noted in the history: its holder may have sent the event and died before it could settle.
@@ -148,12 +153,12 @@ class ForwardLedger(Protocol):
         A suspect whose wait has not ended is WAITING and is not claimed, unless the token holds it already.
 
         Raises:
-            StorageUnavailableError: no answer; the claim may stand and then expires by itself.
+            StorageUnavailableError: no answer; the claim may stand, of some events only, and then expires by itself.
         """
         ...
 
     async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
-        """Write down the attempts and keep the claims, in one transaction: what was sent survives the process then.
+        """Write down the attempts and keep the claims: what was sent survives the process then.
 
         Returned are the events that are still pending and that the token holds, unexpired. No other may be sent again
         under this claim. Of what another batch has claimed since nothing is written. The suspect's part of an attempt

@@ -1,7 +1,7 @@
 """The forward ledger's rows: what is read and written of them, and what they mean. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -32,23 +32,22 @@ WHERE f.event_id > @after AND f.state = 'DEAD' ORDER BY f.event_id LIMIT @limit"
 SCAN_SECONDS: Final = 300.0
 """For a read of the whole ledger, as in shared/accounting.py."""
 
-READ_FOR_CLAIM: Final = ("event_id", "state", "claim_token", "claimed_until", "attempts", "possible_duplicates",
-                         "replays", "history", "alone_failures", "not_before")  # fmt: skip
 READ_HOLDER: Final = ("event_id", "state", "claim_token", "claimed_until")
+READ_FOR_CLAIM: Final = (*READ_HOLDER, "attempts", "possible_duplicates", "history", "alone_failures", "not_before",
+                         "pending_since")  # fmt: skip
 READ_FOR_REOPENING: Final = ("event_id", "state", "claimed_until", "replays", "history", "claim_token")
 
 EVENT_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata")
 
-CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until", "possible_duplicates")
-TAKE_OVER_COLUMNS: Final = (*CLAIM_COLUMNS, "history")
-UNCLAIMED_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
-WAITING_COLUMNS: Final = (*UNCLAIMED_COLUMNS, "alone_failures", "not_before")
+CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
+TAKE_OVER_COLUMNS: Final = (*CLAIM_COLUMNS, "possible_duplicates", "history")
+WAITING_COLUMNS: Final = (*CLAIM_COLUMNS, "alone_failures", "not_before")
 ATTEMPT_COLUMNS: Final = ("event_id", "attempts", "possible_duplicates", "last_attempt_at", "last_reason",
                           "last_status", "history")  # fmt: skip
 RELEASED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *WAITING_COLUMNS[1:])
 STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at")
-SETTLED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *STATE_COLUMNS[1:], *UNCLAIMED_COLUMNS[1:], "alone_failures")
-REOPENED_COLUMNS: Final = (*STATE_COLUMNS, *UNCLAIMED_COLUMNS[1:], "alone_failures", "republished", "republished_at",
+SETTLED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *STATE_COLUMNS[1:], *CLAIM_COLUMNS[1:], "alone_failures")
+REOPENED_COLUMNS: Final = (*STATE_COLUMNS, *CLAIM_COLUMNS[1:], "alone_failures", "republished", "republished_at",
                            "replays", "history")  # fmt: skip
 
 
@@ -74,40 +73,35 @@ def is_live(until: datetime | None, now: datetime) -> bool:
     return until is not None and until > now
 
 
-def is_settled(row: Sequence[Any]) -> bool:
-    return bool(row[1] != ForwardState.PENDING)
-
-
-def found(row: Sequence[Any]) -> Entry:
-    """A row that a claim read, as it is; one that is pending as if it were anybody's."""
-    event_id, state, _, _, attempts, possible_duplicates, replays, history, alone_failures, _ = row
+def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]], now: datetime) -> Entry:
+    """What a claim that read the row makes of it."""
+    event_id, state, holder, until, attempts, possible_duplicates, lines, alone_failures, not_before, since = row
+    history = attempt_history.decode(lines)
+    if state != ForwardState.PENDING:
+        return Entry(event_id, Standing(state.lower()), attempts, possible_duplicates, history, alone_failures)
+    resumable = own.get(event_id, ())
+    is_ours = holder is None or holder == token or holder in resumable
+    standing = Standing.CLAIMED
+    if not is_ours and is_live(until, now):
+        standing = Standing.HELD
+    elif is_live(not_before, now) and holder != token:
+        standing = Standing.WAITING
+    is_claimed = standing is Standing.CLAIMED
+    if is_claimed and not is_ours:
+        # Its holder neither settled nor released it: the event may have been sent.
+        possible_duplicates += 1
+        history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
     return Entry(
         event_id,
-        Standing(state.lower()) if is_settled(row) else Standing.CLAIMED,
+        standing,
         attempts,
         possible_duplicates,
-        replays,
-        attempt_history.decode(history),
+        history,
         alone_failures,
+        is_suspect=is_claimed and not_before is not None,
+        is_resumed=is_claimed and holder in resumable,
+        pending_since=since,
     )
-
-
-def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]], now: datetime) -> Entry:
-    as_read, (event_id, _, holder, until, *_, not_before) = found(row), row
-    if is_settled(row):
-        return as_read
-    resumable = own.get(event_id, ())
-    is_ours = holder in (None, token, *resumable)
-    if not is_ours and is_live(until, now):
-        return replace(as_read, standing=Standing.HELD)
-    if is_live(not_before, now) and holder != token:
-        return replace(as_read, standing=Standing.WAITING)
-    claimed = replace(as_read, is_suspect=not_before is not None, is_resumed=holder in resumable)
-    if is_ours:
-        return claimed
-    # Its holder neither settled nor released it: the event may have been sent.
-    history = extended(claimed.history, HistoryEntry(HistoryKind.TAKE_OVER, now))
-    return replace(claimed, possible_duplicates=claimed.possible_duplicates + 1, history=history)
 
 
 def reopened(row: Sequence[Any], now: datetime, max_replays: int) -> Reopened:
@@ -133,8 +127,24 @@ def noted(attempt: Attempt) -> tuple[object, ...]:
     )
 
 
-def settled(attempt: Attempt, state: ForwardState) -> tuple[object, ...]:
-    return (*noted(attempt), *stated(attempt.event_id, state)[1:], None, None, attempt.alone_failures)
+def settled(attempts: Iterable[Attempt], state: ForwardState) -> Iterator[tuple[object, ...]]:
+    """A row of SETTLED_COLUMNS each. Events that one request settled mostly share all but the event_id."""
+    shared_by: tuple[object, ...] | None = None
+    rest: tuple[object, ...] = ()
+    for attempt in attempts:
+        account = (
+            attempt.attempts,
+            attempt.possible_duplicates,
+            attempt.last_attempt_at,
+            attempt.reason,
+            attempt.status,
+            attempt.history,
+            attempt.alone_failures,
+        )
+        if account != shared_by:
+            shared_by = account
+            rest = (*noted(attempt)[1:], *stated(attempt.event_id, state)[1:], None, None, attempt.alone_failures)
+        yield (attempt.event_id, *rest)
 
 
 def stated(event_id: str, state: ForwardState) -> tuple[object, ...]:
@@ -145,7 +155,7 @@ def stated(event_id: str, state: ForwardState) -> tuple[object, ...]:
 def released(attempt: Attempt, holder: Holder, now: datetime | None) -> tuple[tuple[str, ...], tuple[object, ...]]:
     """The columns to write, and their values; `now` is needed where the attempt asks for a wait."""
     if attempt.last_attempt_at is None and attempt.wait_seconds is None:
-        return UNCLAIMED_COLUMNS, (attempt.event_id, None, None)
+        return CLAIM_COLUMNS, (attempt.event_id, None, None)
     not_before = None
     if attempt.wait_seconds is not None and now is not None and holder.state == ForwardState.PENDING:
         not_before = now + timedelta(seconds=attempt.wait_seconds)

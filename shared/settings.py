@@ -129,6 +129,10 @@ class IngressSettings(Settings):
     request_read_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """How long a client may take to send a whole request. The server has no such bound of its own."""
 
+    trust_cloud_run_iam: bool = False
+    """Whether the identity in a bearer token is recorded as checked by Cloud Run's IAM. Said by who deploys and never
+    guessed: a service on Cloud Run may let everybody in, and a token that nobody checked can say anything."""
+
     iap_audience: Name | None = None
     """The expected audience of IAP's signed assertion. Unset: assertions are not looked at."""
 
@@ -160,7 +164,18 @@ class WorkerSettings(Settings):
     makes Statsig hang then holds up its batch, and not what comes after it."""
 
     batch_events: int = Field(default=500, ge=1, le=500)
-    """Messages of one pull and events of one request. Statsig takes no more than 500."""
+    """Messages of one pull, at the most, and events of one request. Statsig takes no more than 500."""
+
+    pulls: int = Field(default=4, ge=1, le=32)
+    """Pulls outstanding at once. One is answered after 10 to 100 ms, mostly with fewer messages than it asked for."""
+
+    pull_ahead_messages: int = Field(default=1000, ge=1, le=10_000)
+    """While fewer messages than that wait for a lane, more are pulled. They are leased and held in memory, 32 MiB of
+    them; pulls that are outstanding then may bring more."""
+
+    ledger_rows: int = Field(default=100, ge=1, le=500)
+    """Rows of one claim or settlement at the most; those of a batch are written side by side. More make fewer calls,
+    each of which writes to more of Spanner's splits."""
 
     retry_budget_seconds: float = Field(default=20.0, ge=1, le=300)
     """How long one batch is tried again, pauses included, before it is put off: its messages stay leased, and come

@@ -6,13 +6,13 @@ one commit. As one DML statement (`UPDATE ... IN UNNEST ... THEN RETURN`) the em
 
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from google.api_core import exceptions as google
 from google.cloud.spanner_v1 import KeyRange, KeySet, param_types
 
-from shared import attempt_history
+from shared import attempt_history, spanner_mutations
 from shared import forward_ledger_rows as table
 from shared.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.event import Event
@@ -26,19 +26,26 @@ from shared.forward_ledger import (
     Reopening,
     Standing,
 )
-from shared.spanner import ABORTED_RETRY_SECONDS, translated
-from shared.spanner_transactions import Transactions, by_key, current_time
+from shared.spanner import translated
+from shared.spanner_parts import ROWS_AT_ONCE, in_parts
+from shared.spanner_reading import AT_INTERVALS, read_by_key
+from shared.spanner_transactions import Transactions, current_time
+from shared.timestamps import NANOS_PER_SECOND, from_datetime, to_rfc3339
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 class SpannerForwardLedger:
     """ForwardLedger on NestEventForward."""
 
-    def __init__(self, database: Any, *, timeout_seconds: float, one_at_a_time: bool) -> None:
+    def __init__(
+        self, database: Any, *, timeout_seconds: float, one_at_a_time: bool, rows_at_once: int = ROWS_AT_ONCE
+    ) -> None:
         """`one_at_a_time` is for the emulator, which does not bear two transactions of a process."""
         self._database = database
         self._timeout_seconds = timeout_seconds
+        self._rows_at_once = rows_at_once
         self.transactions = Transactions(database, one_at_a_time=one_at_a_time)
 
     async def claim(
@@ -49,41 +56,53 @@ class SpannerForwardLedger:
         seconds: float,
         own: Mapping[str, Collection[str]] | None = None,
     ) -> dict[str, Entry]:
-        async def work(transaction: Any) -> dict[str, Entry]:
-            rows = await _rows(transaction, table.READ_FOR_CLAIM, event_ids)
-            if all(map(table.is_settled, rows)):
-                return {row[0]: table.found(row) for row in rows}
-            now = await current_time(transaction)
-            until = now + timedelta(seconds=seconds)
-            entries: dict[str, Entry] = {}
-            claims: list[tuple[object, ...]] = []
-            take_overs: list[tuple[object, ...]] = []
-            for row in rows:
-                found = entries[row[0]] = table.entry(row, token=token, own=own or {}, now=now)
-                if found.standing is Standing.CLAIMED:
-                    claim = (found.event_id, token, until, found.possible_duplicates)
-                    if found.possible_duplicates == row[5]:
-                        claims.append(claim)
-                    else:
-                        take_overs.append((*claim, attempt_history.encode(found.history)))
-            _update(transaction, table.CLAIM_COLUMNS, claims)
-            _update(transaction, table.TAKE_OVER_COLUMNS, take_overs)
-            return entries
+        if not event_ids:
+            return {}
+        # Asked for once, and before: a claim that is judged by an earlier time only looks live for longer.
+        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+            now = await current_time(snapshot)
+        until = to_rfc3339(from_datetime(now) + round(seconds * NANOS_PER_SECOND))
 
-        entries = await self._run(work) if event_ids else {}
-        return {event_id: entries.get(event_id, Entry(event_id, Standing.MISSING)) for event_id in event_ids}
+        async def claim_part(part: Sequence[str]) -> dict[str, Entry]:
+            async def work(transaction: Any) -> dict[str, Entry]:
+                rows = await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM, part)
+                entries = {row[0]: table.entry(row, token=token, own=own or {}, now=now) for row in rows}
+                claims: list[tuple[object, ...]] = []
+                take_overs: list[tuple[object, ...]] = []
+                for row in rows:
+                    found = entries[row[0]]
+                    if found.standing is not Standing.CLAIMED:
+                        continue
+                    if found.possible_duplicates == row[5]:
+                        claims.append((found.event_id, token, until))
+                    else:
+                        noted = (found.possible_duplicates, attempt_history.encode(found.history))
+                        take_overs.append((found.event_id, token, until, *noted))
+                _update(transaction, table.CLAIM_COLUMNS, claims)
+                _update(transaction, table.TAKE_OVER_COLUMNS, take_overs)
+                return entries
+
+            return await self._run(work)
+
+        entries: dict[str, Entry] = {}
+        for found in await self._in_parts(sorted(event_ids), claim_part):
+            entries |= found
+        return {event_id: entries.get(event_id) or Entry(event_id, Standing.MISSING) for event_id in event_ids}
 
     async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
-        async def work(transaction: Any) -> set[str]:
-            ours = {holder.event_id: holder for holder in await _holders(transaction, attempts) if holder.is_of(token)}
-            if not ours:
-                return set()
-            now = await current_time(transaction)
-            rows = [table.noted(attempt) for attempt in attempts if attempt.event_id in ours]
-            _update(transaction, table.ATTEMPT_COLUMNS, rows)
-            return {event_id for event_id, holder in ours.items() if holder.may_go_on(now)}
+        async def note_part(part: Sequence[Attempt]) -> set[str]:
+            async def work(transaction: Any) -> set[str]:
+                ours = {holder.event_id: holder for holder in await _holders(transaction, part) if holder.is_of(token)}
+                if not ours:
+                    return set()
+                now = await current_time(transaction)
+                rows = [table.noted(attempt) for attempt in part if attempt.event_id in ours]
+                _update(transaction, table.ATTEMPT_COLUMNS, rows)
+                return {event_id for event_id, holder in ours.items() if holder.may_go_on(now)}
 
-        return await self._run(work) if attempts else set()
+            return await self._run(work)
+
+        return set().union(*await self._in_parts(_by_event(attempts), note_part))
 
     async def settle_delivered(
         self,
@@ -93,13 +112,23 @@ class SpannerForwardLedger:
         seconds_left: float = 0.0,
         within_seconds: float | None = None,
     ) -> None:
-        if not attempts:
-            return
         within = self._timeout_seconds if within_seconds is None else within_seconds
-        # While the claim lasts nobody else writes the row: one commit without a read.
-        if (token is None or seconds_left > within) and await self._settle_unread(attempts, within):
-            return
 
+        async def settle_part(part: Sequence[Attempt]) -> None:
+            # While the claim lasts nobody else writes the row: one commit without a read.
+            if (token is not None and seconds_left <= within) or not await self._settle_unread(part, within):
+                await self._settle_read(part, token, within)
+
+        await self._in_parts(_by_event(attempts), settle_part)
+
+    async def _settle_unread(self, attempts: Sequence[Attempt], within_seconds: float) -> bool:
+        """False where a row was deleted meanwhile, and with it none was written."""
+        rows = list(table.settled(attempts, ForwardState.DELIVERED))
+        return await self.transactions.commit(
+            lambda batch: _update(batch, table.SETTLED_COLUMNS, rows), within_seconds=within_seconds
+        )
+
+    async def _settle_read(self, attempts: Sequence[Attempt], token: str | None, within_seconds: float) -> None:
         async def work(transaction: Any) -> None:
             ours: set[str] = set()
             others: list[str] = []
@@ -109,51 +138,43 @@ class SpannerForwardLedger:
                 elif holder.state == ForwardState.PENDING:
                     others.append(holder.event_id)
             delivered = ForwardState.DELIVERED
-            rows = [table.settled(attempt, delivered) for attempt in attempts if attempt.event_id in ours]
-            _update(transaction, table.SETTLED_COLUMNS, rows)
+            settled = [attempt for attempt in attempts if attempt.event_id in ours]
+            _update(transaction, table.SETTLED_COLUMNS, list(table.settled(settled, delivered)))
             # The claim is left to its holder, who notes its own attempts by it.
             _update(transaction, table.STATE_COLUMNS, [table.stated(event_id, delivered) for event_id in others])
 
-        await self._run(work, within)
-
-    async def _settle_unread(self, attempts: Sequence[Attempt], within_seconds: float) -> bool:
-        """False where a row was deleted meanwhile, and with it none was written."""
-        rows = [table.settled(attempt, ForwardState.DELIVERED) for attempt in attempts]
-        async with translated(within_seconds):
-            try:
-                async with self._database.batch(
-                    timeout_secs=within_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
-                ) as batch:
-                    batch.update(LEDGER_TABLE, table.SETTLED_COLUMNS, rows)
-            except google.NotFound:
-                return False
-        return True
+        await self._run(work, within_seconds)
 
     async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
-        async def work(transaction: Any) -> set[str]:
-            ours = [holder for holder in await _holders(transaction, attempts) if holder.is_of(token)]
-            now = await current_time(transaction) if ours else None
-            held = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
-            rows = [table.settled(attempt, ForwardState.DEAD) for attempt in attempts if attempt.event_id in held]
-            _update(transaction, table.SETTLED_COLUMNS, rows)
-            return held
+        async def settle_part(part: Sequence[Attempt]) -> set[str]:
+            async def work(transaction: Any) -> set[str]:
+                ours = [holder for holder in await _holders(transaction, part) if holder.is_of(token)]
+                now = await current_time(transaction) if ours else None
+                held = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
+                dead = [attempt for attempt in part if attempt.event_id in held]
+                _update(transaction, table.SETTLED_COLUMNS, list(table.settled(dead, ForwardState.DEAD)))
+                return held
 
-        return await self._run(work) if attempts else set()
+            return await self._run(work)
+
+        return set().union(*await self._in_parts(_by_event(attempts), settle_part))
 
     async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
-        async def work(transaction: Any) -> None:
-            ours = {holder.event_id: holder for holder in await _holders(transaction, attempts) if holder.is_of(token)}
-            mine = [attempt for attempt in attempts if attempt.event_id in ours]
-            now = await current_time(transaction) if any(each.wait_seconds is not None for each in mine) else None
-            rows: dict[tuple[str, ...], list[tuple[object, ...]]] = {}
-            for attempt in mine:
-                columns, row = table.released(attempt, ours[attempt.event_id], now)
-                rows.setdefault(columns, []).append(row)
-            for columns, values in rows.items():
-                _update(transaction, columns, values)
+        async def release_part(part: Sequence[Attempt]) -> None:
+            async def work(transaction: Any) -> None:
+                ours = {holder.event_id: holder for holder in await _holders(transaction, part) if holder.is_of(token)}
+                mine = [attempt for attempt in part if attempt.event_id in ours]
+                now = await current_time(transaction) if any(each.wait_seconds is not None for each in mine) else None
+                rows: dict[tuple[str, ...], list[tuple[object, ...]]] = {}
+                for attempt in mine:
+                    columns, row = table.released(attempt, ours[attempt.event_id], now)
+                    rows.setdefault(columns, []).append(row)
+                for columns, values in rows.items():
+                    _update(transaction, columns, values)
 
-        if attempts:
             await self._run(work, within_seconds)
+
+        await self._in_parts(_by_event(attempts), release_part)
 
     async def oldest_pending_seconds(self) -> float | None:
         # The first entry of each shard, read: an aggregate would go through all that is pending, and the emulator
@@ -167,7 +188,7 @@ class SpannerForwardLedger:
                 keys = KeySet(ranges=[KeyRange(start_closed=[shard], end_closed=[shard])])
                 async with self._database.snapshot() as snapshot:
                     found = await snapshot.read(
-                        LEDGER_TABLE, ("pending_since",), keys, index=table.PENDING_INDEX, limit=1
+                        LEDGER_TABLE, ("pending_since",), keys, table.PENDING_INDEX, 1, retry=AT_INTERVALS
                     )
                     oldest += [row[0] async for row in found]
         return max(0.0, (now - min(oldest)).total_seconds()) if oldest else None
@@ -178,7 +199,7 @@ class SpannerForwardLedger:
             rows: list[tuple[object, ...]] = []
             taken: list[tuple[object, ...]] = []
             now = await current_time(transaction)
-            for row in await _rows(transaction, table.READ_FOR_REOPENING, event_ids):
+            for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
                 each = found[row[0]] = table.reopened(row, now, max_replays)
                 if each.found is Reopening.REOPENED:
                     history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
@@ -186,7 +207,7 @@ class SpannerForwardLedger:
                 elif each.found is Reopening.PENDING and row[5] is not None:
                     taken.append((each.event_id, str(uuid.uuid4()), now))
             # From the holder of an expired claim, who could else still bury what is published now.
-            _update(transaction, table.UNCLAIMED_COLUMNS, taken)
+            _update(transaction, table.CLAIM_COLUMNS, taken)
             _update(transaction, table.REOPENED_COLUMNS, rows)
             return found
 
@@ -196,25 +217,28 @@ class SpannerForwardLedger:
     async def dead(self, *, after: str = "", limit: int) -> list[Event]:
         types = {"after": param_types.STRING, "limit": param_types.INT64}
         async with translated(table.SCAN_SECONDS), self._database.snapshot() as snapshot:
-            return [
-                table.event(row)
-                async for row in await snapshot.execute_sql(table.DEAD, {"after": after, "limit": limit}, types)
-            ]
+            values = {"after": after, "limit": limit}
+            found = await snapshot.execute_sql(table.DEAD, values, types, retry=AT_INTERVALS)
+            return [table.event(row) async for row in found]
+
+    async def _in_parts(self, items: Sequence[S], call: Callable[[Sequence[S]], Awaitable[T]]) -> list[T]:
+        return await in_parts(items, call, rows=self._rows_at_once) if items else []
 
     async def _run(self, work: Callable[[Any], Awaitable[T]], within_seconds: float | None = None) -> T:
         within = self._timeout_seconds if within_seconds is None else within_seconds
         return await self.transactions.run(work, within_seconds=within)
 
 
-async def _rows(transaction: Any, columns: tuple[str, ...], event_ids: Sequence[str]) -> list[Sequence[Any]]:
-    return [row async for row in await transaction.read(LEDGER_TABLE, columns, by_key(event_ids))]
-
-
 async def _holders(transaction: Any, attempts: Sequence[Attempt]) -> list[table.Holder]:
     event_ids = [attempt.event_id for attempt in attempts]
-    return [table.Holder(*row) for row in await _rows(transaction, table.READ_HOLDER, event_ids)]
+    return [table.Holder(*row) for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_HOLDER, event_ids)]
 
 
-def _update(transaction: Any, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+def _by_event(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Neighbours in the key space beside each other, so that few splits share a transaction."""
+    return sorted(attempts, key=attrgetter("event_id"))
+
+
+def _update(buffer: Any, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     if rows:
-        transaction.update(LEDGER_TABLE, columns, rows)
+        spanner_mutations.update(buffer, LEDGER_TABLE, columns, rows)

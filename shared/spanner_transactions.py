@@ -1,15 +1,18 @@
 """Read-write transactions on Spanner: bounded, translated, and in turn where it is the emulator."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import anyio
-from google.cloud.spanner_v1 import KeySet
+from google.api_core import exceptions as google
 
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
+from shared.spanner_reading import AT_INTERVALS, by_key
+
+__all__ = ["Transactions", "by_key", "current_time"]
 
 T = TypeVar("T")
 
@@ -21,7 +24,8 @@ class Transactions:
         self.database = database
         # The client begins all read-write transactions on one multiplexed session, which the emulator (1.5.28) takes
         # for an ordinary one: a second transaction ends the first, with NOT_FOUND or FAILED_PRECONDITION in place of
-        # ABORTED. Spanner itself runs them side by side.
+        # ABORTED. A commit beside one is aborted, or aborts it: two lanes did half of their work twice. Spanner itself
+        # runs all of them side by side.
         self._turn = anyio.Lock() if one_at_a_time else nullcontext()
 
     async def run(self, work: Callable[[Any], Awaitable[T]], *, within_seconds: float) -> T:
@@ -42,16 +46,25 @@ class Transactions:
             )
         return cast("T", done)
 
+    async def commit(self, write: Callable[[Any], None], *, within_seconds: float) -> bool:
+        """One commit, without a read, of what `write` adds to a batch; False where a row of it does not exist.
 
-def by_key(event_ids: Iterable[str]) -> KeySet:
-    """For a read of these rows and no others.
-
-    Not `IN UNNEST`, for which the emulator reads the whole table once an id; and a read needs no plan.
-    """
-    return KeySet(keys=[(event_id,) for event_id in event_ids])
+        Raises:
+            StorageUnavailableError: not known whether it was committed.
+        """
+        async with self._turn, translated(within_seconds):
+            try:
+                async with self.database.batch(
+                    timeout_secs=within_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
+                ) as batch:
+                    write(batch)
+            except google.NotFound:
+                return False
+        return True
 
 
 async def current_time(transaction: Any) -> datetime:
     """Spanner's, which every comparison with a column takes: the processes' clocks may differ."""
-    (now,) = [row[0] async for row in await transaction.execute_sql("SELECT CURRENT_TIMESTAMP()")]
+    found = await transaction.execute_sql("SELECT CURRENT_TIMESTAMP()", retry=AT_INTERVALS)
+    (now,) = [row[0] async for row in found]
     return cast("datetime", now)

@@ -8,13 +8,11 @@ from typing import Final, Self
 
 from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.forward_ledger import Attempt, Entry
-from shared.logs import get_logger
+from worker.event_lines import log_each
 from worker.statsig_outcome import SendOutcome, Verdict
 
 INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
 NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
-
-_log = get_logger()
 
 
 @dataclass(slots=True)
@@ -66,6 +64,8 @@ class Accounts:
 
     def begin(self, event_ids: Iterable[str], now: datetime) -> None:
         """Note an attempt before it is made, so that one that is cancelled is counted: nobody knows its outcome."""
+        noted = _noted(now, INTERRUPTED)
+        first = extended((), noted)
         for event_id in event_ids:
             account = self.of[event_id]
             account.attempts += 1
@@ -73,7 +73,7 @@ class Accounts:
             account.last_attempt_at = now
             account.outcome = INTERRUPTED
             account.failed_alone_at = None
-            account.history = extended(account.history, _noted(now, INTERRUPTED))
+            account.history = extended(account.history, noted) if account.history else first
 
     def failed(self, event_ids: Iterable[str], began: float) -> None:
         """Note the beginning of a request that failed."""
@@ -91,15 +91,18 @@ class Accounts:
                 account.failing_since = monotonic - max(0.0, (now - tried[-1]).total_seconds())
 
     def learn(self, outcomes: dict[str, SendOutcome]) -> None:
-        """Replace what `begin` noted by what became of the attempt."""
+        """Replace what `begin` noted by what became of the attempt; of events that were begun together."""
+        entries: dict[int, History] = {}  # most events of a request share their outcome, and what is noted of it
         for event_id, outcome in outcomes.items():
             account = self.of[event_id]
+            noted = entries.get(id(outcome))
+            if noted is None:
+                noted = entries[id(outcome)] = (_noted(account.last_attempt_at, outcome),)
             account.outcome = outcome
-            account.history = (*account.history[:-1], _noted(account.last_attempt_at, outcome))
+            account.history = noted if len(account.history) == 1 else account.history[:-1] + noted
             if outcome.verdict is not Verdict.AMBIGUOUS:
                 account.possible_duplicates -= 1
-            if outcome.verdict is Verdict.CONFIRMED:
-                _log.debug("event_sent", event_id=event_id)
+        log_each("event_sent", (e for e, outcome in outcomes.items() if outcome.verdict is Verdict.CONFIRMED))
 
     def not_durable(self, event_ids: Iterable[str]) -> list[str]:
         """Those whose possible duplicates are not all in the ledger."""

@@ -104,6 +104,11 @@ class Circuit:
             with anyio.move_on_after(wait if wait > 0 else None):
                 await changed.wait()
 
+    async def closed(self) -> None:
+        """Wait until it is closed."""
+        while self._reason is not None:
+            await self._changed.wait()
+
     def leave(self, admission: Admission) -> None:
         """The work that was admitted is over. A probe that told nothing is soon followed by another one."""
         if admission.is_probe:

@@ -24,6 +24,7 @@ from shared.telemetry.tracing import TRACEPARENT
 from worker.accounts import Accounts
 from worker.burying import Burying
 from worker.circuit import Circuit
+from worker.event_lines import log_each
 from worker.guilt import Guilt, Ruling, reason_of
 from worker.sending import Delivery, Sending
 from worker.settling import Claim, Settling
@@ -247,8 +248,7 @@ class Forwarding:
         if batch.is_trial:
             now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
             accounts.failed_before(now, self._clock.monotonic())
-        for entry in claimed:
-            _log.debug("event_claimed", event_id=entry.event_id)
+        log_each("event_claimed", (entry.event_id for entry in claimed))
         fault_point("after_claim")
         unsettled = set(accounts.of)
 

@@ -1,43 +1,35 @@
 """The pull loop: brings messages to the use case and does with each what it says. Knows nothing of what they say."""
 
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import anyio
 
-from shared.errors import SubscriptionUnavailableError
-from shared.fault_points import fault_point
 from shared.logs import get_logger
 from worker.circuit import Admission, Circuit
 from worker.forwarding import Fate, Forward
 from worker.leases import Leases
 from worker.parked import Parked
-from worker.subscription import ReceivedMessage, Subscription
+from worker.pulling import Pulling
+from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
 from worker.turns import Turn, Turns
+from worker.waits import Pauses, Waits
 
 PROBE_PULL_SECONDS: Final = 1.0
 """For the fresh messages of a probe. One that finds nothing to send must not keep another lane from probing."""
-
-FIRST_PAUSE_SECONDS: Final = 0.5
-LONGEST_PAUSE_SECONDS: Final = 10.0
-"""Between pulls that fail, batches that crash and claims that Spanner does not answer: full jitter below a bound that
-doubles from the one to the other."""
-
-T = TypeVar("T")
 
 _log = get_logger()
 
 
 class PullLoop:
-    """One lane: pulls a batch, has it forwarded, acknowledges, and again."""
+    """One lane: takes a batch, has it forwarded, acknowledges, and again."""
 
     def __init__(
         self,
         *,
-        subscription: Subscription,
+        pulling: Pulling,
         leases: Leases,
         parked: Parked,
         suspects: Suspects,
@@ -47,7 +39,7 @@ class PullLoop:
         batch_messages: int,
         stopping: anyio.Event,
     ) -> None:
-        self._subscription = subscription
+        self._pulling = pulling
         self._leases = leases
         self._parked = parked
         self._suspects = suspects
@@ -56,26 +48,29 @@ class PullLoop:
         self._forward = forward
         self._batch_messages = batch_messages
         self._stopping = stopping
-        self._setbacks = 0
+        self._waits = Waits(stopping)
+        self._pauses = Pauses(stopping)
 
     async def run(self) -> None:
         """Run until `stopping` is set and the batch in work is done, or until cancelled."""
-        while not self._stopping.is_set():
-            # Waiting for a turn, for admission or for messages ends with the process at once; a batch in work is let
-            # finish.
-            turn = await self._unless_stopping(self._turns.take)
-            if turn is not None:
-                try:
-                    await self._step(turn)
-                finally:
-                    turn.give_up()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._waits.watch)
+            while not self._stopping.is_set():
+                # Waiting for a turn, for admission or for messages ends with the process at once; a batch in work is
+                # let finish.
+                turn = await self._waits.unless_stopping(self._turns.take)
+                if turn is not None:
+                    try:
+                        await self._step(turn)
+                    finally:
+                        turn.give_up()
 
     async def _step(self, turn: Turn) -> None:
-        admission = await self._unless_stopping(self._circuit.admit)
+        admission = await self._waits.unless_stopping(self._circuit.admit)
         if admission is None:
             return
         try:
-            messages = await self._unless_stopping(partial(self._next_batch, admission))
+            messages = await self._waits.unless_stopping(partial(self._next_batch, admission))
             if messages:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(turn.lend_when_slow)
@@ -84,45 +79,22 @@ class PullLoop:
         finally:
             self._circuit.leave(admission)
 
-    async def _unless_stopping(self, wait: Callable[[], Awaitable[T]]) -> T | None:
-        result: T | None = None
-
-        async def cancel_when_stopping(scope: anyio.CancelScope) -> None:
-            await self._stopping.wait()
-            scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cancel_when_stopping, tasks.cancel_scope)
-            result = await wait()
-            tasks.cancel_scope.cancel()
-        return result
-
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
-            messages = self._parked.take(self._batch_messages) or await self._pull(self._batch_messages)
+            messages = self._parked.take(self._batch_messages) or await self._pulling.take(self._batch_messages)
             if self._circuit.open_reason is None:
                 return messages
             self._parked.park(messages)  # it opened meanwhile
             return []
         # A probe is one event, fresh ones too: what is parked may be all bad.
+        self._parked.park(self._pulling.take_now())
         if not self._parked.room:
             await self._leases.give_back(self._parked.take_to_rotate())
         if room := min(self._batch_messages, self._parked.room):
-            self._parked.park(await self._pull(room, wait_seconds=PROBE_PULL_SECONDS))
+            self._parked.park(await self._pulling.pull(room, self._pauses, wait_seconds=PROBE_PULL_SECONDS))
+            self._parked.park(self._pulling.take_now())  # of a pull that was outstanding when the circuit opened
         probe = self._parked.take_for_probe()
         return [] if probe is None else [probe]
-
-    async def _pull(self, max_messages: int, **bound: float) -> list[ReceivedMessage]:
-        try:
-            messages = await self._subscription.pull(max_messages=max_messages, **bound)
-        except SubscriptionUnavailableError as error:
-            _log.warning("pull_failed", error=str(error), failures_in_a_row=self._setbacks + 1)
-            await self._pause()
-            return []
-        self._leases.hold(messages)
-        if messages:
-            fault_point("after_pull")
-        return messages
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
         try:
@@ -147,12 +119,6 @@ class PullLoop:
         self._parked.park(by_fate[Fate.HELD])
         await self._suspects.add(by_fate[Fate.ASIDE])
         if is_setback:
-            await self._pause()
+            await self._pauses.pause()
         else:
-            self._setbacks = 0
-
-    async def _pause(self) -> None:
-        self._setbacks += 1
-        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._setbacks - 1, 10))
-        with anyio.move_on_after(random.uniform(0, bound)):  # noqa: S311 - jitter
-            await self._stopping.wait()
+            self._pauses.over()

@@ -33,6 +33,7 @@ from worker.guilt import Guilt
 from worker.leases import Leases
 from worker.parked import Parked
 from worker.pull_loop import PullLoop
+from worker.pulling import Pulling
 from worker.reconciler import Reconciler
 from worker.reporting import Reporting
 from worker.sending import Sending
@@ -109,6 +110,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             database,
             timeout_seconds=settings.commit_timeout_seconds,
             one_at_a_time=settings.spanner_emulator_host is not None,
+            rows_at_once=settings.ledger_rows,
         )
         ports = Ports(
             ledger=ledger,
@@ -156,11 +158,20 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             stopping=stopping,
             backoff_seconds=settings.suspect_backoff_seconds,
         )
+        pulling = Pulling(
+            subscription=subscription,
+            leases=leases,
+            circuit=circuit,
+            stopping=stopping,
+            pulls=settings.pulls,
+            pull_messages=settings.batch_events,
+            ahead_messages=settings.pull_ahead_messages,
+        )
         turns = Turns(settings.lanes, circuit=circuit, clock=clock)
         parked = Parked()
         lanes = [
             PullLoop(
-                subscription=subscription,
+                pulling=pulling,
                 leases=leases,
                 parked=parked,
                 suspects=suspects,
@@ -198,7 +209,9 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         _log.info("worker_started", lanes=settings.lanes, worker_id=reporting.worker_id)
         with untraced():
             try:
-                await _run_until_stopped([*(lane.run for lane in lanes), suspects.run], background, stopping)
+                await _run_until_stopped(
+                    [pulling.run, *(lane.run for lane in lanes), suspects.run], background, stopping
+                )
             finally:
                 with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
                     await leases.give_back(leases.held())

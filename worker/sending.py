@@ -167,11 +167,15 @@ class Sending:
         fault_point("before_send")
         outcomes = await self._forwarder.send(request)
         accounts.learn(outcomes)
-        confirmed = [e.event_id for e in request if outcomes[e.event_id].verdict is Verdict.CONFIRMED]
-        # What the SDK could not put into the request is the event's own fault, and says nothing of the others.
-        failed = [
-            e for e in request if outcomes[e.event_id] is not NOT_SERIALIZABLE and e.event_id not in set(confirmed)
-        ]
+        confirmed: list[str] = []
+        failed: list[StatsigEvent] = []
+        for event in request:
+            outcome = outcomes[event.event_id]
+            if outcome.verdict is Verdict.CONFIRMED:
+                confirmed.append(event.event_id)
+            elif outcome is not NOT_SERIALIZABLE:
+                # What the SDK could not put into the request is the event's own fault, and says nothing of the others.
+                failed.append(event)
         if confirmed:
             fault_point("after_confirm")
             delivery.failures = 0

@@ -5,13 +5,13 @@ only that it fails. Requests of 500 are the cheapest while nothing spoils them; 
 one of them would fail, and most of a batch be sent several times.
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shared.errors import EventLoggingError
 from shared.statsig_projection import StatsigEvent
+from worker.statsig_json import to_json
 
 MAX_EVENTS: Final = 500
 MAX_BYTES: Final = 1_000_000
@@ -56,9 +56,11 @@ def parts_of(events: Sequence[StatsigEvent]) -> list[list[StatsigEvent]]:
 
 def wire_size(event: StatsigEvent) -> int:
     """Bytes that the event adds to a request before compression; raises UnserializableEventError."""
+    if isinstance(event.value, float) and not math.isfinite(event.value):
+        raise UnserializableEventError(f"the value of event {event.event_id} is a NaN or an infinity")
     body = {"eventName": event.name, "value": event.value, "metadata": event.metadata, "time": event.time_ms}
     try:
-        return len(json.dumps(body, allow_nan=False)) + _USER_BYTES
+        return len(to_json(body)) + _USER_BYTES
     except (TypeError, ValueError, RecursionError) as error:
         raise UnserializableEventError(f"event {event.event_id} has no JSON form") from error
 

@@ -143,6 +143,13 @@ FORWARD_DELAY: Final = Metric(
     meaning="From the publish of a forward message until it was done with.",
     boundaries=_DELAYS,
 )
+DELIVERY_DELAY: Final = Metric(
+    name="event_log.delivery.delay",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    meaning="From the commit of an event, or from its replay, until it was noted as delivered.",
+    boundaries=_DELAYS,
+)
 DEAD_LETTERS: Final = Metric(
     name="event_log.dead_letters",
     kind=Kind.COUNTER,
@@ -186,6 +193,7 @@ METRICS: Final = (
     REQUEST_DURATION,
     ATTEMPTS,
     FORWARD_DELAY,
+    DELIVERY_DELAY,
     DEAD_LETTERS,
     CIRCUIT_OPEN,
     OLDEST_PENDING,

@@ -47,6 +47,19 @@ async def test_a_claim_tells_of_each_event_where_it_stands(storage: Storage) -> 
     assert (await row_of(storage, held)).claim_token == other
 
 
+async def test_a_claim_tells_since_when_what_it_finds_pending_has_been_so(storage: Storage) -> None:
+    claimed, held, delivered = await logged(storage, 3)
+    await storage.ledger.claim([held], token=token(), seconds=LONG)
+    await storage.ledger.settle_delivered([attempt(delivered)])
+    born = {event_id: (await row_of(storage, event_id)).pending_since for event_id in (claimed, held)}
+
+    entries = await storage.ledger.claim([claimed, held, delivered], token=token(), seconds=LONG)
+
+    assert {event_id: entries[event_id].pending_since for event_id in born} == born
+    assert None not in born.values()
+    assert entries[delivered].pending_since is None
+
+
 async def test_a_claim_of_nothing_finds_nothing(storage: Storage) -> None:
     assert await storage.ledger.claim([], token=token(), seconds=LONG) == {}
 

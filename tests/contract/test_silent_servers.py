@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from shared.republish_ledger import Marked
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_parts import ROWS_AT_ONCE
 from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_worker_states import SpannerWorkerStates
 from shared.worker_states import WorkerState
@@ -31,6 +33,9 @@ from worker.subscription import PubSubSubscription
 
 BOUND_SECONDS = 0.05
 ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
+MANY = [replace(ATTEMPT, event_id=str(uuid.uuid4())) for _ in range(3 * ROWS_AT_ONCE)]
+"""More than one transaction takes."""
+
 STATE = WorkerState(str(uuid.uuid4()), "1.2.3", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
 
 
@@ -122,6 +127,11 @@ CALLS: dict[str, tuple[Call, type[Exception]]] = {
     ),
     "settle_delivered late within": (
         lambda silent: silent.patient.settle_delivered([ATTEMPT], token="t", within_seconds=BOUND_SECONDS),
+        StorageUnavailableError,
+    ),
+    "settle_delivered of many": (lambda silent: silent.ledger.settle_delivered(MANY), StorageUnavailableError),
+    "release of many within": (
+        lambda silent: silent.patient.release(MANY, token="t", within_seconds=BOUND_SECONDS),
         StorageUnavailableError,
     ),
     "report": (lambda silent: silent.workers.report(STATE), StorageUnavailableError),

@@ -234,7 +234,7 @@ async def test_a_batch_cut_by_the_sdks_timer_is_answered_whole(
     # 60 s and 1 s in production; the timer then fires while events are being logged.
     monkeypatch.setattr(statsig.globals, "STATSIG_BATCHING_INTERVAL_SECONDS", 0.002)
     monkeypatch.setattr(statsig.globals, "STATSIG_LOGGING_INTERVAL_SECONDS", 0.01)
-    events = [event(f"e-{number}") for number in range(2_000)]
+    events = [event(f"e-{number}") for number in range(20_000)]
 
     outcomes = await attempt(server.script("cut", *[act] * 1_000), *events)
 

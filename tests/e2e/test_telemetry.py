@@ -24,6 +24,7 @@ from shared.telemetry.metrics import (
     CALL_EVENTS,
     CIRCUIT_OPEN,
     DEAD_LETTERS,
+    DELIVERY_DELAY,
     FORWARD_DELAY,
     METRICS,
     PUBLISHED,
@@ -188,6 +189,7 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
     assert total(PUBLISHED, topic="forward", publisher="ingress") == 31
     assert total(PUBLISHED, topic="dead_letter", publisher="worker") == 1
     assert total(FORWARD_DELAY) == 31
+    assert total(DELIVERY_DELAY) == 30
     assert total(CIRCUIT_OPEN) == 0
     assert {point.attributes["state"]: point.value for point in receiver.latest(ACCOUNT.name)} == {
         "accepted": 31,

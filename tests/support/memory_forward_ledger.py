@@ -52,11 +52,11 @@ class MemoryForwardLedger:
             standing,
             row.attempts,
             row.possible_duplicates,
-            row.replays,
             attempt_history.decode(row.history),
             row.alone_failures,
             is_suspect=standing is Standing.CLAIMED and row.not_before is not None,
             is_resumed=is_resumed,
+            pending_since=row.pending_since,
         )
 
     def _standing(self, row: LedgerRow, own: set[str], token: str) -> Standing:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -34,9 +34,19 @@ class MemoryTelemetry:
 
     def points(self, metric: Metric) -> list[tuple[dict[str, Any], float]]:
         """Attributes and value of each time series; of a histogram the count."""
-        data = self._reader.get_metrics_data()
         return [
             (dict(point.attributes or {}), point.count if isinstance(point, HistogramDataPoint) else point.value)
+            for point in self._points(metric)
+        ]
+
+    def sums(self, metric: Metric) -> list[float]:
+        """Of a histogram, the sum of each time series."""
+        return [point.sum for point in self._points(metric) if isinstance(point, HistogramDataPoint)]
+
+    def _points(self, metric: Metric) -> list[NumberDataPoint | HistogramDataPoint]:
+        data = self._reader.get_metrics_data()
+        return [
+            point
             for of_resource in (data.resource_metrics if data else ())
             for of_scope in of_resource.scope_metrics
             for found in of_scope.metrics

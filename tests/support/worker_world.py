@@ -23,6 +23,7 @@ from worker.guilt import Guilt
 from worker.leases import Leases
 from worker.parked import Parked
 from worker.pull_loop import PullLoop
+from worker.pulling import Pulling
 from worker.sending import Sending
 from worker.settling import Settling
 from worker.statsig_requests import RequestSize
@@ -68,6 +69,9 @@ class WorkerWorld:
         suspect_attempts: int = 6,
         suspect_backoff_seconds: float = 15.0,
         turns: int = 2,
+        pulls: int = 2,
+        pull_messages: int = 500,
+        ahead_messages: int = 500,
         clock: ManualClock | None = None,
     ) -> None:
         self.budget_seconds = budget_seconds
@@ -75,6 +79,9 @@ class WorkerWorld:
         self.suspect_attempts = suspect_attempts
         self.suspect_backoff_seconds = suspect_backoff_seconds
         self.turns_at_once = turns
+        self.pulls = pulls
+        self.pull_messages = pull_messages
+        self.ahead_messages = ahead_messages
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.journal: list[str] = []
@@ -129,12 +136,21 @@ class WorkerWorld:
             stopping=self.stopping,
             backoff_seconds=self.suspect_backoff_seconds,
         )
+        self.pulling = Pulling(
+            subscription=self.subscription,
+            leases=self.leases,
+            circuit=self.circuit,
+            stopping=self.stopping,
+            pulls=self.pulls,
+            pull_messages=self.pull_messages,
+            ahead_messages=self.ahead_messages,
+        )
         self.turns = Turns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
         self.parked = Parked(random.Random(0))
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(
-            subscription=self.subscription,
+            pulling=self.pulling,
             leases=self.leases,
             parked=self.parked,
             suspects=self.suspects,
@@ -147,10 +163,11 @@ class WorkerWorld:
 
     @asynccontextmanager
     async def running(self, lanes: int = 1, *, batch_messages: int = 500) -> AsyncIterator[None]:
-        """Lanes, suspects and leases until the block ends; then stopped in the orderly way, which must be quick."""
+        """Pulls, lanes, suspects and leases until the block ends; then stopped in the orderly way, which must be quick."""
         async with anyio.create_task_group() as background:
             background.start_soon(self.leases.extend_forever)
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.pulling.run)
                 for _ in range(lanes):
                     tasks.start_soon(self.lane(batch_messages=batch_messages).run)
                 tasks.start_soon(self.suspects.run)

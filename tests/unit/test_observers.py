@@ -17,6 +17,7 @@ from shared.telemetry.metrics import (
     CLAIMED,
     COMMIT_DURATION,
     COMMIT_ROWS,
+    DELIVERY_DELAY,
     FORWARD_DELAY,
     LEDGER_DURATION,
     METRICS,
@@ -214,6 +215,30 @@ async def test_what_claims_find_and_what_is_settled_is_counted(memory: MemoryTel
     ]
     assert [(a["state"], n) for a, n in memory.points(SETTLED) if n] == [("DELIVERED", 2)]
     assert ({"operation": "settle", "outcome": "storage_unavailable"}, 1) in memory.points(LEDGER_DURATION)
+
+
+async def test_the_delay_of_a_delivery_is_counted_from_the_commit_once_whatever_was_tried_before(
+    memory: MemoryTelemetry, world: WorkerWorld
+) -> None:
+    (released, delivered, dead, late), _ = await world.logged_and_pulled(4)
+    ledger = ObservedForwardLedger(world.ledger, memory.telemetry, clock=world.clock)
+    await ledger.claim([released, delivered, dead, late], token="mine", seconds=600)
+    world.clock.advance(40)
+
+    await ledger.release(attempts([released]), token="mine")
+    await ledger.settle_dead(attempts([dead]), token="mine")
+    world.ledger.failures.fail_next("settle_delivered", StorageUnavailableError("no"))
+    with pytest.raises(StorageUnavailableError):
+        await ledger.settle_delivered(attempts([delivered]))
+    assert memory.points(DELIVERY_DELAY) == []
+    await ledger.settle_delivered(attempts([delivered]))
+    await ledger.settle_delivered(attempts([delivered, released]))
+
+    assert memory.points(DELIVERY_DELAY) == [({}, 1)]
+    assert memory.sums(DELIVERY_DELAY) == [40]
+    world.clock.advance(20)
+    await ledger.settle_delivered(attempts([late]))
+    assert memory.sums(DELIVERY_DELAY) == [100]
 
 
 def test_the_circuit_shows_whether_it_is_open_and_why(memory: MemoryTelemetry, world: WorkerWorld) -> None:

@@ -126,6 +126,12 @@ def test_cloud_run_is_told_by_its_own_variables_only() -> None:
     assert not from_environment(IngressSettings, INGRESS | {"ON_CLOUD_RUN_DERIVED": "1"}).on_cloud_run
 
 
+@pytest.mark.parametrize("environment", [INGRESS, INGRESS | {"K_SERVICE": "x"}])
+def test_that_cloud_run_has_checked_a_token_is_said_and_never_guessed(environment: dict[str, str]) -> None:
+    assert not from_environment(IngressSettings, environment).trust_cloud_run_iam
+    assert from_environment(IngressSettings, environment | {"TRUST_CLOUD_RUN_IAM": "true"}).trust_cloud_run_iam
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("true", True), ("false", False), ("1", True), ("0", False), ("no", False), ("TRUE", True)]
 )
