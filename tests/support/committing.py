@@ -138,7 +138,7 @@ async def committing(
     async with anyio.create_task_group() as tasks:
         committer = GroupCommitter(
             repository=repository,
-            publisher=ForwardPublisher(publisher, ManualClock(), task_group=tasks),
+            publisher=ForwardPublisher(publisher, ManualClock(), task_group=tasks, gather_seconds=0),
             limits=Limits(
                 concurrency=concurrency,
                 rows=rows,

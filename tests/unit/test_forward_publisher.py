@@ -25,7 +25,7 @@ class Fixture:
     @asynccontextmanager
     async def handing_over(self) -> AsyncIterator[ForwardPublisher]:
         async with anyio.create_task_group() as tasks:
-            yield ForwardPublisher(self.port, self.clock, task_group=tasks)
+            yield ForwardPublisher(self.port, self.clock, task_group=tasks, gather_seconds=0)
 
     async def publish(self) -> bool:
         return await self.publisher.publish([event()])

@@ -137,7 +137,9 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             async with anyio.create_task_group() as tasks:
                 committer = GroupCommitter(
                     repository=process.port(repository),
-                    publisher=ForwardPublisher(process.port(self.topic), self.clock, task_group=tasks),
+                    publisher=ForwardPublisher(
+                        process.port(self.topic), self.clock, task_group=tasks, gather_seconds=0
+                    ),
                     limits=Limits(concurrency=1, rows=10, queue_rows=10, queue_bytes=10**6, patience_seconds=5),
                     task_group=tasks,
                 )
