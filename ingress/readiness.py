@@ -11,6 +11,7 @@ import anyio
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
 from shared.cancellation import own_cancellation
+from shared.spanner_reading import AT_INTERVALS
 from shared.telemetry.tracing import untraced
 
 CHECK_SECONDS: Final = 2.0
@@ -36,5 +37,5 @@ class Readiness:
         # Else each probe would begin a trace.
         with untraced():
             async with self._database.snapshot() as snapshot:
-                async for _ in await snapshot.execute_sql("SELECT 1"):
+                async for _ in await snapshot.execute_sql("SELECT 1", retry=AT_INTERVALS):
                     pass

@@ -78,9 +78,7 @@ async def open_runtime(settings: IngressSettings, telemetry: Telemetry | None = 
                 repository=repository,
                 publisher=forward_publisher,
                 limits=Limits(
-                    # The emulator (1.5.28) runs one transaction at a time and aborts the others: four at once took half
-                    # as many rows as one, for three times the CPU.
-                    concurrency=settings.commit_concurrency if settings.spanner_emulator_host is None else 1,
+                    concurrency=settings.commit_concurrency,
                     rows=settings.commit_rows,
                     queue_rows=settings.commit_queue_rows,
                     queue_bytes=settings.commit_queue_bytes,

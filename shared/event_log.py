@@ -10,7 +10,7 @@ from shared.event import EventLogRow
 from shared.forward_ledger import LEDGER_TABLE, ForwardState, forward_shard
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
 from shared.spanner_mutations import insert
-from shared.spanner_transactions import by_key
+from shared.spanner_reading import AT_INTERVALS, by_key
 from shared.timestamps import to_rfc3339
 
 LOG_TABLE: Final = "NestEventLog"
@@ -89,7 +89,8 @@ class SpannerEventLogRepository:
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
-            found = await snapshot.read(LOG_TABLE, ("event_id", "request_digest", "write_id"), by_key(event_ids))
+            columns = ("event_id", "request_digest", "write_id")
+            found = await snapshot.read(LOG_TABLE, columns, by_key(event_ids), retry=AT_INTERVALS)
             return {event_id: Written(digest, write_id) async for event_id, digest, write_id in found}
 
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from shared.errors import SchemaMismatchError
 from shared.spanner import translated
+from shared.spanner_reading import AT_INTERVALS
 
 REQUIRED: Final[dict[str, frozenset[str]]] = {
     "NestEventLog": frozenset({"event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
@@ -29,7 +30,7 @@ async def check_schema(database: Any, *, timeout_seconds: float) -> None:
     """
     found: dict[str, set[str]] = {}
     async with translated(timeout_seconds), database.snapshot() as snapshot:
-        async for table, column in await snapshot.execute_sql(_COLUMNS):
+        async for table, column in await snapshot.execute_sql(_COLUMNS, retry=AT_INTERVALS):
             found.setdefault(table, set()).add(column)
     missing = [
         table if table not in found else f"{table}.{column}"

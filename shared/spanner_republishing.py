@@ -1,6 +1,6 @@
 """The reconciler's part of the forward ledger on Spanner."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -13,7 +13,8 @@ from shared.event_log import LOG_TABLE
 from shared.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.republish_ledger import Cursor, Marked, Page
 from shared.spanner import translated
-from shared.spanner_transactions import Transactions, by_key, current_time
+from shared.spanner_reading import AT_INTERVALS, by_key
+from shared.spanner_transactions import Transactions, current_time
 
 _AGAIN_INDEX: Final = "NestEventForwardAgain"
 
@@ -93,15 +94,17 @@ class SpannerRepublishLedger:
                 return [], end
             keys = KeySet(ranges=[KeyRange(start_closed=list(begin), end_open=[begin[0], end])])
             async with self._transactions.database.snapshot() as snapshot:
-                rows = await snapshot.read(LEDGER_TABLE, (column, "event_id"), keys, index=index, limit=limit)
+                rows = await snapshot.read(
+                    LEDGER_TABLE, (column, "event_id"), keys, index=index, limit=limit, retry=AT_INTERVALS
+                )
                 return [row async for row in rows], end
 
     async def mark_republished(
         self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
     ) -> list[Marked]:
         async def work(transaction: Any) -> list[Marked]:
-            read = await transaction.read(LEDGER_TABLE, _READ_FOR_MARKING, by_key(event_ids))
-            rows = [each async for row in read if (each := _Row(*row)).state == ForwardState.PENDING]
+            read = await _rows(transaction, LEDGER_TABLE, _READ_FOR_MARKING, event_ids)
+            rows = [each for row in read if (each := _Row(*row)).state == ForwardState.PENDING]
             if not rows:
                 return []
             now = await current_time(transaction)
@@ -128,7 +131,7 @@ class SpannerRepublishLedger:
 
         async def work(transaction: Any) -> None:
             columns = ("event_id", "state", "republished")
-            rows = [row async for row in await transaction.read(LEDGER_TABLE, columns, by_key(by_id))]
+            rows = await _rows(transaction, LEDGER_TABLE, columns, by_id)
             ours = [
                 by_id[event_id]
                 for event_id, state, republished in rows
@@ -147,5 +150,9 @@ async def _events(transaction: Any, event_ids: Sequence[str]) -> dict[str, Event
     """Of the rows of which one can be made."""
     if not event_ids:
         return {}
-    rows = [row async for row in await transaction.read(LOG_TABLE, table.EVENT_COLUMNS, by_key(event_ids))]
+    rows = await _rows(transaction, LOG_TABLE, table.EVENT_COLUMNS, event_ids)
     return {row[0]: table.event(row) for row in rows if table.is_event(row)}
+
+
+async def _rows(transaction: Any, name: str, columns: tuple[str, ...], event_ids: Iterable[str]) -> list[Sequence[Any]]:
+    return [row async for row in await transaction.read(name, columns, by_key(event_ids), retry=AT_INTERVALS)]

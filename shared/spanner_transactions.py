@@ -10,9 +10,7 @@ import anyio
 from google.api_core import exceptions as google
 
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
-from shared.spanner_reading import AT_INTERVALS, by_key
-
-__all__ = ["Transactions", "by_key", "current_time"]
+from shared.spanner_reading import AT_INTERVALS
 
 T = TypeVar("T")
 

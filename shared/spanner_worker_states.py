@@ -5,6 +5,7 @@ from typing import Any, Final
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
+from shared.spanner_reading import AT_INTERVALS
 from shared.worker_states import SeenWorker, WorkerState
 
 WORKERS_TABLE: Final = "NestEventWorker"
@@ -46,5 +47,5 @@ class SpannerWorkerStates:
         async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
             return [
                 SeenWorker(WorkerState(*row[:6]), seen_ago=row[7] - row[6])
-                async for row in await snapshot.execute_sql(_SEEN)
+                async for row in await snapshot.execute_sql(_SEEN, retry=AT_INTERVALS)
             ]

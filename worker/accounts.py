@@ -8,11 +8,13 @@ from typing import Final, Self
 
 from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.forward_ledger import Attempt, Entry
-from worker.event_lines import log_each
+from shared.logs import get_logger, log_each
 from worker.statsig_outcome import SendOutcome, Verdict
 
 INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
 NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
+
+_log = get_logger()
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Accounts:
             account.history = noted if len(account.history) == 1 else account.history[:-1] + noted
             if outcome.verdict is not Verdict.AMBIGUOUS:
                 account.possible_duplicates -= 1
-        log_each("event_sent", (e for e, outcome in outcomes.items() if outcome.verdict is Verdict.CONFIRMED))
+        log_each(_log, "event_sent", (e for e, outcome in outcomes.items() if outcome.verdict is Verdict.CONFIRMED))
 
     def not_durable(self, event_ids: Iterable[str]) -> list[str]:
         """Those whose possible duplicates are not all in the ledger."""

@@ -18,13 +18,12 @@ from shared.errors import StorageUnavailableError, UndecodableMessageError
 from shared.event import Event
 from shared.fault_points import fault_point
 from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
-from shared.logs import get_logger
+from shared.logs import get_logger, log_each
 from shared.statsig_projection import project
 from shared.telemetry.tracing import TRACEPARENT
 from worker.accounts import Accounts
 from worker.burying import Burying
 from worker.circuit import Circuit
-from worker.event_lines import log_each
 from worker.guilt import Guilt, Ruling, reason_of
 from worker.sending import Delivery, Sending
 from worker.settling import Claim, Settling
@@ -248,7 +247,7 @@ class Forwarding:
         if batch.is_trial:
             now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
             accounts.failed_before(now, self._clock.monotonic())
-        log_each("event_claimed", (entry.event_id for entry in claimed))
+        log_each(_log, "event_claimed", (entry.event_id for entry in claimed))
         fault_point("after_claim")
         unsettled = set(accounts.of)
 

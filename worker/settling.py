@@ -13,9 +13,8 @@ import stamina
 from shared.clock import Clock
 from shared.errors import StorageUnavailableError
 from shared.forward_ledger import Attempt, ForwardLedger, ForwardState
-from shared.logs import get_logger
+from shared.logs import get_logger, log_each
 from worker.accounts import untried
-from worker.event_lines import log_each
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a settlement is tried before its messages go back; leases are extended meanwhile."""
@@ -89,7 +88,7 @@ class Settling:
         if not await self._patiently(write, self._patience_seconds, len(attempts)):
             return False
         self.forget(attempt.event_id for attempt in attempts)
-        log_each("event_settled", (attempt.event_id for attempt in attempts))
+        log_each(_log, "event_settled", (attempt.event_id for attempt in attempts))
         return True
 
     async def settle_at_the_end(self, attempts: Sequence[Attempt], claim: Claim) -> None:

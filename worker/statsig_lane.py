@@ -142,10 +142,13 @@ class StatsigLane:
             return
         first, *others = events
         self._server.log_event(first)
-        user = first.to_dict()["user"]  # type: ignore[no-untyped-call] # completed by log_event
-        processor = self._server._logger.event_batch_processor  # noqa: SLF001 - see above; held by the contract test
+        if first.user is self._user:
+            return  # it swallowed an exception, and without the tier that it adds events are billed as production
+        user = first.to_dict()["user"]  # type: ignore[no-untyped-call]
+        processor = self._server._logger.event_batch_processor  # noqa: SLF001 - held by the contract test
         for event in others:
-            body = {"user": user, "eventName": event.event_name, "metadata": event.metadata, "time": event._time}  # noqa: SLF001 - a parameter of its constructor
+            body = {"user": user, "eventName": event.event_name, "metadata": event.metadata}
+            body["time"] = event._time  # noqa: SLF001 - a parameter of its constructor
             if event.value is not None:
                 body["value"] = event.value
             processor.add_event(body)  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ A new version of the SDK is taken only when all of this still holds.
 """
 
 import asyncio
+import gzip
 import logging
 import socket
 import threading
@@ -204,11 +205,11 @@ async def test_an_address_or_key_that_cannot_be_used(server: ScriptedHttp) -> No
 
 async def test_what_arrives(server: ScriptedHttp) -> None:
     lane = new_lane(server.api_url("what"))
-    first = await asyncio.to_thread(lane.send, [event("a", 12.5), event("a", 12.5), event("b", "x")])
+    first = await asyncio.to_thread(lane.send, [event("a", 12.5), event("a", 12.5), event("b", "x"), event("none")])
     second = await asyncio.to_thread(lane.send, [event("c")])
     await asyncio.to_thread(lane.close)
 
-    assert first | second == {"a": OK, "b": OK, "c": OK}
+    assert first | second == {"a": OK, "b": OK, "none": OK, "c": OK}
     request, later = server.received["what"]
     assert request.peer == later.peer  # the connection is kept
     assert (request.method, request.path) == ("POST", "/what/v1/log_event")
@@ -218,7 +219,25 @@ async def test_what_arrives(server: ScriptedHttp) -> None:
     assert request.json()["events"] == [
         common | {"value": 12.5, "metadata": {"event_id": "a", "plan": "Größe"}},
         common | {"value": "x", "metadata": {"event_id": "b", "plan": "Größe"}},
+        common | {"metadata": {"event_id": "none", "plan": "Größe"}},
     ]
+    assert later.json()["events"] == [common | {"metadata": {"event_id": "c", "plan": "Größe"}}]
+
+
+async def test_a_request_is_written_by_the_quicker_means(server: ScriptedHttp) -> None:
+    await attempt(server.api_url("quick"))
+
+    (request,) = server.received["quick"]
+    assert "Größe".encode() in gzip.decompress(request.body)  # the standard library would have escaped it
+    assert request.body[8] == 4  # RFC 1952: by the fastest algorithm
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800"], ids=["an integer of more than 64 bits", "half a surrogate pair"])
+async def test_what_only_the_standard_library_can_write_arrives_too(server: ScriptedHttp, value: str | float) -> None:
+    assert await attempt(server.api_url("rare"), event("a"), event("rare", value)) == {"a": OK, "rare": OK}
+
+    (request,) = server.received["rare"]
+    assert [each.get("value") for each in request.json()["events"]] == [None, value]
 
 
 async def test_an_event_without_a_json_form_is_rejected_alone(server: ScriptedHttp) -> None:

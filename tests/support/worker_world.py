@@ -163,7 +163,7 @@ class WorkerWorld:
 
     @asynccontextmanager
     async def running(self, lanes: int = 1, *, batch_messages: int = 500) -> AsyncIterator[None]:
-        """Pulls, lanes, suspects and leases until the block ends; then stopped in the orderly way, which must be quick."""
+        """Pulls, lanes, suspects and leases until the block ends; then stopped in order, which must be quick."""
         async with anyio.create_task_group() as background:
             background.start_soon(self.leases.extend_forever)
             async with anyio.create_task_group() as tasks:

@@ -1,6 +1,5 @@
 """What holds of normalization for every request there can be."""
 
-import json
 import uuid
 from typing import Any
 
