@@ -77,10 +77,13 @@ class MemoryWatch:
         return {name: len(values) for name, values in self.samples.items()}
 
     def growth_since(self, marks: Mapping[str, int]) -> float:
-        """MiB that the process that grew most has grown by since then."""
+        """MiB that the process that grew most has had since then beyond what it ever had before.
+
+        Not beyond the last sample before: of a process that was just started again that is next to nothing.
+        """
         return max(
             (
-                max(values[marks[name] :]) - values[marks[name] - 1]
+                max(values[marks[name] :]) - max(values[: marks[name]])
                 for name, values in self.samples.items()
                 if 0 < marks.get(name, 0) < len(values)
             ),
