@@ -61,10 +61,11 @@ def chosen(ids: str) -> tuple[Row, ...]:
     """
     if not ids:
         return ROWS
-    rows: list[Row] = []
+    # Each once, also where F51 and F51b are both named: two runs would share a folder.
+    rows: dict[str, Row] = {}
     for one in ids.split(","):
         found = [row for row in ROWS if one in (row.id, row.id.rstrip(ascii_lowercase))]
         if not found:
             raise ValueError(f"no row {one}")
-        rows += found
-    return tuple(rows)
+        rows |= {row.id: row for row in found}
+    return tuple(rows.values())
