@@ -42,7 +42,7 @@ BURST_DELIVERED_SECONDS: Final = 20.0
 OTHERS_PER_SECOND: Final = 4.0
 """Good events that come while bad ones are tried: a few batches between two trials."""
 
-BURIED_SECONDS: Final = 120.0
+BURIED_SECONDS: Final = 300.0
 """For trials of some hundred suspects, which take a fifth of the time at the most."""
 
 
