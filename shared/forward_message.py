@@ -86,7 +86,7 @@ def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
         return None
     match body:
         case {
-            "schemaVersion": 1,
+            "schemaVersion": int(version),
             "eventId": str(event_id),
             "eventName": str(event_name),
             "eventTs": str(event_ts),
@@ -96,7 +96,7 @@ def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
             event_type, actor_id = others.pop("eventType", None), others.pop("actorId", None)
         case _:
             return None
-    if others or not event_name or not _EVENT_ID.fullmatch(event_id):
+    if others or version is True or version != SCHEMA_VERSION or not event_name or not _EVENT_ID.fullmatch(event_id):
         return None
     nanos = from_rfc3339(event_ts)
     if nanos is None or not isinstance(event_type, str | None) or not isinstance(actor_id, str | None):
