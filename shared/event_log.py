@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Final, Protocol
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.event import EventLogRow
-from shared.forward_ledger import LEDGER_TABLE, ForwardState, forward_shard
+from shared.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, ForwardState, forward_shard
 from shared.spanner import ABORTED_RETRY_SECONDS, translated
 from shared.spanner_mutations import insert
 from shared.spanner_reading import AT_INTERVALS, by_key
@@ -27,6 +28,7 @@ LOG_COLUMNS: Final = (
     "request_digest",
     "write_id",
     "caller",
+    "log_shard",
 )
 
 _BORN_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
@@ -70,8 +72,10 @@ class EventLogRepository(Protocol):
 class SpannerEventLogRepository:
     """EventLogRepository on NestEventLog and NestEventForward."""
 
-    def __init__(self, database: Any, *, timeout_seconds: float) -> None:
+    def __init__(self, database: Any, *, timeout_seconds: float, shards: int = DEFAULT_SHARDS) -> None:
+        """`shards` as in the settings (FORWARD_SHARDS)."""
         self._database = database
+        self._shards = shards
         self._timeout_seconds = timeout_seconds
 
     async def append(self, rows: Sequence[EventLogRow]) -> None:
@@ -82,8 +86,9 @@ class SpannerEventLogRepository:
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
             ) as batch,
         ):
-            insert(batch, LOG_TABLE, LOG_COLUMNS, map(_log_values, rows))
-            born = [_born_pending(row) for row in rows if row.forward_to_statsig]
+            placed = [(row, forward_shard(row.event.event_id, shards=self._shards)) for row in rows]
+            insert(batch, LOG_TABLE, LOG_COLUMNS, starmap(_log_values, placed))
+            born = [_born_pending(row, shard) for row, shard in placed if row.forward_to_statsig]
             if born:
                 insert(batch, LEDGER_TABLE, _BORN_COLUMNS, born)
 
@@ -94,7 +99,7 @@ class SpannerEventLogRepository:
             return {event_id: Written(digest, write_id) async for event_id, digest, write_id in found}
 
 
-def _log_values(row: EventLogRow) -> tuple[object, ...]:
+def _log_values(row: EventLogRow, shard: int) -> tuple[object, ...]:
     event = row.event
     return (
         event.event_id,
@@ -108,9 +113,9 @@ def _log_values(row: EventLogRow) -> tuple[object, ...]:
         row.request_digest,
         row.write_id,
         row.caller,
+        shard,
     )
 
 
-def _born_pending(row: EventLogRow) -> tuple[object, ...]:
-    event_id = row.event.event_id
-    return (event_id, ForwardState.PENDING.value, COMMIT_TIMESTAMP, forward_shard(event_id))
+def _born_pending(row: EventLogRow, shard: int) -> tuple[object, ...]:
+    return (row.event.event_id, ForwardState.PENDING.value, COMMIT_TIMESTAMP, shard)

@@ -30,6 +30,7 @@ NAMES: Final = frozenset(
         "after_confirm",
         "after_settle",
         "after_dead_letter_publish",
+        "after_collect",
         "reconciler_after_mark",
         "reconciler_after_publish",
         "replay_after_reopen",

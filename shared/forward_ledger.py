@@ -8,17 +8,17 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from shared.attempt_history import History
-from shared.event import Event
 
 LEDGER_TABLE: Final = "NestEventForward"
 
-FORWARD_SHARDS: Final = 16
-"""Shards of the index on what is pending. A node takes thousands of writes a second on one; sixteen leave room to
-grow without making the reconciler's round long."""
+
+DEFAULT_SHARDS: Final = 32
+"""Of the indexes by time. Enough for some tens of nodes, and few enough that a round over all of them stays cheap."""
 
 
-def forward_shard(event_id: str) -> int:
-    return UUID(event_id).int % FORWARD_SHARDS
+def forward_shard(event_id: str, *, shards: int = DEFAULT_SHARDS) -> int:
+    """Where the event lies in the indexes by time, which have so many shards."""
+    return UUID(event_id).int % shards
 
 
 class ForwardState(enum.StrEnum):
@@ -71,35 +71,6 @@ class Entry:
     that two entries that differ in nothing else are equal."""
 
 
-class Reopening(enum.StrEnum):
-    """What a replay found, and did."""
-
-    REOPENED = "reopened"
-    """Was dead; is pending again, and counted as a replay."""
-
-    PENDING = "pending"
-    """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. An expired claim was taken
-    from its holder; nothing else was changed."""
-
-    HELD = "held"
-    """A worker has it in work; what becomes of it is not known yet."""
-
-    DELIVERED = "delivered"
-    QUARANTINED = "quarantined"
-    """Dead, and replayed as often as is allowed."""
-
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Reopened:
-    event_id: str
-    found: Reopening
-
-    replays: int = 0
-    """This one included, where it was reopened."""
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What is noted of the attempts that one claim covered."""
@@ -134,7 +105,8 @@ class Attempt:
 class ForwardLedger(Protocol):
     """Who may send an event, and what became of it. All times are Spanner's own.
 
-    What publishes again what stayed pending has a port of its own, shared/republish_ledger.py.
+    What publishes again what stayed pending has a port of its own, shared/republish_ledger.py, and so has what makes
+    the dead pending again, shared/replay_ledger.py.
     """
 
     async def claim(
@@ -221,28 +193,6 @@ class ForwardLedger(Protocol):
 
     async def oldest_pending_seconds(self) -> float | None:
         """For how long the oldest pending event has been so; None where nothing is pending.
-
-        Raises:
-            StorageUnavailableError: no answer.
-        """
-        ...
-
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
-        """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
-
-        The replay is counted, and noted in the history. The event begins anew: no suspect, never republished.
-
-        The caller publishes next; where it dies before that, the reconciler does.
-
-        Raises:
-            StorageUnavailableError: not known whether it was written; call again.
-        """
-        ...
-
-    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
-        """Dead events as the event log has them, by event_id from `after` on, which is left out.
-
-        Reads the ledger's whole key space, for operators.
 
         Raises:
             StorageUnavailableError: no answer.

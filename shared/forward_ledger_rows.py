@@ -10,27 +10,14 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from shared import attempt_history
 from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.event import RESERVED_METADATA_KEY, Event
-from shared.forward_ledger import (
-    LEDGER_TABLE,
-    Attempt,
-    Entry,
-    ForwardState,
-    Reopened,
-    Reopening,
-    Standing,
-)
+from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.replay_ledger import Reopened, Reopening
 from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import from_datetime
 
 PENDING_INDEX: Final = "NestEventForwardPending"
 
-DEAD: Final = f"""
-SELECT e.event_id, e.event_name, e.event_type, e.actor_id, e.event_ts, e.metadata
-FROM {LEDGER_TABLE} AS f JOIN NestEventLog AS e ON e.event_id = f.event_id
-WHERE f.event_id > @after AND f.state = 'DEAD' ORDER BY f.event_id LIMIT @limit"""  # noqa: S608 - a constant table name
-
-SCAN_SECONDS: Final = 300.0
-"""For a read of the whole ledger, as in shared/accounting.py."""
+DEAD_INDEX: Final = "NestEventForwardDead"
 
 READ_HOLDER: Final = ("event_id", "state", "claim_token", "claimed_until")
 READ_FOR_CLAIM: Final = (*READ_HOLDER, "attempts", "possible_duplicates", "history", "alone_failures", "not_before",

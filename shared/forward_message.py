@@ -22,6 +22,7 @@ SCHEMA_VERSION: Final = 1
 _SCHEMA_VERSION_TEXT: Final = str(SCHEMA_VERSION)
 
 EVENT_ID_ATTRIBUTE: Final = "event_id"
+EVENT_NAME_ATTRIBUTE: Final = "event_name"
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -58,7 +59,7 @@ def encode(event: Event) -> OutgoingMessage:
         body["actorId"] = event.actor_id
     attributes = {
         EVENT_ID_ATTRIBUTE: event.event_id,
-        "event_name": event.event_name,
+        EVENT_NAME_ATTRIBUTE: event.event_name,
         "schema_version": _SCHEMA_VERSION_TEXT,
     }
     if event.traceparent is not None:

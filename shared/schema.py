@@ -8,13 +8,18 @@ from shared.spanner_reading import AT_INTERVALS
 
 REQUIRED: Final[dict[str, frozenset[str]]] = {
     "NestEventLog": frozenset({"event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
-                               "metadata", "forward_to_statsig", "request_digest", "write_id", "caller"}),
+                               "metadata", "forward_to_statsig", "request_digest", "write_id", "caller", "log_shard"}),
     "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
                                    "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
                                    "replays", "possible_duplicates", "forward_shard", "history", "alone_failures",
-                                   "not_before", "republished", "again_at"}),
-    "NestEventWorker": frozenset({"worker_id", "version", "started_at", "circuit_reason", "circuit_since", "stopped",
-                                  "seen_at"}),
+                                   "not_before", "republished", "again_at", "dead_shard"}),
+    "NestEventDeadLetter": frozenset({"subject", "message_id", "kind", "reason", "dead_at", "event_id", "event_name",
+                                      "caller", "data", "attributes", "collected_at", "open_shard", "closed_at",
+                                      "closed_by"}),
+    "NestEventProcess": frozenset({"process_id", "role", "version", "started_at", "seen_at", "stopped",
+                                   "interval_seconds", "accepted", "refused", "failed", "delivered", "dead_lettered",
+                                   "failed_requests", "last_failure", "last_failure_at", "circuit_reason",
+                                   "circuit_since", "next_probe_at", "nothing_pending_before"}),
 }  # fmt: skip
 """Columns by table. A column more is fine: columns are added before the code that uses them."""
 

@@ -4,26 +4,21 @@ A transaction reads its rows by key and buffers its writes as mutations: a read,
 one commit. As one DML statement (`UPDATE ... IN UNNEST ... THEN RETURN`) the emulator took several times longer.
 """
 
-import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from google.cloud.spanner_v1 import KeyRange, KeySet, param_types
+from google.cloud.spanner_v1 import KeyRange, KeySet
 
 from shared import attempt_history, spanner_mutations
 from shared import forward_ledger_rows as table
-from shared.attempt_history import HistoryEntry, HistoryKind, extended
-from shared.event import Event
 from shared.forward_ledger import (
-    FORWARD_SHARDS,
+    DEFAULT_SHARDS,
     LEDGER_TABLE,
     Attempt,
     Entry,
     ForwardState,
-    Reopened,
-    Reopening,
     Standing,
 )
 from shared.spanner import translated
@@ -31,6 +26,9 @@ from shared.spanner_parts import ROWS_AT_ONCE, in_parts
 from shared.spanner_reading import AT_INTERVALS, read_by_key
 from shared.spanner_transactions import Transactions, current_time
 from shared.timestamps import NANOS_PER_SECOND, from_datetime, to_rfc3339
+
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any row: pending_since is a commit's time."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -40,13 +38,26 @@ class SpannerForwardLedger:
     """ForwardLedger on NestEventForward."""
 
     def __init__(
-        self, database: Any, *, timeout_seconds: float, one_at_a_time: bool, rows_at_once: int = ROWS_AT_ONCE
+        self,
+        database: Any,
+        *,
+        timeout_seconds: float,
+        one_at_a_time: bool,
+        shards: int = DEFAULT_SHARDS,
+        rows_at_once: int = ROWS_AT_ONCE,
     ) -> None:
         """`one_at_a_time` is for the emulator, which does not bear two transactions of a process."""
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._rows_at_once = rows_at_once
+        self._nothing_pending_before = [_BEGINNING] * shards
         self.transactions = Transactions(database, one_at_a_time=one_at_a_time)
+
+    @property
+    def nothing_pending_before(self) -> datetime | None:
+        """The time before which nothing is pending, in any shard; None before `oldest_pending_seconds` has looked."""
+        earliest = min(self._nothing_pending_before)
+        return None if earliest == _BEGINNING else earliest
 
     async def claim(
         self,
@@ -178,48 +189,24 @@ class SpannerForwardLedger:
 
     async def oldest_pending_seconds(self) -> float | None:
         # The first entry of each shard, read: an aggregate would go through all that is pending, and the emulator
-        # answers any query of the index so (100,000 rows: 5 s).
+        # answers any query of the index so (100,000 rows: 5 s). Each read begins where the last one found the oldest:
+        # what becomes pending later has a later time, and before lie the deleted entries of what was settled, which
+        # Spanner would go through again.
         oldest: list[datetime] = []
         # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
         async with translated(self._timeout_seconds):
             async with self._database.snapshot() as snapshot:
                 now = await current_time(snapshot)
-            for shard in range(FORWARD_SHARDS):
-                keys = KeySet(ranges=[KeyRange(start_closed=[shard], end_closed=[shard])])
+            for shard, begin in enumerate(self._nothing_pending_before):
+                keys = KeySet(ranges=[KeyRange(start_closed=[shard, begin], end_closed=[shard])])
                 async with self._database.snapshot() as snapshot:
                     found = await snapshot.read(
                         LEDGER_TABLE, ("pending_since",), keys, table.PENDING_INDEX, 1, retry=AT_INTERVALS
                     )
-                    oldest += [row[0] async for row in found]
+                    first = [row[0] async for row in found]
+                self._nothing_pending_before[shard] = first[0] if first else now
+                oldest += first
         return max(0.0, (now - min(oldest)).total_seconds()) if oldest else None
-
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
-        async def work(transaction: Any) -> dict[str, Reopened]:
-            found: dict[str, Reopened] = {}
-            rows: list[tuple[object, ...]] = []
-            taken: list[tuple[object, ...]] = []
-            now = await current_time(transaction)
-            for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
-                each = found[row[0]] = table.reopened(row, now, max_replays)
-                if each.found is Reopening.REOPENED:
-                    history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
-                    rows.append(table.opened(each, history))
-                elif each.found is Reopening.PENDING and row[5] is not None:
-                    taken.append((each.event_id, str(uuid.uuid4()), now))
-            # From the holder of an expired claim, who could else still bury what is published now.
-            _update(transaction, table.CLAIM_COLUMNS, taken)
-            _update(transaction, table.REOPENED_COLUMNS, rows)
-            return found
-
-        found = await self._run(work) if event_ids else {}
-        return {event_id: found.get(event_id, Reopened(event_id, Reopening.MISSING)) for event_id in event_ids}
-
-    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
-        types = {"after": param_types.STRING, "limit": param_types.INT64}
-        async with translated(table.SCAN_SECONDS), self._database.snapshot() as snapshot:
-            values = {"after": after, "limit": limit}
-            found = await snapshot.execute_sql(table.DEAD, values, types, retry=AT_INTERVALS)
-            return [table.event(row) async for row in found]
 
     async def _in_parts(self, items: Sequence[S], call: Callable[[Sequence[S]], Awaitable[T]]) -> list[T]:
         return await in_parts(items, call, rows=self._rows_at_once) if items else []

@@ -13,7 +13,7 @@ from typing import Final
 import anyio
 
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
-from shared.forward_ledger import FORWARD_SHARDS, ForwardLedger
+from shared.forward_ledger import DEFAULT_SHARDS, ForwardLedger
 from shared.logs import get_logger
 from shared.pubsub import Publisher
 from shared.republish_ledger import Cursor, RepublishLedger
@@ -65,6 +65,7 @@ class Reconciler:
         after_seconds: float,
         interval_seconds: float,
         events_per_second: float,
+        shards: int = DEFAULT_SHARDS,
         first_interval_seconds: float | None = None,
         force: bool = False,
         on_page: Callable[[int], None] | None = None,
@@ -89,6 +90,7 @@ class Reconciler:
         self._after_seconds = after_seconds
         self._interval_seconds = interval_seconds
         self._events_per_second = events_per_second
+        self._shards = shards
         self._force = force
         self._on_page = on_page or (lambda _: None)
         self._random = rng or random.Random()  # noqa: S311 - jitter
@@ -131,7 +133,7 @@ class Reconciler:
         if began - self._remembers_since >= self._remember_seconds:
             self._looked_at.clear()
             self._remembers_since = began
-        shards = self._random.sample(range(FORWARD_SHARDS), FORWARD_SHARDS)
+        shards = self._random.sample(range(self._shards), self._shards)
         walks = [_Walk(shard, looks_for_due=not self._force) for shard in shards]
         republished = 0
         failure: EventLoggingError | None = None
@@ -159,7 +161,7 @@ class Reconciler:
         """The oldest of some shards, for the circuit to probe with."""
         self._sampled_at = anyio.current_time()
         published = 0
-        for shard in self._random.sample(range(FORWARD_SHARDS), FORWARD_SHARDS):
+        for shard in self._random.sample(range(self._shards), self._shards):
             if published >= SAMPLE_EVENTS:
                 break
             page = await self._ledger.unpublished(

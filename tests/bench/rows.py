@@ -8,12 +8,12 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 LOG_TABLE: Final = "NestEventLog"
 LOG_COLUMNS: Final = ("event_id", "event_name", "event_ts", "ingested_at", "metadata", "forward_to_statsig",
-                      "request_digest", "write_id")  # fmt: skip
+                      "request_digest", "write_id", "log_shard")  # fmt: skip
 
 LEDGER_TABLE: Final = "NestEventForward"
 LEDGER_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
 
-SHARDS: Final = 16
+SHARDS: Final = 32
 
 _DIGEST: Final = "0" * 64
 _WRITE_ID: Final = str(uuid.UUID(int=0))
@@ -22,9 +22,14 @@ _WRITE_ID: Final = str(uuid.UUID(int=0))
 
 def log_row(event_id: str, event_name: str, metadata: str) -> tuple[Any, ...]:
     """As LOG_COLUMNS has it."""
-    return (event_id, event_name, datetime.now(UTC), COMMIT_TIMESTAMP, metadata, True, _DIGEST, _WRITE_ID)
+    shard = _shard(event_id)
+    return (event_id, event_name, datetime.now(UTC), COMMIT_TIMESTAMP, metadata, True, _DIGEST, _WRITE_ID, shard)
 
 
 def ledger_row(event_id: str) -> tuple[Any, ...]:
     """As LEDGER_COLUMNS has it."""
-    return (event_id, "PENDING", COMMIT_TIMESTAMP, uuid.UUID(event_id).int % SHARDS)
+    return (event_id, "PENDING", COMMIT_TIMESTAMP, _shard(event_id))
+
+
+def _shard(event_id: str) -> int:
+    return uuid.UUID(event_id).int % SHARDS

@@ -5,11 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
-import pytest
 
 from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.event import Event
-from shared.forward_ledger import Attempt, Reopened, Reopening, Standing
+from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
+from shared.replay_ledger import Reopened, Reopening
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.storages import Storage
 
@@ -35,7 +34,7 @@ async def dead(storage: Storage) -> str:
 
 
 async def reopen(storage: Storage, *event_ids: str, max_replays: int = 3) -> list[Reopened]:
-    return list((await storage.ledger.reopen(event_ids, max_replays=max_replays)).values())
+    return list((await storage.replays.reopen(event_ids, max_replays=max_replays)).values())
 
 
 async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(storage: Storage) -> None:
@@ -93,7 +92,7 @@ async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(sto
     await reopen(storage, event.event_id)
     await storage.time_passes(0.001)
 
-    shard = uuid.UUID(event.event_id).int % 16
+    shard = uuid.UUID(event.event_id).int % DEFAULT_SHARDS
 
     page = await storage.republishing.unpublished(shard=shard, after=None, older_than_seconds=0, limit=9)
     assert page.event_ids == [event.event_id]
@@ -148,7 +147,7 @@ async def test_reopening_again_counts_once(storage: Storage) -> None:
 
 async def test_of_two_at_once_one_reopens(storage: Storage) -> None:
     event_ids = [await dead(storage) for _ in range(3)]
-    ledgers = [storage.ledger, await storage.another_ledger()]
+    ledgers = [storage.replays, await storage.another_replay_ledger()]
     found: list[Reopened] = []
 
     async def reopen_with(number: int) -> None:
@@ -166,20 +165,13 @@ async def test_nothing_to_reopen_is_no_error(storage: Storage) -> None:
     assert await reopen(storage) == []
 
 
-@pytest.mark.parametrize("limit", [2, 10])
-async def test_the_dead_are_listed_as_they_were_logged_page_by_page(storage: Storage, limit: int) -> None:
+async def test_events_are_read_as_they_were_logged(storage: Storage) -> None:
     events = [sample_event(metadata={"n": number}) for number in range(5)]
     await storage.repository.append([sample_row(event) for event in events])
-    for event in events[:4]:
-        await bury(storage, event.event_id)
-    await reopen(storage, events[0].event_id)
 
-    listed: list[Event] = []
-    while page := await storage.ledger.dead(after=listed[-1].event_id if listed else "", limit=limit):
-        assert len(page) <= limit
-        listed += page
+    found = await storage.replays.events([*(event.event_id for event in events), str(uuid.uuid4())])
 
-    assert listed == sorted([replace(event) for event in events[1:4]], key=lambda event: event.event_id)
+    assert found == {event.event_id: replace(event) for event in events}
 
 
 async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_more(storage: Storage) -> None:
@@ -189,7 +181,7 @@ async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_m
     await storage.ledger.claim([event_id], token="worker", seconds=0.05)
     await storage.time_passes(0.1)
 
-    found = await storage.ledger.reopen([event_id], max_replays=3)
+    found = await storage.replays.reopen([event_id], max_replays=3)
     buried = await storage.ledger.settle_dead([Attempt(event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
     claimed = await storage.ledger.claim([event_id], token="next", seconds=60)
 

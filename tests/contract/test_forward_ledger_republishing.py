@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from shared.forward_ledger import FORWARD_SHARDS, Attempt, Standing, forward_shard
+from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing, forward_shard
 from shared.republish_ledger import Cursor, Marked
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.claiming import LONG, SHORT, attempt, row_of, token
@@ -138,7 +138,7 @@ async def test_each_shard_lists_its_own_and_all_shards_together_everything(stora
     await storage.repository.append(rows)
     await storage.time_passes(0.001)
 
-    by_shard = [await unpublished(storage, shard=shard) for shard in range(FORWARD_SHARDS)]
+    by_shard = [await unpublished(storage, shard=shard) for shard in range(DEFAULT_SHARDS)]
 
     assert sorted(event_id for event_ids in by_shard for event_id in event_ids) == sorted(
         row.event.event_id for row in rows

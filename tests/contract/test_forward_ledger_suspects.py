@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.forward_ledger import Attempt, Entry, Reopening, Standing
+from shared.forward_ledger import Attempt, Entry, Standing
+from shared.replay_ledger import Reopening
 from tests.support.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
 from tests.support.storages import Storage
 
@@ -162,6 +163,6 @@ async def test_a_replay_finds_a_waiting_suspect_pending(storage: Storage) -> Non
     (event_id,) = await logged(storage)
     await step_aside(storage, event_id, seconds=LONG)
 
-    found = await storage.ledger.reopen([event_id], max_replays=3)
+    found = await storage.replays.reopen([event_id], max_replays=3)
 
     assert found[event_id].found is Reopening.PENDING

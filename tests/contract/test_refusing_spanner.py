@@ -11,11 +11,14 @@ import pytest
 from google.cloud.spanner_v1 import SpannerAsyncClient
 
 from deploy.local.emulators import Emulators
+from shared.dead_letter_table import Closing
 from shared.errors import StorageUnavailableError
 from shared.forward_ledger import Attempt, Standing
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
+from shared.spanner_dead_letters import SpannerDeadLetterTable
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_replaying import SpannerReplayLedger
 from tests.support.tcp_proxy import Mode, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.emulators
@@ -74,7 +77,12 @@ CALLS: Final[dict[str, Call]] = {
     "settle_delivered late": lambda ledger: ledger.settle_delivered([ATTEMPT], token="t"),
     "settle_dead": lambda ledger: ledger.settle_dead([ATTEMPT], token="t"),
     "release": lambda ledger: ledger.release([ATTEMPT], token="t"),
-    "reopen": lambda ledger: ledger.reopen([ATTEMPT.event_id], max_replays=1),
+    "reopen": lambda ledger: SpannerReplayLedger(ledger.transactions, timeout_seconds=BOUND_SECONDS).reopen(
+        [ATTEMPT.event_id], max_replays=1
+    ),
+    "close": lambda ledger: SpannerDeadLetterTable(ledger.transactions, timeout_seconds=BOUND_SECONDS).close(
+        [ATTEMPT.event_id], Closing.DISCARDED
+    ),
     "oldest_pending_seconds": lambda ledger: ledger.oldest_pending_seconds(),
 }
 

@@ -19,15 +19,15 @@ from shared.errors import PublishFailedError, StorageUnavailableError, Subscript
 from shared.event_log import SpannerEventLogRepository
 from shared.forward_ledger import Attempt
 from shared.forward_message import OutgoingMessage
+from shared.process_states import ProcessState, Role
 from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscriber_client, subscription_path, topic_path
 from shared.republish_ledger import Marked
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
 from shared.spanner_forward_ledger import SpannerForwardLedger
 from shared.spanner_parts import ROWS_AT_ONCE
+from shared.spanner_process_states import SpannerProcessStates
 from shared.spanner_republishing import SpannerRepublishLedger
-from shared.spanner_worker_states import SpannerWorkerStates
-from shared.worker_states import WorkerState
 from tests.support.sample_events import sample_row
 from worker.subscription import PubSubSubscription
 
@@ -36,7 +36,12 @@ ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
 MANY = [replace(ATTEMPT, event_id=str(uuid.uuid4())) for _ in range(3 * ROWS_AT_ONCE)]
 """More than one transaction takes."""
 
-STATE = WorkerState(str(uuid.uuid4()), "1.2.3", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
+STATE = ProcessState(
+    process_id=str(uuid.uuid4()),
+    role=Role.WORKER,
+    version="1.2.3",
+    started_at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+)
 
 
 class SilentServers:
@@ -48,7 +53,7 @@ class SilentServers:
     """With a bound of its own that no test waits for."""
 
     republishing: SpannerRepublishLedger
-    workers: SpannerWorkerStates
+    processes: SpannerProcessStates
     publisher: PubSubPublisher
     subscription: PubSubSubscription
 
@@ -83,7 +88,7 @@ async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentServers
         found.ledger = SpannerForwardLedger(database, timeout_seconds=BOUND_SECONDS, one_at_a_time=True)
         found.patient = SpannerForwardLedger(database, timeout_seconds=60, one_at_a_time=True)
         found.republishing = SpannerRepublishLedger(found.ledger.transactions, timeout_seconds=BOUND_SECONDS)
-        found.workers = SpannerWorkerStates(database, timeout_seconds=BOUND_SECONDS)
+        found.processes = SpannerProcessStates(database, timeout_seconds=BOUND_SECONDS)
         found.publisher = PubSubPublisher(
             publishing, topic=topic_path(settings, "silent"), timeout_seconds=BOUND_SECONDS
         )
@@ -134,8 +139,8 @@ CALLS: dict[str, tuple[Call, type[Exception]]] = {
         lambda silent: silent.patient.release(MANY, token="t", within_seconds=BOUND_SECONDS),
         StorageUnavailableError,
     ),
-    "report": (lambda silent: silent.workers.report(STATE), StorageUnavailableError),
-    "seen": (lambda silent: silent.workers.seen(), StorageUnavailableError),
+    "report": (lambda silent: silent.processes.report(STATE), StorageUnavailableError),
+    "seen": (lambda silent: silent.processes.seen(), StorageUnavailableError),
     "publish": (lambda silent: silent.publisher.publish([OutgoingMessage(b"m", {})]), PublishFailedError),
     "acknowledge": (lambda silent: silent.subscription.acknowledge(["ack-1"]), SubscriptionUnavailableError),
     "extend": (lambda silent: silent.subscription.extend(["ack-1"], seconds=30), SubscriptionUnavailableError),

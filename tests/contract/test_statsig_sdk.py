@@ -35,7 +35,7 @@ from tests.support.scripted_http import (
 )
 from worker.statsig_forwarder import SdkStatsigForwarder
 from worker.statsig_lane import StatsigLane
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig_outcome import MAX_ANSWER, SendOutcome, Verdict
 
 SECRET = "secret-contract0123456789"  # noqa: S105 - nobody's
 READ_TIMEOUT = 0.3
@@ -101,6 +101,9 @@ def nothing_is_printed_and_no_secret_logged(
     assert [line for line in logged if line.startswith("statsig")] == []
 
 
+WORDS = ACCEPTED.decode()
+"""What the scripted server says with any answer."""
+
 OUTCOMES: dict[str, tuple[Act, SendOutcome]] = {
     "202": (answer(202), OK),
     "200": (answer(200), SendOutcome(Verdict.CONFIRMED, 200, "http_200")),
@@ -114,15 +117,34 @@ OUTCOMES: dict[str, tuple[Act, SendOutcome]] = {
     "204": (answer(204, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
     "300": (answer(300), SendOutcome(Verdict.REFUSED, 300, "http_300")),
     "304": (answer(304, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
-    "400": (answer(400), SendOutcome(Verdict.REJECTED, 400, "http_400")),
-    "401": (answer(401), SendOutcome(Verdict.REFUSED, 401, "http_401")),
-    "403": (answer(403), SendOutcome(Verdict.REFUSED, 403, "http_403")),
-    "404": (answer(404), SendOutcome(Verdict.REFUSED, 404, "http_404")),
-    "405": (answer(405), SendOutcome(Verdict.REFUSED, 405, "http_405")),
+    "400": (answer(400), SendOutcome(Verdict.REJECTED, 400, "http_400", answer=WORDS)),
+    "400-words": (
+        answer(400, b"event\t7:\r\n  \xff name \x1b[31m" + b"x" * 300),
+        SendOutcome(
+            Verdict.REJECTED, 400, "http_400", answer=("event 7: \ufffd name \ufffd[31m" + "x" * 300)[:MAX_ANSWER]
+        ),
+    ),
+    "400-silent": (answer(400, b""), SendOutcome(Verdict.REJECTED, 400, "http_400")),
+    "400-cut-off": (
+        raw(b"HTTP/1.1 400 No\r\ncontent-length: 16\r\n\r\n{", then=reset),
+        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+    ),
+    "400-endless": (
+        raw(b"HTTP/1.1 400 No\r\ncontent-length: 99999999\r\n\r\n{", then=hang),
+        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+    ),
+    "400-late": (
+        raw(b"HTTP/1.1 400 No\r\ncontent-length: 16\r\n\r\n{", then=hang),
+        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+    ),
+    "401": (answer(401), SendOutcome(Verdict.REFUSED, 401, "http_401", answer=WORDS)),
+    "403": (answer(403), SendOutcome(Verdict.REFUSED, 403, "http_403", answer=WORDS)),
+    "404": (answer(404), SendOutcome(Verdict.REFUSED, 404, "http_404", answer=WORDS)),
+    "405": (answer(405), SendOutcome(Verdict.REFUSED, 405, "http_405", answer=WORDS)),
     "408": (answer(408), SendOutcome(Verdict.AMBIGUOUS, 408, "http_408")),
     "409": (answer(409), SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")),
-    "413": (answer(413), SendOutcome(Verdict.REJECTED, 413, "http_413")),
-    "422": (answer(422), SendOutcome(Verdict.REJECTED, 422, "http_422")),
+    "413": (answer(413), SendOutcome(Verdict.REJECTED, 413, "http_413", answer=WORDS)),
+    "422": (answer(422), SendOutcome(Verdict.REJECTED, 422, "http_422", answer=WORDS)),
     "429": (answer(429, retry_after="7"), SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)),
     "500": (answer(500), SendOutcome(Verdict.AMBIGUOUS, 500, "http_500")),
     "501": (answer(501), SendOutcome(Verdict.AMBIGUOUS, 501, "http_501")),

@@ -1,6 +1,9 @@
-"""Operators under stress: dead letters in quantity, kills in the middle, two replays at once, and every event once."""
+"""Operators under stress: dead letters in quantity, kills in the middle, two replays at once, and every event once.
 
-import time
+REPLAY_SCALE multiplies all numbers: 5 makes 10,000 dead letters, which take some minutes.
+"""
+
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,12 +17,22 @@ from shared.event import Event
 from tests.support.delivery import deliveries, until_delivered
 from tests.support.graveyard import Graveyard, graveyard
 from tests.support.operating import nest_events, start_nest_events
+from tests.support.pubsub_manners.manners import Manners
+from tests.support.pubsub_manners.process import with_manners
 from tests.support.sample_events import sample_event
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 
-RATE = "250"
+SCALE = int(os.environ.get("REPLAY_SCALE", "1"))
+RATE = str(250 * SCALE)
 HALF = ("--reason", "http_400", "--reason", "http_413")
+
+
+@pytest.fixture
+async def mannered(emulators: Emulators, environment: dict[str, str], tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    """The settings, with a Pub/Sub that behaves as the real one."""
+    async with with_manners(emulators, Manners(seed=2), tmp_path) as seen:
+        yield environment | {"PUBSUB_EMULATOR_HOST": seen.pubsub_host}
 
 
 @pytest.fixture
@@ -34,101 +47,91 @@ async def replayed(ground: Graveyard, events: list[Event]) -> int:
 
 
 async def replay_and_kill(environment: dict[str, str], ground: Graveyard, events: list[Event], *, at: int) -> None:
-    """Start replaying the half, again where another one's leases hide all, and kill -9 once so many are reopened."""
-    while True:
-        process = start_nest_events(environment, "dead-letters", "replay", *HALF, "--rate", RATE, "--yes")
-        while process.poll() is None:
-            if await replayed(ground, events) >= at:
-                process.kill()
-                process.communicate()
-                return
-            await anyio.sleep(0.05)
-        process.communicate()
+    """Start replaying the half, and kill -9 once so many are reopened."""
+    process = start_nest_events(environment, "dead-letters", "replay", *HALF, "--rate", RATE, "--yes")
+    while await replayed(ground, events) < at:
+        assert process.poll() is None, process.communicate()
+        await anyio.sleep(0.05)
+    process.kill()
+    process.communicate()
 
 
-async def replay_to_the_end(environment: dict[str, str], *filters: str) -> dict[str, int]:
-    """Replay until a run finds something and leaves nothing that it could send."""
-    with anyio.fail_after(60):
-        while True:
-            ran = await nest_events(environment, "dead-letters", "replay", *filters, "--rate", RATE, "--yes", "--json")
-            assert ran.code == 0, ran.err
-            assert ran.json["adds_up"]
-            outcomes: dict[str, int] = ran.json["outcomes"]
-            if ran.json["events"] and not outcomes["in_work"]:
-                return outcomes
+async def replay(environment: dict[str, str], *filters: str) -> dict[str, int]:
+    ran = await nest_events(environment, "dead-letters", "replay", *filters, "--rate", RATE, "--yes", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["adds_up"]
+    outcomes: dict[str, int] = ran.json["outcomes"]
+    return outcomes
 
 
-@pytest.mark.timeout(150)
+async def until_collected(ground: Graveyard, count: int) -> None:
+    with anyio.fail_after(60 * SCALE):
+        while len(await ground.open_letters()) < count:
+            await anyio.sleep(0.2)
+
+
+@pytest.mark.timeout(150 * SCALE)
 async def test_2000_dead_letters_through_kills_and_two_operators_reach_statsig_once(
-    emulators: Emulators, names: StackNames, environment: dict[str, str], ground: Graveyard, tmp_path: Path
+    emulators: Emulators, names: StackNames, mannered: dict[str, str], ground: Graveyard, tmp_path: Path
 ) -> None:
-    first = await ground.log(1000, name="half")
-    quarantined = await ground.log(50, name="half")
-    others = await ground.log(300, name="other")
-    native = await ground.log(400, name="native")
-    await ground.bury(first[:700], "http_400")
-    await ground.bury(first[700:], "http_413")
+    first = await ground.log(1000 * SCALE, name="half")
+    quarantined = await ground.log(50 * SCALE, name="half")
+    others = await ground.log(300 * SCALE, name="other")
+    native = await ground.log(400 * SCALE, name="native")
+    await ground.bury(first[: 700 * SCALE], "http_400")
+    await ground.bury(first[700 * SCALE :], "http_413")
     await ground.bury(others, "http_422")
     await ground.bury(quarantined, "http_400")
     await ground.set_replays(quarantined, 3)
     await ground.bury_natively(native)
-    await ground.letters_only([sample_event(name="gone") for _ in range(100)], "row_missing")
-    await ground.bury_poison(150)
+    await ground.letters_only([sample_event(name="gone") for _ in range(100 * SCALE)], "row_missing")
+    await ground.bury_poison(150 * SCALE)
 
-    options = StackOptions(settings={"RECONCILE_AFTER_SECONDS": "5", "RECONCILE_INTERVAL_SECONDS": "1"})
+    settings = {"RECONCILE_AFTER_SECONDS": "20", "RECONCILE_INTERVAL_SECONDS": "1"}
+    options = StackOptions(settings=settings | {"PUBSUB_EMULATOR_HOST": mannered["PUBSUB_EMULATOR_HOST"]})
     async with running_stack(tmp_path, options, names=names, emulators=emulators) as stack:
-        began = time.monotonic()
-        await replay_and_kill(environment, ground, first, at=150)
-        await replay_and_kill(environment, ground, first, at=400)
-        half = await replay_to_the_end(environment, *HALF)
-        assert half["quarantined"] == 50
-        assert await replayed(ground, first) == 1000
+        await until_collected(ground, 2000 * SCALE)
+        await replay_and_kill(mannered, ground, first, at=150 * SCALE)
+        await replay_and_kill(mannered, ground, first, at=400 * SCALE)
+        half = await replay(mannered, *HALF)
+        assert half["quarantined"] == 50 * SCALE
+        assert await replayed(ground, first) == 1000 * SCALE
+
+        both: list[dict[str, int]] = []
+
+        async def operate() -> None:
+            both.append(await replay(mannered))
 
         async with anyio.create_task_group() as operators:
             for _ in range(2):
-                operators.start_soon(replay_to_the_end, environment)
-        rest = await replay_to_the_end(environment)
-        took = time.monotonic() - began
+                operators.start_soon(operate)
+        rest = await replay(mannered)
         replayable = [event.event_id for event in [*first, *others, *native]]
-        received = await until_delivered(replayable, _log(stack))
-        account = (await nest_events(environment, "account", "--json")).json["total"]
+        received = await until_delivered(replayable, _log(stack), seconds=60 * SCALE)
+        account = (await nest_events(mannered, "account", "--json")).json["total"]
 
-    assert {outcome: count for outcome, count in rest.items() if count} == {
-        "quarantined": 50,
-        "poison": 150,
-        "missing": 100,
+    # Each of them once, whichever of the two had it; what a worker had, or had delivered, no one replayed.
+    had = sum(each["sent"] + each["sent_again"] + each["delivered"] for each in [*both, rest])
+    assert had + both[0]["in_work"] >= 700 * SCALE
+    assert sum(each["sent"] for each in both) == 300 * SCALE
+    assert {outcome: rest[outcome] for outcome in ("sent", "quarantined", "poison", "missing")} == {
+        "sent": 0,
+        "quarantined": 50 * SCALE,
+        "poison": 150 * SCALE,
+        "missing": 100 * SCALE,
     }
     assert received == dict.fromkeys(replayable, 1)
     assert deliveries(_log(stack)) == received
     assert account == {
-        "accepted": 1750,
-        "delivered": 1700,
+        "accepted": 1750 * SCALE,
+        "delivered": 1700 * SCALE,
         "pending": 0,
-        "dead": 50,
+        "dead": 50 * SCALE,
         "possible_duplicates": 0,
         "unaccounted": 0,
     }
-    assert took < 100
 
 
 def _log(stack: Stack) -> Path:
     assert stack.statsig_log is not None
     return stack.statsig_log
-
-
-@pytest.mark.timeout(90)
-async def test_listing_10000_takes_seconds_and_leaves_all_in_place(
-    environment: dict[str, str], ground: Graveyard
-) -> None:
-    events = await ground.log(10_000)
-    await ground.bury_natively(events)
-
-    began = time.monotonic()
-    listed = (await nest_events(environment, "dead-letters", "list", "--json")).json
-    took = time.monotonic() - began
-    # Right away: what is still leased would not be there.
-    there = await ground.lying_there()
-
-    assert listed["events"] == listed["by_caller"]["caller@example.com"] == 10_000
-    assert len({message.message_id for message in there}) == len(there) == 10_000
-    assert took < 15

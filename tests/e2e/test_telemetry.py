@@ -33,6 +33,7 @@ from shared.telemetry.metrics import (
     Metric,
 )
 from tests.support.delivery import log_events, until_delivered
+from tests.support.graveyard import graveyard
 from tests.support.ingress import open_store
 from tests.support.operating import nest_events
 from tests.support.otlp import Receiver, SeenSpan, otlp_receiver
@@ -103,6 +104,10 @@ async def test_one_trace_spans_caller_to_statsig_for_an_event_delivered_at_its_t
                 await anyio.sleep(0.05)
 
     await tell_statsig(stack, 503, 202)
+    async with graveyard(environment) as ground:
+        with anyio.fail_after(20):
+            while not await ground.open_letters():
+                await anyio.sleep(0.05)
     ran = await nest_events(environment | receiver.environment, "dead-letters", "replay", "--yes")
     assert ran.code == 0, ran.err
     received = await until_delivered([event_id], stack.statsig_log)

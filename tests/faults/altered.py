@@ -46,8 +46,8 @@ def without_born_pending() -> None:
     """The ledger row exists, but as one that nobody looks for."""
     original = event_log._born_pending
 
-    def born_unmarked(row: EventLogRow) -> tuple[object, ...]:
-        event_id, state, _pending_since, *rest = original(row)
+    def born_unmarked(row: EventLogRow, shard: int) -> tuple[object, ...]:
+        event_id, state, _pending_since, *rest = original(row, shard)
         return (event_id, state, None, *rest)
 
     event_log._born_pending = born_unmarked

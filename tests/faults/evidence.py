@@ -1,13 +1,15 @@
 """What was left behind when a run is over: rows, ledger, Statsig's log, dead letters, process logs. Only reads."""
 
+import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from google.api_core.exceptions import DeadlineExceeded
 from google.pubsub_v1 import PubsubMessage, SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
@@ -32,6 +34,13 @@ SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplica
 FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)"""
 
 _PENDING: Final = "SELECT COUNT(*) FROM NestEventForward WHERE state = 'PENDING'"
+
+_LETTERS: Final = "SELECT message_id, attributes, data FROM NestEventDeadLetter"
+
+_DEAD: Final = "SELECT event_id FROM NestEventForward WHERE state = 'DEAD'"
+
+LEASE_SECONDS: Final = 75.0
+"""What the dead-letter subscription's ack deadline allows, and some more."""
 
 _PENDING_NAMES: Final = """
 SELECT f.event_id, e.event_name
@@ -58,6 +67,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class FoundDeadLetter:
+    message_id: str
     event_id: str
     """Empty where the message names none."""
 
@@ -122,8 +132,8 @@ async def stored_events(database: Any) -> dict[str, StoredEvent]:
         }
 
 
-async def gather_evidence(stack: Stack, database: Any, found: Sequence[FoundDeadLetter] = ()) -> Evidence:
-    """`found` are dead letters that were read before."""
+async def gather_evidence(stack: Stack, database: Any, found: Mapping[str, FoundDeadLetter]) -> Evidence:
+    """`found` are dead letters that were read before, by their message ids."""
     assert stack.statsig_log is not None
     # Statsig's log first: a poisoned event may still be tried, and what is counted later includes what came before.
     received = read_log(stack.statsig_log)
@@ -132,19 +142,47 @@ async def gather_evidence(stack: Stack, database: Any, found: Sequence[FoundDead
         stored=await stored_events(database),
         received=received,
         requests=requests,
-        dead_letters=[*found, *await dead_letters(stack)],
+        dead_letters=list({**found, **await dead_letters(stack, database)}.values()),
     )
 
 
-async def dead_letters(stack: Stack) -> list[FoundDeadLetter]:
-    """All of them; they stay leased for a minute, so they can be read once."""
-    messages = await all_messages(stack, stack.names.dead_letter_subscription)
-    return [
-        FoundDeadLetter(
-            message.attributes.get(EVENT_ID_ATTRIBUTE, ""), message.attributes.get(PREFIX + "reason", ""), message.data
+async def dead_letters(stack: Stack, database: Any) -> dict[str, FoundDeadLetter]:
+    """All of them by their message ids, collected or not. Those on the topic's subscription can be read once.
+
+    What a worker had leased when it was killed comes again when its lease ends: until every dead event has a letter
+    they are read again.
+    """
+    found: dict[str, FoundDeadLetter] = {}
+    with anyio.move_on_after(LEASE_SECONDS):
+        while True:
+            for message in await all_messages(stack, stack.names.dead_letter_subscription):
+                found[message.message_id] = _found(message.message_id, message.attributes, message.data)
+            found |= await _collected(database)
+            if await _dead_events(database) <= {letter.event_id for letter in found.values()}:
+                break
+            await anyio.sleep(1)
+    return found
+
+
+async def _collected(database: Any) -> dict[str, FoundDeadLetter]:
+    async with database.snapshot() as snapshot:
+        rows = [row async for row in await snapshot.execute_sql(_LETTERS)]
+    return {
+        message_id: _found(
+            message_id, dict(zip(attributes[::2], attributes[1::2], strict=True)), base64.b64decode(data)
         )
-        for message in messages
-    ]
+        for message_id, attributes, data in rows
+    }
+
+
+def _found(message_id: str, attributes: Mapping[str, str], data: bytes) -> FoundDeadLetter:
+    reason = attributes.get(PREFIX + "reason", "")
+    return FoundDeadLetter(message_id, attributes.get(EVENT_ID_ATTRIBUTE, ""), reason, data)
+
+
+async def _dead_events(database: Any) -> set[str]:
+    async with database.snapshot() as snapshot:
+        return {row[0] async for row in await snapshot.execute_sql(_DEAD)}
 
 
 async def all_messages(stack: Stack, subscription: str) -> list[PubsubMessage]:

@@ -74,7 +74,7 @@ class Lab:
     notes: list[str] = field(default_factory=list)
     """What was measured, for the table."""
 
-    found_dead_letters: list[FoundDeadLetter] = field(default_factory=list)
+    found_dead_letters: dict[str, FoundDeadLetter] = field(default_factory=dict)
     fault_at: float = 0.0
     healed_at: float = 0.0
 
@@ -195,8 +195,8 @@ class Lab:
 
     async def dead_letters(self) -> list[FoundDeadLetter]:
         """All that are there now; they can be read once, so they are kept for the checker."""
-        self.found_dead_letters += await dead_letters(self.stack)
-        return self.found_dead_letters
+        self.found_dead_letters |= await dead_letters(self.stack, self.database)
+        return list(self.found_dead_letters.values())
 
     async def forget_row(self, event_id: str) -> None:
         """Take a row away that the fault itself has made, with what became of it."""

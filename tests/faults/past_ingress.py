@@ -9,7 +9,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 from shared import event_log
 from shared.event import EventLogRow
 from shared.event_log import LOG_COLUMNS, LOG_TABLE
-from shared.forward_ledger import LEDGER_TABLE
+from shared.forward_ledger import LEDGER_TABLE, forward_shard
 from tests.support.sample_events import sample_row
 
 _PENDING_SINCE: Final = event_log._BORN_COLUMNS.index("pending_since")
@@ -19,21 +19,22 @@ async def insert_unpublishable(database: Any) -> str:
     """Its id. Its name is blank, which the ingress refuses and a decoder too."""
     row = sample_row()
     event_id, now = row.event.event_id, datetime.now(UTC)
-    log = (event_id, "", None, "unpublishable", now, COMMIT_TIMESTAMP, JsonObject({}), True, "digest", "write", None)
+    log = (event_id, "", None, "unpublishable", now, COMMIT_TIMESTAMP, JsonObject({}), True, "digest", "write", None, 0)
     async with database.batch() as batch:
         batch.insert(LOG_TABLE, LOG_COLUMNS, [log])
-        batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, [event_log._born_pending(row)])
+        batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, [event_log._born_pending(row, 0)])
     return event_id
 
 
 async def insert_pending(database: Any, rows: Sequence[EventLogRow], *, age_seconds: float) -> None:
     """In one commit, as the ingress writes them, but pending for so long already."""
     since = datetime.now(UTC) - timedelta(seconds=age_seconds)
-    born = [list(event_log._born_pending(row)) for row in rows]
+    placed = [(row, forward_shard(row.event.event_id)) for row in rows]
+    born = [list(event_log._born_pending(row, shard)) for row, shard in placed]
     for values in born:
         values[_PENDING_SINCE] = since
     async with database.batch() as batch:
-        batch.insert(LOG_TABLE, LOG_COLUMNS, [event_log._log_values(row) for row in rows])
+        batch.insert(LOG_TABLE, LOG_COLUMNS, [event_log._log_values(row, shard) for row, shard in placed])
         batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, born)
 
 

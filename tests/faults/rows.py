@@ -7,6 +7,7 @@ from tests.faults.row import Row
 from tests.faults.rows_adversary import ADVERSARY_ROWS
 from tests.faults.rows_backlog import BACKLOG_ROWS
 from tests.faults.rows_clock import CLOCK_ROWS
+from tests.faults.rows_collecting import COLLECTING_ROWS
 from tests.faults.rows_ingress import INGRESS_ROWS
 from tests.faults.rows_kept import KEPT_ROWS
 from tests.faults.rows_load import LOAD_ROWS
@@ -40,6 +41,7 @@ ROWS: Final = tuple(
             *RECONCILER_ROWS,
             *WORKER_ROWS,
             *STATSIG_ROWS,
+            *COLLECTING_ROWS,
             *POISON_ROWS,
             *KEPT_ROWS,
             *OUTAGE_ROWS,

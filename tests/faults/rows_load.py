@@ -76,7 +76,7 @@ LOAD_ROWS: Final = (
         id="F16",
         title=f"{SLOW_CLIENTS} clients that never end a request's head, {SLOW_CLIENTS} its body",
         fault=dawdling_clients,
-        settings={"REQUEST_READ_TIMEOUT_SECONDS": "5"},
+        settings={"REQUEST_READ_TIMEOUT_SECONDS": "5", "IDLE_TIMEOUT_SECONDS": "5"},
         load_seconds=14.0,
     ),
     Row(id="F17", title="the ingress's log is full", fault=full_log, expect=Expectations(log_may_break=True)),

@@ -32,51 +32,61 @@ async def arrived(forwarded: Subscription) -> list[str]:
     return sorted(found)
 
 
-async def test_list_counts_by_everything_and_leaves_all_in_place(
-    environment: dict[str, str], graveyard: Graveyard
-) -> None:
+async def test_list_counts_by_everything_and_changes_nothing(environment: dict[str, str], graveyard: Graveyard) -> None:
     await graveyard.bury(await graveyard.log(3, caller="a@example.com"), "http_400", at=datetime.now(UTC) - LONG_AGO)
     await graveyard.bury(await graveyard.log(2, caller="b@example.com", name="signed_up"), "http_413")
     await graveyard.bury_natively(await graveyard.log(1))
     await graveyard.letters_only([sample_event()], "row_missing")
     await graveyard.bury_poison(1)
+    await graveyard.collect()
 
     listed = (await nest_events(environment, "dead-letters", "list", "--json")).json
     filtered = (await nest_events(environment, "dead-letters", "list", "--older-than", "24h", "--json")).json
-    plain = await nest_events(environment, "dead-letters", "list", "--caller", "b@example.com")
+    newest = (await nest_events(environment, "dead-letters", "list", "--newest", "--limit", "2", "--json")).json
+    plain = await nest_events(environment, "dead-letters", "list", "--caller", "b@example.com", "--limit", "1")
 
+    assert listed["events"] == 8
     assert listed["by_reason"] == {"http_400": 3, "http_413": 2, "native": 1, "row_missing": 1, "undecodable": 1}
-    assert listed["by_caller"] == {"a@example.com": 3, "b@example.com": 2, "(none)": 2, "caller@example.com": 1}
+    assert listed["by_caller"] == {"a@example.com": 3, "(none)": 2, "b@example.com": 2, "caller@example.com": 1}
     assert listed["by_event_name"] == {"order_paid": 5, "signed_up": 2, "(none)": 1}
-    assert listed["by_age"] == {"1 to 7 days": 3, "under 1 hour": 5}
+    assert listed["by_age"] == {"under 1 hour": 5, "1 to 7 days": 3}
     assert [each["reason"] for each in listed["oldest_first"][:3]] == ["http_400"] * 3
+    # The native one is pending, and that without a row is none that died.
+    assert (listed["dead_without_letter"], listed["letters_without_dead"]) == (0, 2)
     assert filtered["by_reason"] == {"http_400": 3}
-    assert "2 events, 2 dead letters" in plain.out
+    assert [each["reason"] for each in newest["newest_first"]] == ["undecodable", "row_missing"]
+    assert newest["not_listed"] == 6
+    assert "2 dead letters; the oldest since" in plain.out
+    assert "... and 1 more; --limit lists more" in plain.out
     assert (plain.code, plain.err) == (0, "")
-    assert len(await graveyard.lying_there()) == 8
+    assert len(await graveyard.open_letters()) == 8
 
 
 async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard: Graveyard) -> None:
     (event,) = await graveyard.log(1)
     await graveyard.bury([event], "http_422")
     await graveyard.bury_poison(1)
+    await graveyard.collect()
 
     shown = (await nest_events(environment, "dead-letters", "show", event.event_id, "--json")).json
     plain = await nest_events(environment, "dead-letters", "show", event.event_id)
     listed = (await nest_events(environment, "dead-letters", "list", "--reason", "undecodable", "--json")).json
     poison = await nest_events(environment, "dead-letters", "show", listed["oldest_first"][0]["message_id"])
+    none = await nest_events(environment, "dead-letters", "show", sample_event().event_id)
 
     assert shown["event"]["metadata"] == event.metadata
     assert (shown["caller"], shown["ledger"]["state"], shown["on_replay"]) == ("caller@example.com", "DEAD", "sent")
     assert [(each["reason"], each["status"]) for each in shown["dead_letters"]] == [("http_422", "422")]
     assert "On replay: dead: made pending again and published." in plain.out
     assert "never replayed" in poison.out
+    assert (none.code, "no dead letter of" in none.err) == (1, True)
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
     environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
 ) -> None:
     await graveyard.bury(await graveyard.log(2), "http_400")
+    await graveyard.collect()
     before = await graveyard.states()
 
     dry = await nest_events(environment, "dead-letters", "replay", "--reason", "http_400", "--limit", "1")
@@ -92,7 +102,7 @@ async def test_a_dry_run_counts_and_changes_nothing(
     assert dry.audit["who"]
     assert await graveyard.states() == before
     assert await arrived(forwarded) == []
-    assert len(await graveyard.lying_there()) == 2
+    assert len(await graveyard.open_letters()) == 2
 
 
 async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
@@ -104,7 +114,6 @@ async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
     await graveyard.bury_natively(native)
     delivered = await graveyard.log(2)
     await graveyard.letters_only(delivered, "http_400")
-    await graveyard.settle_delivered(delivered)
     worn_out = await graveyard.log(1)
     await graveyard.bury(worn_out, "http_400")
     await graveyard.set_replays(worn_out, 3)
@@ -113,12 +122,14 @@ async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
     await graveyard.bury_natively(in_work)
     await graveyard.letters_only([sample_event()], "row_missing")
     await graveyard.bury_poison(1)
+    await graveyard.collect()
+    await graveyard.settle_delivered(delivered)
 
     ran = await nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "100", "--json")
 
     assert ran.json["outcomes"] == {
         "sent": 3, "sent_again": 2, "delivered": 2, "in_work": 1, "quarantined": 1, "poison": 1, "missing": 1,
-        "left": 0,
+        "taken": 0, "left": 0,
     }  # fmt: skip
     assert ran.json["adds_up"]
     assert [(each["event_id"], each["replays"]) for each in ran.json["quarantined"]] == [(worn_out[0].event_id, 3)]
@@ -126,7 +137,7 @@ async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
     states = await graveyard.states()
     assert {states[event.event_id] for event in dead} == {("PENDING", 1)}
     assert {states[event.event_id] for event in native} == {("PENDING", 0)}
-    assert len(await graveyard.lying_there()) == 4
+    assert len(await graveyard.open_letters()) == 4
 
 
 async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
@@ -134,6 +145,7 @@ async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
 ) -> None:
     events = await graveyard.log(3)
     await graveyard.bury(events, "http_400")
+    await graveyard.collect()
     await graveyard.set_replays(events, 3)
     chosen = events[0].event_id
 
@@ -143,22 +155,24 @@ async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
 
     assert "1 events = 1 sent" in ran.out
     assert await arrived(forwarded) == [chosen]
-    assert len(await graveyard.lying_there()) == 2
+    assert len(await graveyard.open_letters()) == 2
 
 
-async def test_expired_dead_letters_are_rebuilt_from_their_rows(
+async def test_dead_events_without_a_letter_are_rebuilt_from_their_rows(
     environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
 ) -> None:
     expired = await graveyard.log(3, metadata={"a": [1, 2.5, None]})
     await graveyard.settle_dead(expired, "http_400", 400)
     with_letter = await graveyard.log(1)
     await graveyard.bury(with_letter, "http_400")
+    await graveyard.collect()
 
     hint = await nest_events(environment, "dead-letters", "replay", "--reason", "native")
     ran = await nest_events(environment, "dead-letters", "replay", "--from-rows", "--yes", "--json")
     messages = await forwarded.pull(max_messages=10, wait_seconds=2)
 
-    assert "None of 1 events" in hint.out
+    assert "No dead letter matches." in hint.out
+    assert "3 dead events have no dead letter here" in hint.out
     assert ran.json["outcomes"]["sent"] == 4
     assert sorted(message.data for message in messages) == sorted(
         forward_message.encode(event).data for event in [*expired, *with_letter]
@@ -178,10 +192,11 @@ async def test_dead_events_without_dead_letters_are_hinted_at(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_ctrl_c_finishes_its_step_gives_back_the_rest_and_adds_up(
+async def test_ctrl_c_finishes_its_step_leaves_the_rest_and_adds_up(
     environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription, number: signal.Signals
 ) -> None:
     await graveyard.bury(await graveyard.log(200), "http_400")
+    await graveyard.collect()
     process = start_nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "40")
     with anyio.fail_after(20):
         while sum(state == "PENDING" for state, _ in (await graveyard.states()).values()) < 20:
@@ -196,8 +211,7 @@ async def test_ctrl_c_finishes_its_step_gives_back_the_rest_and_adds_up(
     assert "run the same command again" in out
     assert "Traceback" not in err
     assert len(await arrived(forwarded)) == sent
-    # At once, not when leases end.
-    assert len(await graveyard.lying_there()) == 200 - sent
+    assert len(await graveyard.open_letters()) == 200 - sent
 
 
 @pytest.mark.parametrize("point", ["replay_after_reopen", "replay_after_publish"])
@@ -206,19 +220,37 @@ async def test_a_replay_killed_at_any_point_is_taken_up_by_the_next(
 ) -> None:
     events = await graveyard.log(4)
     await graveyard.bury(events, "http_400")
+    await graveyard.collect()
     killed = await nest_events(
         environment | {"FAULT_POINTS": f"{point}=exit"}, "dead-letters", "replay", "--yes", "--rate", "8"
     )
     assert killed.code == 137
 
-    with anyio.fail_after(25):  # until the killed one's leases have ended
-        while True:
-            ran = await nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "100", "--json")
-            if ran.json["events"] == 4:
-                break
+    ran = await nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "100", "--json")
+    await nest_events(environment, "reconcile", "--now")
 
-    # Rate 8 is 2 events a step: these were reopened before the kill, and are not counted again.
-    assert (ran.json["outcomes"]["sent"], ran.json["outcomes"]["sent_again"]) == (2, 2)
+    # Rate 8 is 2 events a step: these were reopened before the kill, are the reconciler's, and not counted again.
+    assert (ran.json["events"], ran.json["outcomes"]["sent"]) == (2, 2)
     assert set((await graveyard.states()).values()) == {("PENDING", 1)}
     assert set(await arrived(forwarded)) == {event.event_id for event in events}
-    assert await graveyard.lying_there() == []
+    assert await graveyard.open_letters() == []
+
+
+async def test_what_can_never_be_sent_is_discarded_and_nothing_else(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    dead = await graveyard.log(1)
+    await graveyard.bury(dead, "http_400")
+    await graveyard.letters_only([sample_event()], "row_missing")
+    await graveyard.bury_poison(2)
+    await graveyard.collect()
+
+    dry = (await nest_events(environment, "dead-letters", "discard", "--json")).json
+    done = await nest_events(environment, "dead-letters", "discard", "--yes")
+    left = await graveyard.open_letters()
+
+    assert (dry["never_to_be_sent"], dry["closed"]) == (3, 0)
+    assert dry["by_reason"] == {"undecodable": 2, "row_missing": 1}
+    assert "3 of 3 closed; 1 that a replay could send are left." in done.out
+    assert (done.audit["command"], done.audit["count"]) == ("dead-letters discard", 3)
+    assert [letter.subject for letter in left] == [dead[0].event_id]

@@ -17,7 +17,13 @@ from deploy.local.stack import REPOSITORY
 
 FOLDER: Final = REPOSITORY / "deploy" / "bigquery"
 
-_TYPES: Final = {"STRING": "VARCHAR", "TIMESTAMP": "TIMESTAMPTZ", "JSON": "JSON", "BOOLEAN": "BOOLEAN"}
+_TYPES: Final = {
+    "STRING": "VARCHAR",
+    "TIMESTAMP": "TIMESTAMPTZ",
+    "JSON": "JSON",
+    "BOOLEAN": "BOOLEAN",
+    "INT64": "BIGINT",
+}
 
 TABLE: Final = "nest_event_log"
 

@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyn
 
 from shared import forward_message
 from shared.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.dead_letter_table import DeadLetterSummary, LetterChoice
 from shared.event import RESERVED_METADATA_KEY, Event
 from shared.event_log import SpannerEventLogRepository
 from shared.forward_ledger import LEDGER_TABLE, Attempt
@@ -25,10 +26,13 @@ from shared.pubsub import (
 )
 from shared.settings import OperatorSettings, from_environment
 from shared.spanner import open_database
+from shared.spanner_dead_letters import SpannerDeadLetterTable
 from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_worker_states import SpannerWorkerStates
+from shared.spanner_process_states import SpannerProcessStates
 from tests.support.sample_events import sample_event, sample_row
+from worker.collecting import LETTERS_PER_PULL
 from worker.dead_letters import DeadLetter, DeadLetters
+from worker.letters import read_letter
 from worker.subscription import PubSubSubscription, ReceivedMessage
 
 ROWS_PER_COMMIT = 400
@@ -47,7 +51,7 @@ class Graveyard:
     def __post_init__(self) -> None:
         self.repository = SpannerEventLogRepository(self.database, timeout_seconds=20)
         self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20, one_at_a_time=True)
-        self.workers = SpannerWorkerStates(self.database, timeout_seconds=20)
+        self.processes = SpannerProcessStates(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
         self._letters = DeadLetters(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
         self.subscription = PubSubSubscription(
@@ -61,7 +65,13 @@ class Graveyard:
         for start in range(0, count, ROWS_PER_COMMIT):
             part = events[start : start + ROWS_PER_COMMIT]
             await self.repository.append(
-                [sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})) for e in part]
+                [
+                    replace(
+                        sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})),
+                        caller=caller,
+                    )
+                    for e in part
+                ]
             )
         return events
 
@@ -122,6 +132,20 @@ class Graveyard:
         await self.ledger.settle_delivered(
             [Attempt(e.event_id, 1, 0, at, "http_202", 202, (confirmed,)) for e in events]
         )
+
+    async def collect(self) -> None:
+        """As workers do, until nothing is left on the topic's subscription."""
+        table = SpannerDeadLetterTable(self.ledger.transactions, timeout_seconds=20)
+        while messages := await self.subscription.pull(max_messages=1000, wait_seconds=1.0):
+            letters = [read_letter(message) for message in messages]
+            for start in range(0, len(letters), LETTERS_PER_PULL):
+                await table.collect(letters[start : start + LETTERS_PER_PULL])
+            await self.subscription.acknowledge([message.ack_id for message in messages])
+
+    async def open_letters(self) -> list[DeadLetterSummary]:
+        """What is collected and open, the oldest first."""
+        table = SpannerDeadLetterTable(self.ledger.transactions, timeout_seconds=20)
+        return await table.open(LetterChoice())
 
     async def lying_there(self, *, quiet_seconds: float = 1.0) -> list[ReceivedMessage]:
         """Everything on the dead-letter subscription that nobody holds, taken off it."""

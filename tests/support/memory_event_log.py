@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from shared import attempt_history
+from shared.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.dead_letter_table import DeadLetterRow
 from shared.errors import RowExistsError, StoragePreconditionError, StorageRejectedError
 from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
 from shared.event_log import Written
 from shared.forward_ledger import ForwardState, forward_shard
+from shared.process_states import ProcessState
 from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
-from shared.worker_states import WorkerState
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -52,8 +55,11 @@ class MemoryStore:
     clock: ManualClock = field(default_factory=ManualClock)
     log: dict[str, EventLogRow] = field(default_factory=dict)
     ledger: dict[str, LedgerRow] = field(default_factory=dict)
-    workers: dict[str, tuple[WorkerState, datetime]] = field(default_factory=dict)
+    processes: dict[str, tuple[ProcessState, datetime]] = field(default_factory=dict)
     """What each told, and when."""
+
+    letters: dict[tuple[str, str], DeadLetterRow] = field(default_factory=dict)
+    """By subject and message id."""
 
     def metadata(self, event_id: str) -> Any:
         """Out of the text, as Spanner has it, and not the object that was logged."""
@@ -70,6 +76,11 @@ class MemoryStore:
             raise ValueError("no object")  # noqa: TRY004 - of the data, not of the code
         service = metadata.pop(RESERVED_METADATA_KEY, {})
         return replace(self.log[event_id].event, metadata=metadata, traceparent=service.get(TRACEPARENT))
+
+    def note(self, row: LedgerRow, kind: HistoryKind) -> None:
+        """What the ledger itself notes in a row's history, with its own time."""
+        entry = HistoryEntry(kind, self.clock.now())
+        row.history = attempt_history.encode(extended(attempt_history.decode(row.history), entry))
 
     def delete(self, event_id: str) -> None:
         """With its ledger row, as ON DELETE CASCADE has it."""

@@ -1,13 +1,11 @@
 """The forward ledger in memory."""
 
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from shared import attempt_history
-from shared.attempt_history import HistoryEntry, HistoryKind, extended
-from shared.event import Event
-from shared.forward_ledger import Attempt, Entry, ForwardState, Reopened, Reopening, Standing
+from shared.attempt_history import HistoryKind
+from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 
@@ -44,7 +42,7 @@ class MemoryForwardLedger:
         if standing is Standing.CLAIMED:
             if row.claim_token not in (None, token, *own):
                 row.possible_duplicates += 1
-                self._note(row, HistoryKind.TAKE_OVER)
+                self._store.note(row, HistoryKind.TAKE_OVER)
             row.claim_token = token
             row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
         return Entry(
@@ -133,40 +131,6 @@ class MemoryForwardLedger:
             born = [row.pending_since for row in self._store.ledger.values() if row.pending_since is not None]
             return (self._store.clock.now() - min(born)).total_seconds() if born else None
 
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
-        async with self.failures.around("reopen"):
-            return {event_id: self._reopen(event_id, max_replays) for event_id in dict.fromkeys(event_ids)}
-
-    def _reopen(self, event_id: str, max_replays: int) -> Reopened:
-        row = self._store.ledger.get(event_id)
-        if row is None:
-            return Reopened(event_id, Reopening.MISSING)
-        if row.state == ForwardState.DELIVERED:
-            return Reopened(event_id, Reopening.DELIVERED, row.replays)
-        if row.state == ForwardState.PENDING:
-            if self._is_claimed(row):
-                return Reopened(event_id, Reopening.HELD, row.replays)
-            if row.claim_token is not None:
-                row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
-            return Reopened(event_id, Reopening.PENDING, row.replays)
-        if row.replays >= max_replays:
-            return Reopened(event_id, Reopening.QUARANTINED, row.replays)
-        row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
-        row.claim_token = row.claimed_until = row.not_before = row.again_at = row.republished_at = None
-        row.alone_failures = row.republished = 0
-        row.replays += 1
-        self._note(row, HistoryKind.REPLAY)
-        return Reopened(event_id, Reopening.REOPENED, row.replays)
-
-    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
-        async with self.failures.around("dead"):
-            found = sorted(
-                row.event_id
-                for row in self._store.ledger.values()
-                if row.state == ForwardState.DEAD and row.event_id > after
-            )
-            return [self._store.event(event_id) for event_id in found[:limit]]
-
     def _ours(self, attempts: Sequence[Attempt], token: str) -> Iterable[tuple[LedgerRow, Attempt]]:
         for attempt in attempts:
             row = self._store.ledger.get(attempt.event_id)
@@ -182,10 +146,6 @@ class MemoryForwardLedger:
     def _end(self, row: LedgerRow, state: ForwardState) -> None:
         row.state, row.pending_since, row.settled_at = state, None, self._store.clock.now()
         row.not_before = row.again_at = None
-
-    def _note(self, row: LedgerRow, kind: HistoryKind) -> None:
-        entry = HistoryEntry(kind, self._store.clock.now())
-        row.history = attempt_history.encode(extended(attempt_history.decode(row.history), entry))
 
 
 def _note(row: LedgerRow, attempt: Attempt) -> None:

@@ -9,21 +9,27 @@ from typing import Any, Protocol
 import anyio
 from google.cloud.spanner_v1 import KeySet
 
+from shared.dead_letter_table import DeadLetterTable
 from shared.event_log import LOG_COLUMNS, LOG_TABLE, EventLogRepository, SpannerEventLogRepository
 from shared.forward_ledger import LEDGER_TABLE, ForwardLedger
+from shared.process_states import ProcessStates
+from shared.replay_ledger import ReplayLedger
 from shared.republish_ledger import RepublishLedger
 from shared.settings import Settings, from_environment
 from shared.spanner import open_database
+from shared.spanner_dead_letters import SpannerDeadLetterTable
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_process_states import SpannerProcessStates
+from shared.spanner_replaying import SpannerReplayLedger
 from shared.spanner_republishing import SpannerRepublishLedger
 from shared.spanner_transactions import Transactions
-from shared.spanner_worker_states import SpannerWorkerStates
 from shared.timestamps import from_datetime
-from shared.worker_states import WorkerStates
+from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
+from tests.support.memory_process_states import MemoryProcessStates
+from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.memory_republish_ledger import MemoryRepublishLedger
-from tests.support.memory_worker_states import MemoryWorkerStates
 
 TIMEOUT_SECONDS = 10.0
 """Of one call; generous, since the emulator runs one transaction at a time."""
@@ -50,13 +56,19 @@ class Storage(Protocol):
     repository: EventLogRepository
     ledger: ForwardLedger
     republishing: RepublishLedger
-    workers: WorkerStates
+    processes: ProcessStates
+    replays: ReplayLedger
+    letters: DeadLetterTable
 
     async def another_ledger(self) -> ForwardLedger:
         """As of another process: with a connection of its own."""
         ...
 
     async def another_republishing(self) -> RepublishLedger:
+        """As of another process: with a connection of its own."""
+        ...
+
+    async def another_replay_ledger(self) -> ReplayLedger:
         """As of another process: with a connection of its own."""
         ...
 
@@ -83,13 +95,18 @@ class MemoryStorage:
         self.repository: EventLogRepository = MemoryEventLogRepository(self.store)
         self.ledger: ForwardLedger = MemoryForwardLedger(self.store)
         self.republishing: RepublishLedger = MemoryRepublishLedger(self.store)
-        self.workers: WorkerStates = MemoryWorkerStates(self.store)
+        self.processes: ProcessStates = MemoryProcessStates(self.store)
+        self.replays: ReplayLedger = MemoryReplayLedger(self.store)
+        self.letters: DeadLetterTable = MemoryDeadLetterTable(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
 
     async def another_republishing(self) -> RepublishLedger:
         return MemoryRepublishLedger(self.store)
+
+    async def another_replay_ledger(self) -> ReplayLedger:
+        return MemoryReplayLedger(self.store)
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         if (row := self.store.log.get(event_id)) is None:
@@ -132,7 +149,9 @@ class SpannerStorage:
         self.republishing: RepublishLedger = SpannerRepublishLedger(
             ledger.transactions, timeout_seconds=TIMEOUT_SECONDS
         )
-        self.workers: WorkerStates = SpannerWorkerStates(database, timeout_seconds=TIMEOUT_SECONDS)
+        self.processes: ProcessStates = SpannerProcessStates(database, timeout_seconds=TIMEOUT_SECONDS)
+        self.replays: ReplayLedger = SpannerReplayLedger(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
+        self.letters: DeadLetterTable = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))
@@ -141,6 +160,10 @@ class SpannerStorage:
     async def another_republishing(self) -> RepublishLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))
         return SpannerRepublishLedger(Transactions(database, one_at_a_time=True), timeout_seconds=TIMEOUT_SECONDS)
+
+    async def another_replay_ledger(self) -> ReplayLedger:
+        database = await self._stack.enter_async_context(open_database(self._settings))
+        return SpannerReplayLedger(Transactions(database, one_at_a_time=True), timeout_seconds=TIMEOUT_SECONDS)
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         row = await self._read(LOG_TABLE, LOG_COLUMNS, event_id)

@@ -1,12 +1,14 @@
 """What stands around the ports and measures: it changes nothing, and tells failures as they are."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ingress.telemetry import ObservedEventLogRepository
+from shared.dead_letter_table import Closing
 from shared.errors import PublishFailedError, RowExistsError, StorageRejectedError, StorageUnavailableError
 from shared.forward_ledger import Attempt
 from shared.forward_message import OutgoingMessage
@@ -30,16 +32,21 @@ from shared.telemetry.metrics import (
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import TRACEPARENT
 from tests.support.eventually import eventually
+from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.telemetry import MemoryTelemetry
 from tests.support.worker_world import WorkerWorld
+from worker.dead_letters import REASON_ATTRIBUTE
 from worker.forwarding import Fate
+from worker.letters import read_letter
+from worker.subscription import ReceivedMessage
 from worker.telemetry.batches import ObservedForward
 from worker.telemetry.ledger import ObservedForwardLedger
 from worker.telemetry.requests import ObservedForwarder
-from worker.telemetry.states import PendingAge, observe_circuit
+from worker.telemetry.states import REASONS_SHOWN, OpenLetters, PendingAge, observe_circuit
 
+AT = datetime(2023, 1, 1, tzinfo=UTC)
 API_URL = "https://statsig.example/v1"
 
 
@@ -263,6 +270,25 @@ async def test_a_look_that_fails_in_any_way_does_not_end_the_process(
         tasks.start_soon(age.look_for_ever, memory.telemetry)
         await eventually(lambda: age.seconds() == 0)
         tasks.cancel_scope.cancel()
+
+
+async def test_open_dead_letters_are_told_by_reason_and_what_is_gone_as_nothing(world: WorkerWorld) -> None:
+    table = MemoryDeadLetterTable(world.store)
+    opened = OpenLetters(table)
+    assert opened.by_reason() is None
+    await opened.look()
+    assert opened.by_reason() == {"": 0}
+
+    messages = [ReceivedMessage("", str(n), b"x", {REASON_ATTRIBUTE: f"r{n // 2}"}, AT, 0) for n in range(60)]
+    await table.collect([read_letter(message) for message in messages])
+    await opened.look()
+    found = opened.by_reason() or {}
+    assert sum(found.values()) == 60
+    assert (len(found), found["other"]) == (REASONS_SHOWN + 2, 20)
+
+    await table.close([read_letter(message).subject for message in messages], Closing.DISCARDED)
+    await opened.look()
+    assert set((opened.by_reason() or {}).values()) == {0}
 
 
 async def test_the_oldest_pending_event_grows_older_also_while_spanner_is_silent(world: WorkerWorld) -> None:

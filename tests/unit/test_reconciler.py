@@ -9,7 +9,7 @@ import pytest
 from shared import forward_message
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.event import Event
-from shared.forward_ledger import Attempt
+from shared.forward_ledger import DEFAULT_SHARDS, Attempt
 from shared.republish_ledger import Marked
 from tests.support.eventually import eventually
 from tests.support.reconciling import AFTER_SECONDS, INTERVAL_SECONDS, OLD_SECONDS, ReconcilingWorld
@@ -359,7 +359,7 @@ async def test_an_outage_of_pubsub_costs_few_requests_a_round(world: Reconciling
     with pytest.raises(PublishFailedError):
         await world.reconciler().reconcile()
 
-    assert world.topic.failures.count("publish") <= 16 + 2
+    assert world.topic.failures.count("publish") <= DEFAULT_SHARDS + 2
 
 
 class Picky:
@@ -491,8 +491,8 @@ async def test_the_rate_is_bounded(world: ReconcilingWorld) -> None:
     ("call", "error", "times"),
     [
         ("publish", PublishFailedError("down"), 3),
-        ("unpublished", StorageUnavailableError("down"), 16 * 3),
-        ("due_again", StorageUnavailableError("down"), 16 * 3),
+        ("unpublished", StorageUnavailableError("down"), DEFAULT_SHARDS * 3),
+        ("due_again", StorageUnavailableError("down"), DEFAULT_SHARDS * 3),
     ],
 )
 async def test_it_backs_off_while_something_is_down_and_then_catches_up(

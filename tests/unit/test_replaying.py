@@ -1,28 +1,33 @@
-"""Reading and replaying dead letters on the fakes: nothing is consumed, nothing lost, nothing sent twice."""
+"""Replaying dead events on the fakes: nothing is lost, nothing sent twice, and of two replays one has each event."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 
 import anyio
 import pytest
 
 from shared import forward_message
-from shared.errors import PublishFailedError, StorageUnavailableError, SubscriptionUnavailableError
+from shared.dead_letter_table import Closing, LetterChoice
+from shared.errors import PublishFailedError, StorageUnavailableError
 from shared.event import Event
 from shared.forward_ledger import Attempt
-from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
+from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
-from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
+from tests.support.memory_pubsub import MemoryTopic
+from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.sample_events import sample_event, sample_row
-from tests.support.scripted_failures import ScriptedFailures
-from worker.operators import reading, replaying
+from tests.support.scripted_failures import ScriptedFailures, When
+from worker.letters import read_letter
+from worker.operators import replaying
 from worker.operators.forecast import Outcome
-from worker.operators.letters import by_subject
-from worker.operators.reading import Held, held_letters
 from worker.operators.replaying import Job, Replaying
+from worker.subscription import ReceivedMessage
 
 FAST = 1e9
+AT = datetime(2023, 1, 1, tzinfo=UTC)
 
 
 class World:
@@ -30,166 +35,149 @@ class World:
         self.clock = ManualClock()
         self.store = MemoryStore(self.clock)
         self.journal: list[str] = []
-        self.ledger = MemoryForwardLedger(self.store, failures=ScriptedFailures(self.journal))
+        self._numbers = count()
+        self.ledger = MemoryForwardLedger(self.store)
+        self.replays = MemoryReplayLedger(self.store, failures=ScriptedFailures(self.journal))
+        self.letters = MemoryDeadLetterTable(self.store, failures=ScriptedFailures(self.journal))
         self.forward = MemoryTopic(self.clock, failures=ScriptedFailures(self.journal))
-        self.dead_letters = MemoryTopic(self.clock)
-        self.subscription = MemorySubscription(
-            self.dead_letters, minimum_backoff_seconds=0, failures=ScriptedFailures(self.journal)
-        )
 
-    async def bury(self, count: int) -> list[Event]:
-        events = [sample_event() for _ in range(count)]
+    async def bury(self, number: int) -> list[Event]:
+        events = [sample_event() for _ in range(number)]
         await MemoryEventLogRepository(self.store).append([sample_row(event) for event in events])
         await self.kill(events)
         return events
 
-    async def kill(self, events: list[Event]) -> None:
+    async def kill(self, events: Sequence[Event]) -> None:
         ids = [event.event_id for event in events]
         await self.ledger.claim(ids, token="worker", seconds=60)
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        await self.dead_letters.publish([forward_message.encode(event) for event in events])
-        await self.ledger.settle_dead([Attempt(i, 1, 0, at, "http_400", 400, ()) for i in ids], token="worker")
+        await self.ledger.settle_dead([Attempt(i, 1, 0, AT, "http_400", 400, ()) for i in ids], token="worker")
+        await self.letters_of(events)
 
-    async def replay(self, held: Held, *, max_replays: int = 3) -> dict[str, Outcome]:
-        jobs = [Job(each.subject, each.latest.original(), each.messages) for each in by_subject(held.letters.values())]
-        work = Replaying(
-            ledger=self.ledger,
-            topic=self.forward,
-            leases=held.leases,
-            max_replays=max_replays,
-            events_per_second=FAST,
-        )
-        await work.replay(jobs, lambda _: None)
+    async def letters_of(self, events: Sequence[Event]) -> None:
+        now = self.clock.now()
+        for event in events:
+            message = forward_message.encode(event)
+            received = ReceivedMessage("a", f"m-{next(self._numbers)}", message.data, message.attributes, now, 0)
+            await self.letters.collect([read_letter(received)])
+
+    async def still_open(self) -> set[str]:
+        return {each.subject for each in await self.letters.open(LetterChoice())}
+
+    async def replay(
+        self, events: Sequence[Event], *, max_replays: int = 3, from_row: bool = False
+    ) -> dict[str, Outcome]:
+        work = self.replaying(max_replays=max_replays)
+        await work.replay([Job(event.event_id, from_row=from_row) for event in events], lambda _: None)
         return work.outcomes
+
+    def replaying(self, *, max_replays: int = 3, events_per_second: float = FAST) -> Replaying:
+        return Replaying(
+            ledger=self.replays,
+            letters=self.letters,
+            topic=self.forward,
+            max_replays=max_replays,
+            events_per_second=events_per_second,
+        )
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(reading, "QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(reading, "EMPTY_PAUSE_SECONDS", 0.01)
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(replaying, "PATIENCE_SECONDS", 0.5)
     return World()
 
 
-async def test_reading_finds_all_and_leaves_all(world: World) -> None:
-    await world.bury(2500)
-
-    async with held_letters(world.subscription) as held:
-        assert len(held.letters) == 2500
-        assert len(world.subscription.leased) == 2500
-
-    assert not world.subscription.leased
-    assert len(world.subscription.backlog) == 2500
-    assert world.subscription.acknowledged == []
-
-
-async def test_a_read_that_is_cancelled_gives_all_back(world: World) -> None:
-    await world.bury(10)
-
-    async def read() -> None:
-        async with held_letters(world.subscription):
-            await anyio.sleep_forever()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        await eventually(lambda: len(world.subscription.leased) == 10)
-        tasks.cancel_scope.cancel()
-
-    assert not world.subscription.leased
-    assert len(world.subscription.backlog) == 10
-
-
-async def test_a_subscription_that_is_gone_is_told(world: World) -> None:
-    world.subscription.delete()
-
-    with pytest.raises(ExceptionGroup) as failure:
-        async with held_letters(world.subscription):
-            pytest.fail("there is nothing to hold")
-
-    assert failure.group_contains(SubscriptionUnavailableError)
-
-
-async def test_reading_ends_at_what_one_command_may_hold(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_LETTERS", 1000)
-    await world.bury(6000)
-
-    async with held_letters(world.subscription) as held:
-        assert held.is_full
-
-    assert len(world.subscription.backlog) == 6000
-
-
-async def test_reopens_then_publishes_then_acknowledges(world: World) -> None:
+async def test_reads_the_messages_then_reopens_and_closes_then_publishes(world: World) -> None:
     events = await world.bury(3)
     del world.journal[:]
 
-    async with held_letters(world.subscription) as held:
-        outcomes = await world.replay(held)
+    outcomes = await world.replay(events)
 
     assert outcomes == {event.event_id: Outcome.SENT for event in events}
-    steps = [step for step in world.journal if step in ("reopen", "publish", "acknowledge")]
-    assert steps == ["reopen", "publish", "acknowledge"]
-    assert world.forward.published == [
-        forward_message.encode(event) for event in sorted(events, key=lambda event: event.event_id)
-    ]
-    assert world.subscription.backlog == {}
+    steps = [step for step in world.journal if step in ("of", "reopen", "publish")]
+    assert steps == ["of", "reopen", "publish"]
+    assert world.forward.published == [forward_message.encode(event) for event in events]
+    assert await world.still_open() == set()
 
 
-async def test_several_dead_letters_of_an_event_are_one_replay(world: World) -> None:
-    (event,) = await world.bury(1)
-    await world.kill([event])
+async def test_an_event_without_a_dead_letter_is_rebuilt_from_its_row(world: World) -> None:
+    events = await world.bury(2)
+    await world.letters.close([event.event_id for event in events], Closing.DISCARDED)
 
-    async with held_letters(world.subscription) as held:
-        assert len(held.letters) == 2
-        assert await world.replay(held) == {event.event_id: Outcome.SENT}
-
-    assert len(world.forward.published) == 1
-    assert world.subscription.backlog == {}
+    assert await world.replay(events, from_row=True) == {event.event_id: Outcome.SENT for event in events}
+    assert world.forward.published == [forward_message.encode(event) for event in events]
 
 
-async def test_delivered_is_acknowledged_and_never_sent(world: World) -> None:
+async def test_what_is_delivered_is_closed_and_never_sent(world: World) -> None:
     (event,) = await world.bury(1)
     await world.ledger.settle_delivered([Attempt(event.event_id, 1, 0, None, "http_202", 202, ())])
 
-    async with held_letters(world.subscription) as held:
-        assert await world.replay(held) == {event.event_id: Outcome.DELIVERED}
-
+    assert await world.replay([event]) == {event.event_id: Outcome.DELIVERED}
     assert world.forward.published == []
-    assert world.subscription.backlog == {}
+    assert await world.still_open() == set()
 
 
-async def test_what_a_worker_holds_and_what_is_quarantined_stays(world: World) -> None:
-    held_now, worn_out = await world.bury(2)
-    await world.ledger.reopen([held_now.event_id, worn_out.event_id], max_replays=3)
+async def test_what_a_worker_has_and_what_is_quarantined_stays(world: World) -> None:
+    in_work, worn_out = await world.bury(2)
+    await world.replays.reopen([in_work.event_id, worn_out.event_id], max_replays=3)
     await world.kill([worn_out])
-    await world.ledger.claim([held_now.event_id], token="worker", seconds=60)
+    world.clock.advance(1)
+    await world.letters_of([in_work])  # after the replay: Pub/Sub gave up on it
+    await world.ledger.claim([in_work.event_id], token="worker", seconds=60)
 
-    async with held_letters(world.subscription) as held:
-        outcomes = await world.replay(held, max_replays=1)
+    outcomes = await world.replay([in_work, worn_out], max_replays=1)
 
-    assert outcomes == {held_now.event_id: Outcome.IN_WORK, worn_out.event_id: Outcome.QUARANTINED}
+    assert outcomes == {in_work.event_id: Outcome.IN_WORK, worn_out.event_id: Outcome.QUARANTINED}
     assert world.forward.published == []
-    assert len(world.subscription.backlog) == 3
+    assert await world.still_open() == {in_work.event_id, worn_out.event_id}
 
 
-async def test_a_publish_that_fails_leaves_the_dead_letter_and_the_next_replay_sends_it(world: World) -> None:
+async def test_a_publish_that_fails_leaves_the_event_pending_for_the_reconciler(world: World) -> None:
     (event,) = await world.bury(1)
     world.forward.failures.fail_next("publish", PublishFailedError("down"))
 
-    with pytest.raises(ExceptionGroup):
-        async with held_letters(world.subscription) as held:
-            await world.replay(held)
-    assert len(world.subscription.backlog) == 1
+    with pytest.raises(PublishFailedError):
+        await world.replay([event])
 
-    async with held_letters(world.subscription) as held:
-        assert await world.replay(held) == {event.event_id: Outcome.SENT_AGAIN}
-    assert len(world.forward.published) == 1
-    assert world.store.ledger[event.event_id].replays == 1
+    row = world.store.ledger[event.event_id]
+    assert (row.state, row.replays) == ("PENDING", 1)
+    assert await world.still_open() == set()
 
 
 async def test_a_short_absence_of_spanner_ends_no_replay(world: World) -> None:
-    (event,) = await world.bury(1)
-    world.ledger.failures.fail_next("reopen", StorageUnavailableError("away"))
+    events = await world.bury(1)
+    world.letters.failures.fail_next("of", StorageUnavailableError("away"))
+    world.replays.failures.fail_next("reopen", StorageUnavailableError("away"))
 
-    async with held_letters(world.subscription) as held:
-        assert await world.replay(held) == {event.event_id: Outcome.SENT}
+    assert set((await world.replay(events)).values()) == {Outcome.SENT}
+
+
+async def test_what_was_reopened_by_a_try_whose_answer_was_lost_is_sent(world: World) -> None:
+    events = await world.bury(2)
+    world.replays.failures.fail_next("reopen", StorageUnavailableError("lost"), when=When.AFTER)
+
+    assert set((await world.replay(events)).values()) == {Outcome.SENT_AGAIN}
+    assert len(world.forward.published) == 2
+    assert {row.replays for row in world.store.ledger.values()} == {1}
+
+
+async def test_of_two_replays_at_once_one_has_each_event(world: World) -> None:
+    events = await world.bury(50)
+    jobs = [Job(event.event_id) for event in events]
+    both = [world.replaying(events_per_second=10_000), world.replaying(events_per_second=10_000)]
+
+    async with anyio.create_task_group() as tasks:
+        for each in both:
+            tasks.start_soon(each.replay, jobs, lambda _: None)
+
+    assert len(world.forward.published) == 50
+    for event in events:
+        assert {each.outcomes[event.event_id] for each in both} == {Outcome.SENT, Outcome.TAKEN}
+
+
+async def test_a_letter_that_was_closed_since_it_was_chosen_is_left(world: World) -> None:
+    (event,) = await world.bury(1)
+    await world.letters.close([event.event_id], Closing.DISCARDED)
+
+    assert await world.replay([event]) == {event.event_id: Outcome.TAKEN}
+    assert world.forward.published == []
+    assert world.store.ledger[event.event_id].state == "DEAD"

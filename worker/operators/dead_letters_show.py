@@ -1,13 +1,15 @@
 """`nest-events dead-letters show`: one dead letter, decoded, and what a replay would make of it."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+from shared import forward_message
+from shared.dead_letter_table import DeadLetterRow, LetterKind
+from worker.letters import native_deliveries, note_of, poison_subject, published_at
 from worker.operators.connections import Connections
 from worker.operators.exits import OK, UnknownError
 from worker.operators.forecast import EXPLAINED, forecast
-from worker.operators.gathering import gathered
 from worker.operators.history import history_as_dict, show_history
-from worker.operators.letters import Casualty, Letter
 from worker.operators.records import Record
 from worker.operators.terminal import say, show_fields, show_json
 
@@ -16,43 +18,37 @@ BYTES_SHOWN: Final = 256
 
 
 async def show_dead_letter(connections: Connections, *, subject: str, max_replays: int, as_json: bool) -> int:
-    """Every dead letter of this event or message id.
+    """Every dead letter of this event, or the poison of this message id.
 
     Raises:
         UnknownError: there is none.
     """
-    async with gathered(connections) as found:
-        matching = [
-            each
-            for each in found.casualties
-            if subject in {each.subject, each.latest.event_id, *(m.message_id for m in each.messages)}
-        ]
-    if not matching:
-        raise UnknownError(
-            f"no dead letter of '{subject}' among those of {len(found.casualties)} events; "
-            "`nest-events trace` tells where an event is"
-        )
-    for casualty in matching:
-        record = found.record(casualty)
-        outcome = forecast(casualty, record, max_replays=max_replays)
-        document = {**described(casualty, record), "on_replay": outcome.value}
-        if as_json:
-            show_json(document)
-        else:
-            _show(document)
-            if record is not None:
-                show_history(record)
-            say()
-            say(f"On replay: {EXPLAINED[outcome]}.")
+    wanted = subject.strip()
+    found = await connections.letters.of([wanted.lower(), poison_subject(wanted)])
+    if not found:
+        raise UnknownError(f"no dead letter of '{wanted}'; `nest-events trace` tells where an event is")
+    (letters,) = found.values()
+    record = (await connections.records.of([wanted.lower()])).get(wanted.lower())
+    outcome = forecast(letters[-1].kind, None if record is None else record.ledger_state, max_replays=max_replays)
+    document = {**described(letters, record), "on_replay": outcome.value if letters[-1].is_open else "nothing"}
+    if as_json:
+        show_json(document)
+        return OK
+    _show(document)
+    if record is not None:
+        show_history(record)
+    say()
+    say(f"On replay: {EXPLAINED[outcome]}." if letters[-1].is_open else "On replay: nothing, it is closed.")
     return OK
 
 
-def described(casualty: Casualty, record: Record | None) -> dict[str, Any]:
+def described(letters: Sequence[DeadLetterRow], record: Record | None) -> dict[str, Any]:
     """As a document."""
-    event = casualty.latest.event
+    latest = letters[-1]
+    event = None if latest.kind is LetterKind.POISON else forward_message.decode(latest.data)
     ledger = None if record is None or record.state is None else record
     return {
-        "event_id": casualty.latest.event_id,
+        "event_id": latest.event_id,
         "event": None
         if event is None
         else {
@@ -62,8 +58,8 @@ def described(casualty: Casualty, record: Record | None) -> dict[str, Any]:
             "event_ts_nanos": event.event_ts_nanos,
             "metadata": event.metadata,
         },
-        "bytes": None if event is not None else repr(casualty.latest.message.data[:BYTES_SHOWN])[2:-1],
-        "caller": None if record is None else record.caller,
+        "bytes": None if event is not None else repr(latest.data[:BYTES_SHOWN])[2:-1],
+        "caller": latest.caller,
         "ledger": None
         if ledger is None
         else {
@@ -75,24 +71,28 @@ def described(casualty: Casualty, record: Record | None) -> dict[str, Any]:
             "replays": ledger.replays,
             "possible_duplicates": ledger.possible_duplicates,
         },
-        "dead_letters": [letter_as_dict(letter) for letter in casualty.letters],
+        "dead_letters": [letter_as_dict(letter) for letter in letters],
         **history_as_dict(record),
     }
 
 
-def letter_as_dict(letter: Letter) -> dict[str, Any]:
+def letter_as_dict(letter: DeadLetterRow) -> dict[str, Any]:
     """What is known of one death: who gave up, why, after what."""
     return {
-        "message_id": letter.message.message_id,
+        "message_id": letter.message_id,
         "kind": letter.kind.value,
         "reason": letter.reason,
-        "status": letter.note("status"),
-        "attempts": letter.note("attempts"),
-        "published_at": letter.published_at,
+        "status": note_of(letter, "status"),
+        "answer": note_of(letter, "answer"),
+        "attempts": note_of(letter, "attempts"),
+        "published_at": published_at(letter),
         "dead_at": letter.dead_at,
-        "deliveries": letter.note("delivery_attempt") or letter.native_deliveries,
-        "worker_version": letter.note("worker_version"),
-        "source_message_id": letter.note("source_message_id"),
+        "deliveries": note_of(letter, "delivery_attempt") or native_deliveries(letter),
+        "worker_version": note_of(letter, "worker_version"),
+        "source_message_id": note_of(letter, "source_message_id"),
+        "collected_at": letter.collected_at,
+        "closed_at": letter.closed_at,
+        "closed_by": letter.closed_by,
     }
 
 

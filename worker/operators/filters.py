@@ -16,8 +16,10 @@ class Filters:
     reason: Annotated[list[str] | None, typer.Option(help="Such as http_400 or native; may be repeated.")] = None
     event_name: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None
     caller: Annotated[list[str] | None, typer.Option(help="Who called the RPC, an e-mail; may be repeated.")] = None
-    older_than: Annotated[str | None, typer.Option(help="Dead for at least so long: 90s, 15m, 24h, 7d.")] = None
-    younger_than: Annotated[str | None, typer.Option(help="Dead for less than so long.")] = None
+    older_than: Annotated[
+        str | None, typer.Option(help="Dead for so long, such as 90s, 15m, 24h or 7d, or since before a time, in UTC.")
+    ] = None
+    younger_than: Annotated[str | None, typer.Option(help="Dead for less than so long, or since after a time.")] = None
     ids_from: Annotated[str | None, typer.Option(help="A file with an event id a line; - is stdin.")] = None
 
 

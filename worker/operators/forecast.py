@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from shared.forward_ledger import ForwardState, Reopening
-from worker.operators.letters import Casualty, Kind
-from worker.operators.records import Record
+from shared.dead_letter_table import LetterKind
+from shared.forward_ledger import ForwardState
+from shared.replay_ledger import Reopened, Reopening
+from worker.operators.records import LedgerState
 
 
 class Outcome(StrEnum):
@@ -18,7 +19,7 @@ class Outcome(StrEnum):
     """Was pending already: published once more, not counted as a replay."""
 
     DELIVERED = "delivered"
-    """Statsig has it: not sent, its dead letter removed."""
+    """Statsig has it: not sent, its dead letter closed."""
 
     IN_WORK = "in_work"
     """A worker has it right now: left where it is."""
@@ -30,11 +31,14 @@ class Outcome(StrEnum):
     MISSING = "missing"
     """Has no ledger row: left where it is."""
 
+    TAKEN = "taken"
+    """Another replay had it meanwhile."""
+
     LEFT = "left"
     """Not reached: beyond the limit, interrupted, or a dependency failed."""
 
 
-OF_REOPENING: Final = {
+_OF_REOPENING: Final = {
     Reopening.REOPENED: Outcome.SENT,
     Reopening.PENDING: Outcome.SENT_AGAIN,
     Reopening.HELD: Outcome.IN_WORK,
@@ -48,31 +52,34 @@ PUBLISHED: Final = frozenset({Outcome.SENT, Outcome.SENT_AGAIN})
 EXPLAINED: Final = {
     Outcome.SENT: "dead: made pending again and published",
     Outcome.SENT_AGAIN: "pending: published once more, not counted as a replay",
-    Outcome.DELIVERED: "delivered already: skipped, its dead letter removed",
+    Outcome.DELIVERED: "delivered already: not sent, its dead letter closed",
     Outcome.IN_WORK: "a worker has it right now: left",
     Outcome.QUARANTINED: "replayed too often: left, see its history",
     Outcome.POISON: "no forward message: never replayed, left",
     Outcome.MISSING: "no ledger row: left",
+    Outcome.TAKEN: "another replay had it meanwhile",
     Outcome.LEFT: "not reached: left for the next run",
 }
 
 
-def forecast(casualty: Casualty, record: Record | None, *, max_replays: int) -> Outcome:
-    """What a replay would make of it now."""
-    if casualty.latest.kind is Kind.POISON:
+def forecast(kind: LetterKind | None, state: LedgerState | None, *, max_replays: int) -> Outcome:
+    """What a replay would make of it now; `kind` is its dead letter's, None where it has none."""
+    if kind is LetterKind.POISON:
         return Outcome.POISON
-    return forecast_row(record, max_replays=max_replays)
-
-
-def forecast_row(record: Record | None, *, max_replays: int) -> Outcome:
-    """As above, of an event by its record alone."""
-    if record is None or record.state is None:
+    if state is None:
         return Outcome.MISSING
-    if record.state is ForwardState.DELIVERED:
+    if state.state is ForwardState.DELIVERED:
         return Outcome.DELIVERED
-    if record.state is ForwardState.PENDING:
-        return Outcome.IN_WORK if record.is_in_work else Outcome.SENT_AGAIN
-    return Outcome.QUARANTINED if (record.replays or 0) >= max_replays else Outcome.SENT
+    if state.state is ForwardState.PENDING:
+        return Outcome.IN_WORK if state.is_in_work else Outcome.SENT_AGAIN
+    return Outcome.QUARANTINED if state.replays >= max_replays else Outcome.SENT
+
+
+def outcome_of(found: Reopened, *, is_retried: bool) -> Outcome:
+    """What became of it. `is_retried` where an earlier try of ours may have been written, its answer lost."""
+    if found.found is Reopening.PENDING and not found.had_letter and not is_retried:
+        return Outcome.TAKEN
+    return _OF_REOPENING[found.found]
 
 
 def histogram(outcomes: Iterable[tuple[Outcome, str]]) -> list[tuple[Outcome, str, int]]:

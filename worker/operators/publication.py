@@ -1,13 +1,15 @@
 """When an event was published to Pub/Sub, as far as anything tells; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from shared.attempt_history import HistoryKind
+from shared.dead_letter_table import DeadLetterRow
+from worker.letters import published_at
 from worker.operators.durations import moment
 from worker.operators.history import attempts_without_history
-from worker.operators.letters import Casualty
 from worker.operators.records import Record
 
 BY_INGRESS_WITHIN: Final = timedelta(seconds=10)
@@ -24,11 +26,11 @@ class Publication:
     sentence: str
 
 
-def publication(record: Record, casualty: Casualty | None) -> Publication:
+def publication(record: Record, letters: Sequence[DeadLetterRow]) -> Publication:
     """What is known. Only a dead letter carries a time: of that publish whose message died, whoever made it."""
     if not record.forward_to_statsig:
         return Publication(None, "never: it was not to be forwarded")
-    told = sorted(letter.published_at for letter in casualty.letters if letter.published_at) if casualty else []
+    told = sorted(at for letter in letters if (at := published_at(letter)) is not None)
     first = next((at for at in told if _is_by_ingress(record, at)), None)
     parts = [_UNNOTED if first is None else f"by the ingress at {moment(first)}, as its dead letter tells"]
     parts += [f"by a replay or the reconciler at {moment(at)}, as its dead letter tells" for at in told if at != first]

@@ -1,25 +1,25 @@
-"""The use case: replay dead letters. Per event: make it pending in the ledger, publish it, acknowledge its dead letter.
+"""The use case: replay dead events. Per step: read the messages, make the events pending, close their letters, publish.
 
-In that order, so that a process that dies anywhere loses nothing: what was made pending and not published is the
-reconciler's, and a dead letter that was not acknowledged is found pending or delivered by the next replay. Two replays
-at once meet in the leases and in the ledger's transaction.
+The middle two are one transaction and come before the publish, so that a process that dies anywhere loses nothing: what
+was made pending and not published is the reconciler's. Of two replays at once that transaction gives each event to one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import stamina
 
+from shared import forward_message
+from shared.dead_letter_table import DeadLetterTable
 from shared.errors import StorageUnavailableError
 from shared.fault_points import fault_point
-from shared.forward_ledger import ForwardLedger, Reopened
 from shared.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
-from worker.leases import Leases
-from worker.operators.forecast import OF_REOPENING, PUBLISHED, Outcome
-from worker.subscription import ReceivedMessage
+from shared.replay_ledger import Reopened, ReplayLedger
+from worker.letters import original
+from worker.operators.forecast import PUBLISHED, Outcome, outcome_of
 
 STEPS_PER_SECOND: Final = 4
 PATIENCE_SECONDS: Final = 20.0
@@ -34,25 +34,29 @@ class Job:
     """One event to replay."""
 
     event_id: str
-    message: OutgoingMessage
-    dead_letters: Sequence[ReceivedMessage]
-    """Every copy that lies there; none where the message was rebuilt from its row."""
+
+    from_row: bool = False
+    """It has no dead letter: its message is made of its row."""
 
 
 class Replaying:
     """One run. `outcomes` tells at any time what became of each job so far."""
 
     def __init__(
-        self, *, ledger: ForwardLedger, topic: Publisher, leases: Leases, max_replays: int, events_per_second: float
+        self,
+        *,
+        ledger: ReplayLedger,
+        letters: DeadLetterTable,
+        topic: Publisher,
+        max_replays: int,
+        events_per_second: float,
     ) -> None:
         self._ledger = ledger
+        self._letters = letters
         self._topic = topic
-        self._leases = leases
         self._max_replays = max_replays
         self._events_per_second = events_per_second
         self.outcomes: dict[str, Outcome] = {}
-        self.replays: dict[str, int] = {}
-        """Of each event, by the ledger."""
 
     async def replay(self, jobs: Sequence[Job], advance: Callable[[int], None]) -> None:
         """Replay all, in order. Cancelled, it finishes the step it is in.
@@ -70,24 +74,33 @@ class Replaying:
                 await self._replay(step)
             advance(len(step))
 
-    async def _reopen(self, event_ids: Sequence[str]) -> dict[str, Reopened]:
+    async def _replay(self, jobs: Sequence[Job]) -> None:
+        messages = await self._messages(jobs)
+        found, is_retried = await self._reopen(list(messages))
+        fault_point("replay_after_reopen")
+        outcomes = {event_id: outcome_of(each, is_retried=is_retried) for event_id, each in found.items()}
+        to_send = [messages[event_id] for event_id, outcome in outcomes.items() if outcome in PUBLISHED]
+        if to_send:
+            await self._topic.publish(to_send)
+            fault_point("replay_after_publish")
+        # What has no message any more was closed by somebody else since it was chosen.
+        self.outcomes |= {job.event_id: outcomes.get(job.event_id, Outcome.TAKEN) for job in jobs}
+
+    async def _messages(self, jobs: Sequence[Job]) -> Mapping[str, OutgoingMessage]:
+        """The original bytes of each letter that is still open, and of the others what their rows make."""
         async for attempt in stamina.retry_context(on=StorageUnavailableError, attempts=None, timeout=PATIENCE_SECONDS):
             with attempt:
-                # Where the first try was written and its answer lost, the second finds it pending: sent all the same.
-                return await self._ledger.reopen(event_ids, max_replays=self._max_replays)
-        raise AssertionError  # the context raises what the last attempt did
+                letters = await self._letters.of([job.event_id for job in jobs if not job.from_row])
+                events = await self._ledger.events([job.event_id for job in jobs if job.from_row])
+        messages = {event_id: forward_message.encode(event) for event_id, event in events.items()}
+        messages |= {
+            each.subject: original(each) for all_of_it in letters.values() for each in all_of_it if each.is_open
+        }
+        return {job.event_id: messages[job.event_id] for job in jobs if job.event_id in messages}
 
-    async def _replay(self, jobs: Sequence[Job]) -> None:
-        found = await self._reopen([job.event_id for job in jobs])
-        fault_point("replay_after_reopen")
-        outcomes = {event_id: OF_REOPENING[each.found] for event_id, each in found.items()}
-        to_send = [job for job in jobs if outcomes[job.event_id] in PUBLISHED]
-        if to_send:
-            await self._topic.publish([job.message for job in to_send])
-            fault_point("replay_after_publish")
-        over = [
-            job for job in jobs if outcomes[job.event_id] in PUBLISHED or outcomes[job.event_id] is Outcome.DELIVERED
-        ]
-        await self._leases.acknowledge(message for job in over for message in job.dead_letters)
-        self.outcomes |= outcomes
-        self.replays |= {event_id: each.replays for event_id, each in found.items()}
+    async def _reopen(self, event_ids: Sequence[str]) -> tuple[dict[str, Reopened], bool]:
+        """What was found; and whether it took more than one try, of which the first may have been written."""
+        async for attempt in stamina.retry_context(on=StorageUnavailableError, attempts=None, timeout=PATIENCE_SECONDS):
+            with attempt:
+                return await self._ledger.reopen(event_ids, max_replays=self._max_replays), attempt.num > 1
+        raise AssertionError  # the context raises what the last attempt did

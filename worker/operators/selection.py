@@ -2,16 +2,16 @@
 
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from worker.operators.durations import parse_age, shown
+from shared.dead_letter_table import LetterChoice
+from worker.letters import poison_subject
+from worker.operators.durations import moment, parse_moment
 from worker.operators.exits import UsageError
 from worker.operators.filters import Filters
-from worker.operators.letters import Casualty
 from worker.operators.records import Record
 
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -25,48 +25,40 @@ class Selection:
     reasons: frozenset[str] = frozenset()
     event_names: frozenset[str] = frozenset()
     callers: frozenset[str] = frozenset()
-    older_than: timedelta | None = None
-    younger_than: timedelta | None = None
+    dead_until: datetime | None = None
+    dead_after: datetime | None = None
     ids: frozenset[str] | None = None
 
-    def takes(self, casualty: Casualty, record: Record | None, now: datetime) -> bool:
-        latest = casualty.latest
-        return self._takes(
-            reasons={letter.reason for letter in casualty.letters},
-            name=latest.event_name,
-            caller=None if record is None else record.caller,
-            age=now - casualty.dead_at,
-            ids={casualty.subject, latest.event_id},
+    def of_letters(self) -> LetterChoice:
+        """An id names an event, or poison by its message."""
+        subjects = None if self.ids is None else self.ids | {poison_subject(each) for each in self.ids}
+        return LetterChoice(
+            reasons=self.reasons,
+            event_names=self.event_names,
+            callers=self.callers,
+            dead_until=self.dead_until,
+            dead_after=self.dead_after,
+            subjects=subjects,
         )
 
     def takes_row(self, record: Record) -> bool:
-        """As above for a dead event whose dead letter is gone: by what the ledger says."""
-        return self._takes(
-            reasons={record.last_reason or ""},
-            name=record.event_name,
-            caller=record.caller,
-            age=record.read_at - (record.settled_at or record.read_at),
-            ids={record.event_id},
-        )
-
-    def _takes(
-        self, *, reasons: set[str], name: str | None, caller: str | None, age: timedelta, ids: set[str | None]
-    ) -> bool:
+        """Of a dead event without a dead letter: by what its rows say."""
+        died_at = record.settled_at or record.read_at
         return (
-            (not self.reasons or bool(reasons & self.reasons))
-            and (not self.event_names or name in self.event_names)
-            and (not self.callers or caller in self.callers)
-            and (self.older_than is None or age >= self.older_than)
-            and (self.younger_than is None or age < self.younger_than)
-            and (self.ids is None or bool(ids & self.ids))
+            (not self.reasons or record.last_reason in self.reasons)
+            and (not self.event_names or record.event_name in self.event_names)
+            and (not self.callers or record.caller in self.callers)
+            and (self.dead_until is None or died_at <= self.dead_until)
+            and (self.dead_after is None or died_at > self.dead_after)
+            and (self.ids is None or record.event_id in self.ids)
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For the audit line: only what is set; of many ids their number."""
         given: dict[str, Any] = {}
         for name, value in asdict(self).items():
-            if isinstance(value, timedelta):
-                given[name] = shown(value)
+            if isinstance(value, datetime):
+                given[name] = moment(value)
             elif name == "ids" and value is not None:
                 given[name] = len(value)
             elif value:
@@ -74,22 +66,22 @@ class Selection:
         return given
 
 
-def selection(filters: Filters) -> Selection:
-    """From the options as typed.
+def selection(filters: Filters, *, now: datetime) -> Selection:
+    """From the options as typed; ages are told from `now`.
 
     Raises:
-        UsageError: an age or the file of ids is wrong, or no letter could match.
+        UsageError: a time or the file of ids is wrong, or no letter could match.
     """
     chosen = Selection(
         reasons=frozenset(filters.reason or ()),
         event_names=frozenset(filters.event_name or ()),
         callers=frozenset(filters.caller or ()),
-        older_than=None if filters.older_than is None else parse_age(filters.older_than),
-        younger_than=None if filters.younger_than is None else parse_age(filters.younger_than),
+        dead_until=None if filters.older_than is None else parse_moment(filters.older_than, now=now),
+        dead_after=None if filters.younger_than is None else parse_moment(filters.younger_than, now=now),
         ids=None if filters.ids_from is None else read_ids(filters.ids_from),
     )
-    if chosen.older_than is not None and chosen.younger_than is not None and chosen.younger_than <= chosen.older_than:
-        raise UsageError("--younger-than must be longer than --older-than: nothing is both")
+    if chosen.dead_until is not None and chosen.dead_after is not None and chosen.dead_until <= chosen.dead_after:
+        raise UsageError("--younger-than must be longer ago than --older-than: nothing is both")
     return chosen
 
 
@@ -114,10 +106,3 @@ def read_ids(source: str) -> frozenset[str]:
     if not ids:
         raise UsageError(f"--ids-from {source}: holds no ids")
     return frozenset(ids)
-
-
-def selected(
-    casualties: list[Casualty], records: Mapping[str, Record], choice: Selection, now: datetime
-) -> list[Casualty]:
-    """In the order given."""
-    return [each for each in casualties if choice.takes(each, records.get(each.latest.event_id or ""), now)]

@@ -5,7 +5,6 @@ from typing import Final
 
 from shared.forward_ledger import ForwardState
 from worker.operators.durations import shown
-from worker.operators.letters import Casualty
 from worker.operators.options import MAX_REPLAYS
 from worker.operators.records import Record
 
@@ -20,17 +19,17 @@ class Whereabouts:
     """Nobody needs to do anything."""
 
 
-def whereabouts(record: Record, casualty: Casualty | None, *, looked: bool = True) -> Whereabouts:
-    """Where the event of this record is; `casualty` is its dead letters, where anybody looked and any were found."""
+def whereabouts(record: Record, *, has_letter: bool) -> Whereabouts:
+    """Where the event of this record is; `has_letter` where an open dead letter of it was collected."""
     match record.state:
         case None:
             return _without_ledger_row(record)
         case ForwardState.DELIVERED:
-            return _delivered(record, casualty)
+            return _delivered(record, has_letter=has_letter)
         case ForwardState.PENDING:
-            return _pending(record, casualty)
+            return _pending(record, has_letter=has_letter)
         case ForwardState.DEAD:
-            return _dead(record, is_gone=looked and casualty is None)
+            return _dead(record, has_letter=has_letter)
 
 
 def _without_ledger_row(record: Record) -> Whereabouts:
@@ -43,26 +42,26 @@ def _without_ledger_row(record: Record) -> Whereabouts:
     return Whereabouts("It is stored, and was not to be forwarded to Statsig.", NOTHING, is_well=True)
 
 
-def _delivered(record: Record, casualty: Casualty | None) -> Whereabouts:
+def _delivered(record: Record, *, has_letter: bool) -> Whereabouts:
     twice = ""
     if record.possible_duplicates:
         twice = f" At most {record.possible_duplicates} more copies may be there: attempts without an answer."
-    if casualty is None:
+    if not has_letter:
         return Whereabouts(f"Statsig has it.{twice}", NOTHING, is_well=True)
     return Whereabouts(
         f"Statsig has it, and a dead letter from before is left.{twice}",
-        "A replay removes the dead letter without sending anything.",
+        "A replay closes the dead letter without sending anything.",
         is_well=True,
     )
 
 
-def _pending(record: Record, casualty: Casualty | None) -> Whereabouts:
+def _pending(record: Record, *, has_letter: bool) -> Whereabouts:
     age = shown(record.read_at - (record.pending_since or record.ingested_at))
     if record.is_in_work:
         return Whereabouts(
             f"A worker is sending it right now; pending for {age}.", "Look again in a minute.", is_well=True
         )
-    if casualty is not None:
+    if has_letter:
         return Whereabouts(
             f"It is pending for {age} and lies among the dead letters: Pub/Sub gave up delivering it, or a replay was "
             "ended in between.",
@@ -96,7 +95,7 @@ def _pending(record: Record, casualty: Casualty | None) -> Whereabouts:
     )
 
 
-def _dead(record: Record, *, is_gone: bool) -> Whereabouts:
+def _dead(record: Record, *, has_letter: bool) -> Whereabouts:
     attempts = "1 attempt" if record.attempts == 1 else f"{record.attempts} attempts"
     why = f"It was given up with {record.last_reason or 'no reason noted'} after {attempts}"
     replays = record.replays or 0
@@ -106,9 +105,9 @@ def _dead(record: Record, *, is_gone: bool) -> Whereabouts:
             "It will not be accepted as it is: mend the cause, then replay it with a higher --max-replays.",
             is_well=False,
         )
-    if is_gone:
+    if not has_letter:
         return Whereabouts(
-            f"{why}, and no dead letter of it was found: expired, or held by another command.",
+            f"{why}, and its dead letter is not collected: a worker has yet to, or it has expired.",
             "`nest-events dead-letters replay --from-rows` rebuilds it from its row.",
             is_well=False,
         )

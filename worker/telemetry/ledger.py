@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.clock import Clock, SystemClock
-from shared.event import Event
-from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Reopened, Standing
+from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
 from shared.republish_ledger import Cursor, Marked, Page, RepublishLedger
 from shared.telemetry.metrics import CLAIMED, DELIVERY_DELAY, LEDGER_DURATION, SETTLED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
@@ -82,14 +81,6 @@ class ObservedForwardLedger:
     async def oldest_pending_seconds(self) -> float | None:
         with timed(self._durations, operation="oldest_pending"):
             return await self._ledger.oldest_pending_seconds()
-
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
-        with timed(self._durations, operation="reopen"):
-            return await self._ledger.reopen(event_ids, max_replays=max_replays)
-
-    async def dead(self, *, after: str = "", limit: int) -> list[Event]:
-        with timed(self._durations, operation="dead"):
-            return await self._ledger.dead(after=after, limit=limit)
 
 
 class PendingTimes:

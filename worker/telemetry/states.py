@@ -1,19 +1,27 @@
-"""What the worker's gauges show: the circuit, and the age of the oldest pending event."""
+"""What the worker's gauges show: the circuit, the age of the oldest pending event, and the open dead letters."""
 
+from collections import Counter
 from typing import Final
 
 import anyio
 
 from shared.clock import Clock
+from shared.dead_letter_table import DeadLetterTable, LetterChoice
 from shared.errors import EventLoggingError
 from shared.forward_ledger import ForwardLedger
 from shared.logs import get_logger
-from shared.telemetry.metrics import CIRCUIT_OPEN, OLDEST_PENDING, gauge
+from shared.telemetry.metrics import CIRCUIT_OPEN, OLDEST_PENDING, OPEN_DEAD_LETTERS, gauge
 from shared.telemetry.providers import Telemetry
 from worker.circuit import Circuit
 
 LOOK_SECONDS: Final = 15.0
 """Between two looks at the ledger's index: some rows each, and an alert need not be quicker."""
+
+LETTERS_SECONDS: Final = 60.0
+"""Between two counts of the open dead letters, which go through all of them."""
+
+REASONS_SHOWN: Final = 20
+"""Anybody may write a reason into a message of the dead-letter topic: of so many there is a series each."""
 
 _log = get_logger()
 
@@ -62,3 +70,43 @@ class PendingAge:
             except Exception:  # noqa: BLE001 - what only informs must not end the process that forwards
                 _log.exception("pending_age_crashed")
             await anyio.sleep(LOOK_SECONDS)
+
+
+class OpenLetters:
+    """How many dead letters wait for a person. While Spanner does not answer, as many as there were last."""
+
+    def __init__(self, letters: DeadLetterTable) -> None:
+        self._letters = letters
+        self._by_reason: dict[str, float] | None = None
+
+    def by_reason(self) -> dict[str, float] | None:
+        """None before the first answer."""
+        return self._by_reason
+
+    async def look(self) -> None:
+        """Count.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        found: Counter[str] = Counter()
+        for each in await self._letters.count(LetterChoice(), ages=[]):
+            found[each.reason] += each.letters
+        shown: Counter[str] = Counter(dict(found.most_common(REASONS_SHOWN)))
+        if rest := found.total() - shown.total():
+            shown["other"] += rest
+        # A series of which nothing more is told keeps its last value.
+        gone = dict.fromkeys(self._by_reason or (), 0.0)
+        self._by_reason = gone | {reason: float(letters) for reason, letters in shown.items()} or {"": 0.0}
+
+    async def look_for_ever(self, telemetry: Telemetry) -> None:
+        """Count at intervals, until cancelled."""
+        gauge(telemetry.meter, OPEN_DEAD_LETTERS, self.by_reason)
+        while True:
+            try:
+                await self.look()
+            except EventLoggingError as error:
+                _log.warning("open_dead_letters_unknown", error=str(error))
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("open_dead_letters_crashed")
+            await anyio.sleep(LETTERS_SECONDS)

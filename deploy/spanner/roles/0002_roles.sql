@@ -13,18 +13,23 @@ CREATE ROLE worker;
 GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE worker;
 -- What the reconciler publishes again.
 GRANT SELECT(event_id, event_name, event_type, actor_id, event_ts, metadata) ON TABLE NestEventLog TO ROLE worker;
+-- What a dead letter is found by.
+GRANT SELECT(caller) ON TABLE NestEventLog TO ROLE worker;
+GRANT SELECT, INSERT, UPDATE ON TABLE NestEventDeadLetter TO ROLE worker;
 GRANT ROLE spanner_info_reader TO ROLE worker;
 
 CREATE ROLE operator;
 GRANT SELECT ON TABLE NestEventLog TO ROLE operator;
 -- A replay makes a dead event pending again.
 GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE operator;
+-- And closes its dead letter.
+GRANT SELECT, UPDATE ON TABLE NestEventDeadLetter TO ROLE operator;
 GRANT ROLE spanner_info_reader TO ROLE operator;
 
 -- What carries the event log to BigQuery; it sees no delivery state.
 CREATE ROLE export;
 GRANT SELECT ON TABLE NestEventLog TO ROLE export;
 
--- Who may do what with NestEventWorker. A worker that ends marks its row, so that here too nobody may delete one.
-GRANT INSERT, UPDATE ON TABLE NestEventWorker TO ROLE worker;
-GRANT SELECT ON TABLE NestEventWorker TO ROLE operator;
+-- Who may do what with NestEventProcess. A process that ends marks its row, so that here too nobody may delete one.
+GRANT INSERT, UPDATE ON TABLE NestEventProcess TO ROLE ingress, worker;
+GRANT SELECT ON TABLE NestEventProcess TO ROLE operator;

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared.forward_ledger import FORWARD_SHARDS, Attempt, Standing
+from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
 from shared.republish_ledger import Cursor
 from shared.spanner_forward_ledger import SpannerForwardLedger
 from shared.spanner_republishing import SpannerRepublishLedger
@@ -65,7 +65,7 @@ class Operations:
         """Find a page of what is pending and mark it; each of another shard, from where that one's last page ended."""
 
         async def operation() -> None:
-            shard = self._pages % FORWARD_SHARDS
+            shard = self._pages % DEFAULT_SHARDS
             self._pages += 1
             page = await self._republish_ledger.unpublished(
                 shard=shard, after=self._cursors.get(shard), older_than_seconds=0, limit=PAGE_EVENTS

@@ -14,9 +14,12 @@ def list_letters(
     *,
     filters: Filters,
     limit: Annotated[int, typer.Option(min=0, help="How many to list one by one.")] = 20,
+    newest: Annotated[bool, typer.Option("--newest", help="List the latest first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """How many dead letters, by reason, age, event name and caller, and the oldest ones. Consumes nothing.
+    """How many dead letters are open, by reason, age, event name and caller, and the oldest ones.
+
+    Complete and in order, from the table into which the workers collect them.
 
     \b
     nest-events dead-letters list
@@ -25,7 +28,7 @@ def list_letters(
     from worker.operators.dead_letters_list import list_dead_letters
     from worker.operators.running import run_command
 
-    run_command(partial(list_dead_letters, filters=filters, limit=limit, as_json=as_json))
+    run_command(partial(list_dead_letters, filters=filters, limit=limit, newest=newest, as_json=as_json))
 
 
 def show_letter(
@@ -34,7 +37,7 @@ def show_letter(
     max_replays: MaxReplays = MAX_REPLAYS,
     as_json: AsJson = False,
 ) -> None:
-    """One dead letter: the message decoded, why, every attempt, and what would happen on replay. Consumes nothing.
+    """One event's dead letters: the message decoded, why, every attempt, and what would happen on replay.
 
     \b
     nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
@@ -50,7 +53,7 @@ def replay_letters(
     *,
     filters: Filters,
     from_rows: Annotated[
-        bool, typer.Option("--from-rows", help="Also dead events whose dead letter has expired, from their rows.")
+        bool, typer.Option("--from-rows", help="Also dead events without a dead letter, from their rows.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Send no more than so many, the oldest first.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events a second.")] = 20.0,
@@ -83,3 +86,19 @@ def replay_letters(
             as_json=as_json,
         )
     )
+
+
+@with_filters
+def discard_letters(*, filters: Filters, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Close dead letters that no replay could send: poison, and those whose event has no row. A dry run unless --yes.
+
+    Closed letters are shown by `dead-letters show` for 90 days more.
+
+    \b
+    nest-events dead-letters discard --reason undecodable
+    nest-events dead-letters discard --reason undecodable --yes
+    """
+    from worker.operators.dead_letters_discard import discard_dead_letters
+    from worker.operators.running import run_command
+
+    run_command(partial(discard_dead_letters, filters=filters, yes=yes, as_json=as_json))

@@ -9,24 +9,42 @@ from worker.operators.options import AsJson
 
 
 def trace(
-    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]")] = None,
+    event_ids: Annotated[list[str] | None, typer.Argument(metavar="EVENT_ID", help="One or several.")] = None,
     *,
-    actor: Annotated[str | None, typer.Option("--actor", help="All events of this actor_id instead.")] = None,
-    since: Annotated[str, typer.Option("--since", help="With --actor: how far back, such as 24h or 7d.")] = "24h",
-    until: Annotated[str, typer.Option("--until", help="With --actor: up to how long ago, such as 2h.")] = "0s",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --actor: no more than so many.")] = 50,
+    key: Annotated[str | None, typer.Option("--key", help="The event of this idempotency key instead.")] = None,
+    identity: Annotated[
+        str, typer.Option("--identity", help="With --key: whose, the caller's subject, or e-mail where it has none.")
+    ] = "",
+    event_name: Annotated[str | None, typer.Option("--event-name", help="Events of this name.")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", help="Events of this actor_id.")] = None,
+    caller: Annotated[str | None, typer.Option("--caller", help="Events that this caller logged, an e-mail.")] = None,
+    since: Annotated[str, typer.Option("--since", help="Logged since: an age such as 24h, or a time in UTC.")] = "24h",
+    until: Annotated[str, typer.Option("--until", help="Logged until: an age, or a time in UTC.")] = "0s",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Of a search: no more than so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Where an event is, how it got there, and what to do. Exit code 1 for an unknown id.
+    """Where an event is, how it got there, and what to do. Exit code 1 where nothing is found.
+
+    A search costs by the events of the time that it looks at, and lists the latest first.
 
     \b
     nest-events trace 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
+    nest-events trace --key order-17-paid --identity 104893205
     nest-events trace --actor user-17 --since 2h
-    nest-events trace --actor user-17 --since 7d --until 6d
+    nest-events trace --event-name order_paid --since 2026-11-24T22:00Z --until 2026-11-24T23:00Z
     """
     from worker.operators.running import run_command
-    from worker.operators.trace import trace_events
+    from worker.operators.trace import Asked, trace_events
 
-    run_command(
-        partial(trace_events, event_id=event_id, actor=actor, since=since, until=until, limit=limit, as_json=as_json)
+    asked = Asked(
+        event_ids=tuple(event_ids or ()),
+        key=key,
+        identity=identity,
+        event_name=event_name,
+        actor=actor,
+        caller=caller,
+        since=since,
+        until=until,
+        limit=limit,
     )
+    run_command(partial(trace_events, asked=asked, as_json=as_json))
