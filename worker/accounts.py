@@ -144,4 +144,4 @@ def untried(event_ids: Sequence[str]) -> list[Attempt]:
 
 
 def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:
-    return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status)
+    return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status, outcome.answer)

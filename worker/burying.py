@@ -31,7 +31,14 @@ class Burying:
         """Of events that Statsig does not take."""
         return await self._publish(
             [
-                DeadLetter(message, attempt.reason, attempt.status, attempt.attempts, self._now())
+                DeadLetter(
+                    message,
+                    attempt.reason,
+                    attempt.status,
+                    attempt.attempts,
+                    self._now(),
+                    attempt.history[-1].text if attempt.history else None,
+                )
                 for message, attempt in letters
             ]
         )

@@ -81,6 +81,14 @@ class Circuit:
         """When it opened, by the worker's clock; aware. None while it is closed."""
         return self._opened_at
 
+    @property
+    def next_probe_at(self) -> datetime | None:
+        """When it is next tried, by the worker's clock; now or earlier while a probe is on its way. None if closed."""
+        if self._reason is None:
+            return None
+        wait = max(self._probe_at - self._clock.monotonic(), self.quiet_seconds())
+        return datetime.fromtimestamp(self._clock.now_nanos() / 1e9 + wait, UTC)
+
     def confirmed_since(self, moment: float) -> bool:
         """Whether Statsig has confirmed anything since then (monotonic)."""
         return self._confirmed_at >= moment

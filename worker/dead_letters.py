@@ -29,6 +29,9 @@ class DeadLetter:
     at: datetime
     """When it was given up. Aware."""
 
+    answer: str | None = None
+    """What Statsig said when it refused the event, one line."""
+
 
 class DeadLetters:
     """Publishes dead letters."""
@@ -51,6 +54,7 @@ def _message(letter: DeadLetter) -> OutgoingMessage:
     ours = {
         REASON_ATTRIBUTE: letter.reason,
         PREFIX + "status": "" if letter.status is None else str(letter.status),
+        PREFIX + "answer": letter.answer or "",
         PREFIX + "attempts": str(letter.attempts),
         PREFIX + "first_at": message.publish_time.isoformat(),
         PREFIX + "last_at": letter.at.isoformat(),

@@ -10,6 +10,7 @@ import stamina
 from shared.clock import SystemClock
 from shared.errors import StorageUnavailableError
 from shared.logs import get_logger
+from shared.process_states import Role
 from shared.pubsub import (
     PubSubPublisher,
     open_publisher_client,
@@ -17,16 +18,19 @@ from shared.pubsub import (
     subscription_path,
     topic_path,
 )
+from shared.reporting import Reporting
 from shared.schema import check_schema
 from shared.settings import WorkerSettings
 from shared.spanner import open_database
+from shared.spanner_dead_letters import SpannerDeadLetterTable
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_process_states import SpannerProcessStates
 from shared.spanner_republishing import SpannerRepublishLedger
-from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import untraced
 from worker.burying import Burying
 from worker.circuit import Circuit
+from worker.collecting import Collecting
 from worker.dead_letters import DeadLetters
 from worker.forwarding import Forward, Forwarding
 from worker.guilt import Guilt
@@ -35,7 +39,7 @@ from worker.parked import Parked
 from worker.pull_loop import PullLoop
 from worker.pulling import Pulling
 from worker.reconciler import Reconciler
-from worker.reporting import Reporting
+from worker.reporting import taken
 from worker.sending import Sending
 from worker.settling import Settling
 from worker.statsig_forwarder import SdkStatsigForwarder
@@ -43,9 +47,10 @@ from worker.statsig_lane import StatsigLane
 from worker.statsig_requests import RequestSize
 from worker.subscription import PubSubSubscription
 from worker.suspects import TRIALS_AT_ONCE, Suspects
+from worker.tally import Tally
 from worker.telemetry.batches import ObservedForward
 from worker.telemetry.ports import Ports, observed
-from worker.telemetry.states import PendingAge, observe_circuit
+from worker.telemetry.states import OpenLetters, PendingAge, observe_circuit
 from worker.turns import Turns
 
 START_PATIENCE_SECONDS: Final = 30.0
@@ -106,10 +111,12 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             return PubSubPublisher(publisher_client, topic=path, timeout_seconds=PUBLISH_SECONDS)
 
         circuit = Circuit(clock, probe_seconds=settings.circuit_probe_seconds)
+        tally = Tally(clock)
         ledger = SpannerForwardLedger(
             database,
             timeout_seconds=settings.commit_timeout_seconds,
             one_at_a_time=settings.spanner_emulator_host is not None,
+            shards=settings.forward_shards,
             rows_at_once=settings.ledger_rows,
         )
         ports = Ports(
@@ -133,8 +140,9 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
                 stopping=stopping,
                 budget_seconds=settings.retry_budget_seconds,
                 attempt_seconds=attempt_seconds,
+                tally=tally,
             ),
-            settling=Settling(ports.ledger, clock),
+            settling=Settling(ports.ledger, clock, tally=tally),
             burying=Burying(dead_letters, clock),
             guilt=Guilt(circuit, suspect_attempts=settings.suspect_attempts),
             circuit=circuit,
@@ -192,10 +200,20 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             after_seconds=settings.reconcile_after_seconds,
             interval_seconds=settings.reconcile_interval_seconds,
             events_per_second=settings.reconcile_events_per_second,
+            shards=settings.forward_shards,
+        )
+        letters = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=settings.commit_timeout_seconds)
+        collecting = Collecting(
+            subscription=PubSubSubscription(
+                subscriber_client, subscription=subscription_path(settings, settings.dead_letter_subscription)
+            ),
+            table=letters,
+            stopping=stopping,
         )
         reporting = Reporting(
-            states=SpannerWorkerStates(database, timeout_seconds=settings.commit_timeout_seconds),
-            circuit=circuit,
+            states=SpannerProcessStates(database, timeout_seconds=settings.commit_timeout_seconds),
+            role=Role.WORKER,
+            look=partial(taken, tally, circuit, ledger),
             clock=clock,
             stopping=stopping,
         )
@@ -206,11 +224,12 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         ]
         if telemetry is not None:
             background.append(partial(PendingAge(ports.ledger, clock).look_for_ever, telemetry))
-        _log.info("worker_started", lanes=settings.lanes, worker_id=reporting.worker_id)
+            background.append(partial(OpenLetters(letters).look_for_ever, telemetry))
+        _log.info("worker_started", lanes=settings.lanes, process_id=reporting.process_id)
         with untraced():
             try:
                 await _run_until_stopped(
-                    [pulling.run, *(lane.run for lane in lanes), suspects.run], background, stopping
+                    [pulling.run, *(lane.run for lane in lanes), suspects.run, collecting.run], background, stopping
                 )
             finally:
                 with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):

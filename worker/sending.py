@@ -19,6 +19,7 @@ from worker.circuit import Circuit
 from worker.statsig_forwarder import StatsigForwarder
 from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 from worker.statsig_requests import RequestSize, parts_of, split_into_requests
+from worker.tally import Tally
 
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 8.0
@@ -77,6 +78,7 @@ class Sending:
         budget_seconds: float,
         attempt_seconds: float,
         rng: random.Random | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._forwarder = forwarder
         self._circuit = circuit
@@ -86,6 +88,7 @@ class Sending:
         self._budget_seconds = budget_seconds
         self._attempt_seconds = attempt_seconds
         self._random = rng or random.Random()  # noqa: S311 - jitter
+        self._tally = tally or Tally(clock)
 
     async def send(self, events: Sequence[StatsigEvent], delivery: Delivery) -> None:
         """Try until each event is confirmed or has failed alone, or trying is over; the accounts tell which.
@@ -194,6 +197,7 @@ class Sending:
             events=len(events),
             others_confirmed=self._circuit.confirmed_since(began),
         )
+        self._tally.failed(outcome.reason)
         delivery.accounts.failed((event.event_id for event in events), began)
         if outcome.verdict is not Verdict.REJECTED:
             is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not Verdict.TRANSIENT

@@ -15,6 +15,7 @@ from shared.errors import StorageUnavailableError
 from shared.forward_ledger import Attempt, ForwardLedger, ForwardState
 from shared.logs import get_logger, log_each
 from worker.accounts import untried
+from worker.tally import Tally
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a settlement is tried before its messages go back; leases are extended meanwhile."""
@@ -58,9 +59,17 @@ class Known:
 class Settling:
     """Writes to the ledger; shared by all lanes of a process."""
 
-    def __init__(self, ledger: ForwardLedger, clock: Clock, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        ledger: ForwardLedger,
+        clock: Clock,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        tally: Tally | None = None,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._tally = tally or Tally(clock)
         self._patience_seconds = patience_seconds
         self._known: dict[str, Known] = {}
         self._known_entries = 0
@@ -87,6 +96,7 @@ class Settling:
 
         if not await self._patiently(write, self._patience_seconds, len(attempts)):
             return False
+        self._tally.delivered += len(attempts)
         self.forget(attempt.event_id for attempt in attempts)
         log_each(_log, "event_settled", (attempt.event_id for attempt in attempts))
         return True
@@ -103,6 +113,7 @@ class Settling:
             except StorageUnavailableError:
                 _log.error("settle_failed", events=len(attempts))
             else:
+                self._tally.delivered += len(attempts)
                 self.forget(attempt.event_id for attempt in attempts)
 
     async def settle_remembered(self, event_ids: Collection[str]) -> tuple[set[str], set[str]]:
@@ -133,6 +144,7 @@ class Settling:
             _log.error("settle_failed", events=len(attempts), error="the claim has ended")  # and with it our right to
         elif await self._patiently(write, min(self._patience_seconds, left), len(attempts)):
             self.forget(attempt.event_id for attempt in attempts)
+        self._tally.dead_lettered += len(written)
         return written
 
     async def give_up_claim(self, event_ids: Iterable[str], claim: Claim) -> None:

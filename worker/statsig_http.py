@@ -6,12 +6,14 @@ elsewhere, the contract test fails.
 
 import gzip
 import json
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 import requests
+import urllib3.exceptions
 from statsig import http_worker
 
 from worker.statsig_json import to_json
@@ -21,8 +23,12 @@ _COMPRESSION: Final = 1
 """The fastest: a third of the time of the SDK's 9, for a request that is an eighth larger."""
 
 
+MAX_ANSWER_BYTES: Final = 4096
+"""Of a refusal. What is longer, or of unknown length, is not waited for."""
+
+
 class _HonestSession(requests.Session):
-    """What the SDK's own session lets pass as a success, and is none."""
+    """What the SDK's own session lets pass as a success, and is none; and the words of a refusal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +42,22 @@ class _HonestSession(requests.Session):
             if _says_no(body):
                 raise AnswerSaysNoError(response=response)
             response.raw = BytesIO(body)
+        elif response.status_code < requests.codes.server_error:
+            _read_refusal(response)
         return response
+
+
+def _read_refusal(response: requests.Response) -> None:
+    """Have `response.content` hold what a refusal says, or nothing: it only informs, and decides nothing."""
+    length = response.headers.get("Content-Length", "")
+    body = b""
+    if length.isascii() and length.isdigit() and int(length) <= MAX_ANSWER_BYTES:
+        with suppress(urllib3.exceptions.HTTPError, OSError):  # cut off, or late: the status has come all the same
+            body = response.raw.read(decode_content=True)
+    else:
+        response.raw.close()
+    response.raw = BytesIO(body)
+    _ = response.content  # keeps it: the SDK closes the response before anybody looks
 
 
 def _says_no(body: bytes) -> bool:

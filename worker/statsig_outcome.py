@@ -48,6 +48,13 @@ class SendOutcome:
     reason: str
     retry_after_seconds: float | None = None
 
+    answer: str | None = None
+    """What Statsig said with a refusal, trimmed to MAX_ANSWER characters in one line. Not for logs: it may quote."""
+
+
+MAX_ANSWER: Final = 200
+"""Of an answer: enough for a sentence, and fifty of them in a ledger row are 10 KB."""
+
 
 class AnswerSaysNoError(requests.RequestException):
     """A 2xx whose body says `"success": false`: raised by a lane's session, since the SDK goes by the status alone.
@@ -66,6 +73,8 @@ _OF_THE_PAYLOAD: Final = frozenset(
 _OF_KEY_OR_ADDRESS: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 )
+
+_REFUSALS: Final = (Verdict.REJECTED, Verdict.REFUSED)
 
 # What requests refuses to send at all: only an address or a key from the settings can be the cause.
 _UNUSABLE_SETTINGS: Final = (
@@ -111,7 +120,9 @@ _TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]]
 def classify(success: bool, status: int | None, error: Exception | None, now: float) -> SendOutcome:
     """Judge the arguments of `events_flushed_callback`; `now` (Unix seconds) is what an HTTP-date is relative to."""
     if status is not None:
-        return SendOutcome(_of_status(success, status), status, f"http_{status}", _retry_after(error, now))
+        verdict = _of_status(success, status)
+        answer = _answer(error) if verdict in _REFUSALS else None
+        return SendOutcome(verdict, status, f"http_{status}", _retry_after(error, now), answer)
     if error is None:
         return NO_OUTCOME
     for kinds, verdict, reason in _OF_REQUESTS:
@@ -157,6 +168,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         pending += [*link.args, getattr(link, "reason", None), link.__cause__, link.__context__]
+
+
+def _answer(error: Exception | None) -> str | None:
+    """The refusal's body, which the lane's session has read, as one line of text; None where there is none."""
+    if not isinstance(error, requests.RequestException) or error.response is None:
+        return None
+    text = " ".join((error.response.content or b"").decode(errors="replace").split())
+    return (
+        "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)[
+            :MAX_ANSWER
+        ]
+        or None
+    )
 
 
 def _response_status(error: requests.RequestException) -> int | None:

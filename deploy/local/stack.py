@@ -169,7 +169,14 @@ async def running_stack(
         for number in range(1, options.workers + 1):
             log = run_dir / f"worker-{number}.log"
             await start.until_ready(processes[f"worker-{number}"], partial(_has_logged, log, "worker_started"))
-        operators = {**names.variables, **running.variables, "STATSIG_API_URL": api_url, "INGRESS_URL": ingress_url}
+        operators = {
+            **names.variables,
+            **running.variables,
+            "STATSIG_API_URL": api_url,
+            "STATSIG_SERVER_SECRET": worker["STATSIG_SERVER_SECRET"],
+            "STATSIG_ENVIRONMENT": worker["STATSIG_ENVIRONMENT"],
+            "INGRESS_URL": ingress_url,
+        }
         (run_dir / OPERATORS_ENVIRONMENT).write_text("".join(f"export {k}={v}\n" for k, v in operators.items()))
         yield Stack(
             ingress_url=ingress_url,

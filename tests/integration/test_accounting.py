@@ -1,13 +1,15 @@
 """The accounts add up, and say so when they do not."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from shared.accounting import SpannerAccounting
 from shared.event import Event, EventLogRow
-from shared.event_log import SpannerEventLogRepository
+from shared.event_log import LOG_TABLE, SpannerEventLogRepository
 from shared.forward_ledger import Attempt
 from shared.settings import IngressSettings, from_environment
 from shared.spanner import open_database
@@ -15,32 +17,77 @@ from shared.spanner_forward_ledger import SpannerForwardLedger
 
 pytestmark = pytest.mark.emulators
 
+HOUR = timedelta(hours=1)
+
 
 def row(*, forward: bool = True) -> EventLogRow:
     event = Event(str(uuid4()), "accounted", None, None, 0, {})
     return EventLogRow(event, "{}", "d", None, "w", forward)
 
 
-async def test_counts_by_state_and_reports_what_is_in_none(environment: dict[str, str]) -> None:
-    settings = from_environment(IngressSettings, environment)
-    since = datetime.now(UTC) - timedelta(hours=1)
-    async with open_database(settings) as database:
-        rows = [row() for _ in range(5)] + [row(forward=False)]
-        await SpannerEventLogRepository(database, timeout_seconds=5).append(rows)
-        ledger = SpannerForwardLedger(database, timeout_seconds=5, one_at_a_time=True)
-        ids = [each.event.event_id for each in rows]
-        await ledger.claim(ids[:3], token="t", seconds=60)
-        now = datetime.now(UTC)
-        await ledger.settle_delivered([Attempt(event_id, 1, 1, now, "http_202", 202, ()) for event_id in ids[:2]])
-        await ledger.settle_dead([Attempt(ids[2], 1, 0, now, "http_400", 400, ())], token="t")
-        accounting = SpannerAccounting(database, staleness=timedelta(0))
+@pytest.fixture
+async def database(environment: dict[str, str]) -> AsyncIterator[Any]:
+    async with open_database(from_environment(IngressSettings, environment)) as opened:
+        yield opened
 
-        (account,) = await accounting.per_hour(since=since)
-        async with database.batch() as batch:  # what only a bug or a hand could do
-            batch.update("NestEventForward", ("event_id", "state"), [(ids[3], "LOST")])
-        (broken,) = await accounting.per_hour(since=since)
+
+async def log(database: Any, count: int, *, at: datetime | None = None, shards: int = 32) -> list[str]:
+    rows = [row() for _ in range(count)]
+    await SpannerEventLogRepository(database, timeout_seconds=5, shards=shards).append(rows)
+    ids = [each.event.event_id for each in rows]
+    if at is not None:
+        async with database.batch() as batch:
+            batch.update(LOG_TABLE, ("event_id", "ingested_at"), [(event_id, at) for event_id in ids])
+    return ids
+
+
+async def test_counts_by_state_and_reports_what_is_in_none(database: Any) -> None:
+    since = datetime.now(UTC) - HOUR
+    await SpannerEventLogRepository(database, timeout_seconds=5).append([row(forward=False)])
+    ids = await log(database, 5)
+    ledger = SpannerForwardLedger(database, timeout_seconds=5, one_at_a_time=True)
+    await ledger.claim(ids[:3], token="t", seconds=60)
+    now = datetime.now(UTC)
+    await ledger.settle_delivered([Attempt(event_id, 1, 1, now, "http_202", 202, ()) for event_id in ids[:2]])
+    await ledger.settle_dead([Attempt(ids[2], 1, 0, now, "http_400", 400, ())], token="t")
+    accounting = SpannerAccounting(database, staleness=timedelta(0))
+    until = await accounting.now() + HOUR
+
+    (account,) = await accounting.per_hour(since=since, until=until)
+    none = await accounting.unaccounted(since=since, until=until, limit=10)
+    async with database.batch() as batch:  # what only a bug or a hand could do
+        batch.update("NestEventForward", ("event_id", "state"), [(ids[3], "LOST")])
+    (broken,) = await accounting.per_hour(since=since, until=until)
+    (found,) = await accounting.unaccounted(since=since, until=until, limit=10)
 
     assert account.hour.minute == 0
     assert (account.accepted, account.delivered, account.pending, account.dead) == (5, 2, 2, 1)
-    assert (account.possible_duplicates, account.unaccounted) == (2, 0)
+    assert (account.possible_duplicates, account.unaccounted, none) == (2, 0, [])
     assert broken.unaccounted == 1
+    assert (found.event_id, found.state) == (ids[3], "LOST")
+
+
+async def test_counts_the_events_of_the_time_that_is_asked_about_and_tells_how_far_it_is(database: Any) -> None:
+    begin = datetime(2026, 3, 4, 5, 30, tzinfo=UTC)
+    for hours, count in ((0, 1), (1, 2), (25, 3), (26, 4)):
+        await log(database, count, at=begin + hours * HOUR)
+    accounting = SpannerAccounting(database, staleness=timedelta(0))
+    reached: list[datetime] = []
+
+    accounts = await accounting.per_hour(since=begin + HOUR, until=begin + 26 * HOUR, reached=reached.append)
+
+    assert [(each.hour, each.accepted) for each in accounts] == [
+        (datetime(2026, 3, 4, 6, tzinfo=UTC), 2),
+        (datetime(2026, 3, 5, 6, tzinfo=UTC), 3),
+    ]
+    assert reached == sorted(reached)
+    assert reached[-1] == begin + 26 * HOUR
+
+
+async def test_events_of_shards_beyond_the_setting_are_counted_too(database: Any) -> None:
+    ids = await log(database, 40, shards=1000)
+    accounting = SpannerAccounting(database, shards=4, staleness=timedelta(0))
+
+    (account,) = await accounting.per_hour(since=datetime.now(UTC) - HOUR, until=await accounting.now() + HOUR)
+
+    assert account.accepted == len(ids)

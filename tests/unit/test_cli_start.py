@@ -178,7 +178,7 @@ def test_shells_that_show_help_complete_without_a_client(start: Start, shell: st
 
     assert completed.code == 0
     assert "--since" in completed.out
-    assert "How far back" in completed.out
+    assert "From when" in completed.out
     assert_light(completed, TYPER | PARSING | RICH)
 
 

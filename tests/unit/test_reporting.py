@@ -1,36 +1,51 @@
-"""Reporting: operators see that a worker runs, how its circuit stands and that it ended; work never waits for it."""
+"""Reporting: operators see that a process runs, what it counted and that it ended; work never waits for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 
 import anyio
 import pytest
+from connectrpc.code import Code
 
+from ingress.reporting import CountingRepository
+from ingress.reporting import Tally as IngressTally
+from shared import reporting
 from shared.errors import StorageUnavailableError
-from shared.worker_states import WorkerState
+from shared.event import EventLogRow
+from shared.process_states import ProcessState, Report, Role
+from shared.reporting import Reporting
 from tests.support.eventually import eventually
-from tests.support.memory_event_log import MemoryStore
-from tests.support.memory_worker_states import MemoryWorkerStates
+from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
+from tests.support.memory_process_states import MemoryProcessStates
+from tests.support.sample_events import sample_event, sample_row
 from tests.support.worker_world import WorkerWorld
-from worker import reporting
-from worker.reporting import Reporting
+from worker.reporting import taken
+from worker.tally import Tally
 
 
 class World(WorkerWorld):
     def __init__(self) -> None:
         super().__init__()
-        self.worker_states = MemoryWorkerStates(MemoryStore(self.clock))
+        self.process_states = MemoryProcessStates(MemoryStore(self.clock))
+        self.tally = Tally(self.clock)
         self.reporting = Reporting(
-            states=self.worker_states, circuit=self.circuit, clock=self.clock, stopping=self.stopping
+            states=self.process_states,
+            role=Role.WORKER,
+            look=partial(taken, self.tally, self.circuit),
+            clock=self.clock,
+            stopping=self.stopping,
         )
 
     @property
-    def told(self) -> WorkerState:
-        (state, _) = self.worker_states._store.workers[self.reporting.worker_id]
+    def told(self) -> ProcessState:
+        (state, _) = self.process_states._store.processes[self.reporting.process_id]
         return state
 
     def reports(self) -> int:
-        return self.worker_states.failures.count("report")
+        return self.process_states.failures.count("report")
 
     @asynccontextmanager
     async def reporting_until_the_end(self) -> AsyncIterator[anyio.CancelScope]:
@@ -47,11 +62,12 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World()
 
 
-async def test_a_worker_tells_at_once_that_it_runs_and_again_at_intervals(world: World) -> None:
+async def test_a_process_tells_at_once_that_it_runs_and_again_at_intervals(world: World) -> None:
     async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() >= 3)
 
-        assert world.told.circuit_reason is None
+        assert world.told.role is Role.WORKER
+        assert world.told.report == Report()
         assert world.told.started_at == world.clock.now()
         assert not world.told.is_stopped
 
@@ -61,16 +77,39 @@ async def test_why_and_since_when_the_circuit_is_open_is_told_and_that_it_closed
         await eventually(lambda: world.reports() > 0)
         world.open_circuit()
         opened = world.clock.now()
-        world.clock.advance(5)
-        await eventually(lambda: world.told.circuit_reason == "http_503")
-        assert world.told.circuit_since == opened
+        world.clock.advance(1)
+        await eventually(lambda: world.told.report.circuit_reason == "http_503")
+        assert world.told.report.circuit_since == opened
+        assert world.told.report.next_probe_at == world.circuit.next_probe_at is not None
 
         world.circuit.confirmed()
-        await eventually(lambda: world.told.circuit_reason is None)
-        assert world.told.circuit_since is None
+        await eventually(lambda: world.told.report.circuit_reason is None)
+        assert world.told.report == Report()
 
 
-async def test_the_end_is_told_as_soon_as_the_worker_stops(world: World) -> None:
+async def test_what_was_counted_is_told_once_with_the_time_that_it_took(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "INTERVAL_SECONDS", 60.0)
+    world.tally.delivered, world.tally.dead_lettered = 7, 1
+    world.tally.failed("http_503")
+    world.clock.advance(10)
+    failed_at = world.clock.now() - timedelta(seconds=10)
+    async with world.reporting_until_the_end():
+        await eventually(lambda: world.reports() == 1)
+        first = world.told
+        world.clock.advance(5)
+    last = world.told
+
+    assert first.interval_seconds == 10
+    assert first.report == Report(
+        delivered=7, dead_lettered=1, failed_requests=1, last_failure="http_503", last_failure_at=failed_at
+    )
+    assert last.interval_seconds == 5
+    assert last.report == replace(first.report, delivered=0, dead_lettered=0, failed_requests=0)
+
+
+async def test_the_end_is_told_as_soon_as_the_process_stops(world: World) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(world.reporting.run_until_stopped)
         await eventually(lambda: world.reports() > 0)
@@ -88,19 +127,43 @@ async def test_the_end_is_told_when_cancelled_too(world: World) -> None:
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("down"), RuntimeError("a fault of ours")])
 async def test_a_report_that_fails_ends_nothing_and_the_next_is_made(world: World, error: Exception) -> None:
-    world.worker_states.failures.fail_until_mended("report", error)
+    world.process_states.failures.fail_until_mended("report", error)
     async with world.reporting_until_the_end():
         await eventually(lambda: world.reports() >= 3)
-        world.worker_states.failures.mend()
-        await eventually(lambda: world.reporting.worker_id in world.worker_states._store.workers)
+        world.process_states.failures.mend()
+        await eventually(lambda: world.reporting.process_id in world.process_states._store.processes)
 
 
 async def test_a_report_without_an_answer_holds_the_end_up_for_a_bounded_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "LAST_SECONDS", 0.05)
-    world.worker_states.failures.hold("report")
+    world.process_states.failures.hold("report")
 
     with anyio.fail_after(2):
         async with world.reporting_until_the_end():
-            await eventually(lambda: world.worker_states.failures.waiting("report") == 1)
+            await eventually(lambda: world.process_states.failures.waiting("report") == 1)
+
+
+async def test_an_ingress_counts_what_it_commits_and_not_what_fails() -> None:
+    tally, store = IngressTally(), MemoryStore()
+    repository = MemoryEventLogRepository(store)
+    counting = CountingRepository(repository, tally)
+    rows: Sequence[EventLogRow] = [sample_row(sample_event()) for _ in range(3)]
+
+    await counting.append(rows)
+    repository.failures.fail_next("append", StorageUnavailableError("down"))
+    with pytest.raises(StorageUnavailableError):
+        await counting.append([sample_row(sample_event())])
+
+    assert (tally.taken().accepted, tally.taken().accepted) == (3, 0)
+    assert await counting.written([rows[0].event.event_id]) == await repository.written([rows[0].event.event_id])
+
+
+def test_an_ingress_tells_the_callers_faults_from_its_own() -> None:
+    tally = IngressTally()
+
+    tally.answered([Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.CANCELED])
+
+    assert tally.taken() == Report(refused=2, failed=1)
+    assert tally.taken() == Report()

@@ -10,8 +10,11 @@ from shared.logs import get_logger
 _log = get_logger()
 
 
-def note_action(command: str, *, choice: Mapping[str, Any], count: int, dry_run: bool) -> None:
-    """Write it before the command acts, so that it is there however that ends; `count` is of events to be acted on."""
+def note_action(command: str, *, choice: Mapping[str, Any], count: int | None, dry_run: bool) -> None:
+    """Write it before the command acts, so that it is there however that ends; `count` is of events to be acted on.
+
+    None where they could not be counted.
+    """
     _log.info(
         "operator_action",
         command=command,

@@ -1,6 +1,7 @@
-"""The checks of `doctor`, each on its own: what one finds or fails at keeps no other from looking."""
+"""The checks of `doctor`, side by side and each on its own: what one finds or fails at keeps no other from looking."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -9,10 +10,11 @@ import anyio
 from google.api_core import exceptions as google
 
 from shared.cancellation import own_cancellation
-from shared.errors import EventLoggingError
+from shared.errors import EventLoggingError, SchemaMismatchError
 from shared.pubsub import subscription_path, topic_path
 from shared.schema import check_schema
-from shared.spanner import translated
+from worker.operators.asking import Unknown
+from worker.operators.backlog import Backlog
 from worker.operators.connections import Connections
 from worker.operators.findings import (
     MAX_CLOCK_SKEW,
@@ -22,103 +24,126 @@ from worker.operators.findings import (
     forward_problems,
     judged,
 )
+from worker.operators.flow import flow_findings
+from worker.operators.reasons import address, explained
+from worker.operators.situation import look
 from worker.operators.statsig_key import statsig_findings
-from worker.operators.workers import worker_finding
 
 CALL_SECONDS: Final = 5.0
 
+SPANNER: Final = "spanner"
+
 _EMULATED: Final = "an emulator does not tell"
+
+Check = Callable[[], Awaitable[list[Finding]]]
 
 
 async def examine(connections: Connections) -> list[Finding]:
-    """All findings, in a fixed order."""
+    """All findings, in a fixed order, within some six seconds."""
     settings = connections.settings
     topics = {name: topic_path(settings, getattr(settings, name)) for name in ("forward_topic", "dead_letter_topic")}
     forward = subscription_path(settings, settings.forward_subscription)
     dead = subscription_path(settings, settings.dead_letter_subscription)
-    checks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
-        ("clock", partial(_clock, connections)),
+    of_forward = partial(forward_problems, topic=topics["forward_topic"], dead_letter_topic=topics["dead_letter_topic"])
+    of_dead = partial(dead_letter_problems, topic=topics["dead_letter_topic"])
+    checks: list[tuple[str, Check]] = [
+        (SPANNER, partial(_spanner, connections)),
         ("schema", partial(_schema, connections)),
+        ("shards", partial(_shards, connections)),
         *((name.replace("_", " "), partial(_topic, connections, name, path)) for name, path in topics.items()),
-        (
-            "forward subscription",
-            partial(
-                _subscription,
-                connections,
-                "forward subscription",
-                forward,
-                partial(
-                    forward_problems,
-                    topic=topics["forward_topic"],
-                    dead_letter_topic=topics["dead_letter_topic"],
-                ),
-            ),
-        ),
-        (
-            "dead-letter subscription",
-            partial(
-                _subscription,
-                connections,
-                "dead-letter subscription",
-                dead,
-                partial(dead_letter_problems, topic=topics["dead_letter_topic"]),
-            ),
+        *(
+            (subject, partial(_subscription, connections, subject, path, problems))
+            for subject, path, problems in (
+                ("forward subscription", forward, of_forward),
+                ("dead-letter subscription", dead, of_dead),
+            )
         ),
         (
             "grant to publish",
             partial(_grant, connections.publisher_client, topics["forward_topic"], "pubsub.topics.publish"),
         ),
         ("grant to read", partial(_grant, connections.subscriber_client, dead, "pubsub.subscriptions.consume")),
-        ("worker", partial(_worker, connections)),
+        ("flow", partial(_flow, connections)),
         ("statsig", partial(_statsig, connections)),
     ]
     found: dict[int, list[Finding]] = {}
 
-    async def run(number: int, subject: str, check: Callable[[], Awaitable[list[Finding]]]) -> None:
-        found[number] = await _unless_it_fails(subject, check)
+    async def run(number: int, subject: str, check: Check) -> None:
+        found[number] = await _unless_it_fails(subject, check, connections)
 
     async with anyio.create_task_group() as tasks:
         for number, (subject, check) in enumerate(checks):
             tasks.start_soon(run, number, subject, check)
-    settings_read = Finding("settings", Verdict.OK, "complete")
-    return [settings_read, *(finding for number in sorted(found) for finding in found[number])]
+    findings = [
+        Finding("settings", Verdict.OK, "complete"),
+        *(each for number in sorted(found) for each in found[number]),
+    ]
+    return [_without_repetition(each, findings) for each in findings]
 
 
-async def _unless_it_fails(subject: str, check: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+def _without_repetition(finding: Finding, findings: Iterable[Finding]) -> Finding:
+    """Where Spanner does not answer, a dozen findings say so in the same words: all but the first refer to it."""
+    told = {str(Unknown(each.detail)) for each in findings if each.subject == SPANNER}
+    return replace(finding, detail=f"not known: see {SPANNER}") if finding.detail in told else finding
+
+
+async def _unless_it_fails(subject: str, check: Check, connections: Connections) -> list[Finding]:
     try:
         with anyio.fail_after(CALL_SECONDS + 1):
             async with own_cancellation():
                 return await check()
-    except EventLoggingError as error:
-        return [Finding(subject, Verdict.WRONG, str(error), "is it up, and does this identity have access?")]
-    except google.NotFound:
-        return [Finding(subject, Verdict.WRONG, "does not exist", "check the settings; deploy/ creates it")]
-    except (google.Forbidden, google.Unauthenticated):
-        return [Finding(subject, Verdict.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer")]
-    except (google.GoogleAPICallError, google.RetryError, TimeoutError, OSError) as error:
-        return [Finding(subject, Verdict.WRONG, f"no answer ({type(error).__name__})", "is it up and reachable?")]
+    except (EventLoggingError, google.GoogleAPICallError, google.RetryError, OSError) as error:
+        return [_failed(subject, error, connections)]
 
 
-async def _clock(connections: Connections) -> list[Finding]:
-    async with translated(CALL_SECONDS), connections.database.snapshot() as snapshot:
-        before = datetime.now(UTC)
-        (theirs,) = [row[0] async for row in await snapshot.execute_sql("SELECT CURRENT_TIMESTAMP()")]
-        after = datetime.now(UTC)
-    spanner = Finding("spanner", Verdict.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
+def _failed(subject: str, error: Exception, connections: Connections) -> Finding:
+    match error:
+        case SchemaMismatchError():
+            return Finding(subject, Verdict.WRONG, str(error), "apply them, or go back to the version before")
+        case EventLoggingError() if subject == SPANNER:
+            why = explained(error, connections.settings)
+            return Finding(subject, Verdict.WRONG, why, "is it up, and does this identity have access?")
+        case EventLoggingError():
+            return Finding(subject, Verdict.UNSEEN, str(Unknown(explained(error, connections.settings))))
+        case google.NotFound():
+            return Finding(subject, Verdict.WRONG, "does not exist", "check the settings; deploy/ creates it")
+        case google.Forbidden() | google.Unauthenticated():
+            return Finding(subject, Verdict.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer")
+        case _:
+            what = address(subject, connections.settings)
+            detail = f"{what} does not answer ({type(error).__name__})"
+            return Finding(subject, Verdict.WRONG, detail, "is it up and reachable?")
+
+
+async def _spanner(connections: Connections) -> list[Finding]:
+    before = datetime.now(UTC)
+    theirs = await Backlog(connections.database, shards=connections.settings.forward_shards).now()
+    after = datetime.now(UTC)
+    spanner = Finding(SPANNER, Verdict.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
     skew = max(before - theirs, theirs - after)
     if skew > MAX_CLOCK_SKEW:
-        return [
-            spanner,
-            Finding(
-                "clock", Verdict.WRONG, f"{skew.total_seconds():.0f} s beside Spanner's", "set this machine's clock"
-            ),
-        ]
+        detail = f"{skew.total_seconds():.0f} s beside Spanner's"
+        return [spanner, Finding("clock", Verdict.WRONG, detail, "set this machine's clock")]
     return [spanner, Finding("clock", Verdict.OK, "as Spanner's")]
 
 
 async def _schema(connections: Connections) -> list[Finding]:
     await check_schema(connections.database, timeout_seconds=CALL_SECONDS)
     return [Finding("schema", Verdict.OK, "has every table and column")]
+
+
+async def _shards(connections: Connections) -> list[Finding]:
+    shards = connections.settings.forward_shards
+    beyond = await Backlog(connections.database, shards=shards).beyond()
+    if not beyond:
+        return [Finding("shards", Verdict.OK, f"nothing is pending beyond FORWARD_SHARDS, {shards}")]
+    detail = f"events are pending in {_listed(beyond)}, where no worker looks while FORWARD_SHARDS is {shards}"
+    return [Finding("shards", Verdict.WRONG, detail, f"set FORWARD_SHARDS to {beyond[-1] + 1} for all processes")]
+
+
+def _listed(shards: list[int]) -> str:
+    first = ", ".join(map(str, shards[:5]))
+    return f"shard {first}" if len(shards) == 1 else f"{len(shards)} shards ({first}{', ...' if shards[5:] else ''})"
 
 
 async def _topic(connections: Connections, name: str, path: str) -> list[Finding]:
@@ -144,8 +169,8 @@ async def _grant(client: Any, path: str, permission: str) -> list[Finding]:
     return [Finding(subject, Verdict.WRONG, f"lacks {permission}", f"grant it on {path}")]
 
 
-async def _worker(connections: Connections) -> list[Finding]:
-    return [worker_finding(await connections.worker_states.seen())]
+async def _flow(connections: Connections) -> list[Finding]:
+    return flow_findings(await look(connections))
 
 
 async def _statsig(connections: Connections) -> list[Finding]:

@@ -1,12 +1,18 @@
 """`nest-events`: the operators' command. `commands` says what can be typed; this only puts it together."""
 
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
 import typer
 
 from worker.operators.commands.account import account
-from worker.operators.commands.dead_letters import list_letters, replay_letters, show_letter
+from worker.operators.commands.dead_letters import discard_letters, list_letters, replay_letters, show_letter
 from worker.operators.commands.doctor import doctor
 from worker.operators.commands.log import log
 from worker.operators.commands.reconcile import reconcile
+from worker.operators.commands.status import status
 from worker.operators.commands.trace import trace
 from worker.operators.commands.watch import watch
 from worker.operators.exits import EXPLAINED
@@ -17,18 +23,55 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain text: rich takes as long to import as all the rest of what help needs.
     rich_markup_mode=None,
+    # Commands inherit the names.
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=f"What became of events, and dead letters: look at them, replay them, count them.\n\n{EXPLAINED}",
     epilog="Settings come from the environment, as those of the worker: deploy/settings.env lists them.",
 )
 
+
+def _show_version(*, is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"nest-events {version('event-logging')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda value: _show_version(is_asked=value), help="Say which, and end."
+        ),
+    ] = False,
+) -> None:
+    del show_version  # its callback has ended the command
+
+
+def _add(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
+    """With the docstring's first line as it is in the list of commands: made of the docstring, it would be cut."""
+    first_line = (inspect.getdoc(command) or "").partition("\n")[0]
+    group.command(name, short_help=first_line)(command)
+
+
 dead_letters = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at dead letters and replay them.")
-dead_letters.command("list")(list_letters)
-dead_letters.command("show")(show_letter)
-dead_letters.command("replay")(replay_letters)
+for name, command in (
+    ("list", list_letters),
+    ("show", show_letter),
+    ("replay", replay_letters),
+    ("discard", discard_letters),
+):
+    _add(dead_letters, name, command)
+
+for name, command in (
+    ("status", status),
+    ("watch", watch),
+    ("doctor", doctor),
+    ("account", account),
+    ("trace", trace),
+):
+    _add(app, name, command)
 app.add_typer(dead_letters, name="dead-letters")
-app.command()(trace)
-app.command()(account)
-app.command()(watch)
-app.command()(reconcile)
-app.command()(log)
-app.command()(doctor)
+for name, command in (("reconcile", reconcile), ("log", log)):
+    _add(app, name, command)

@@ -9,26 +9,28 @@ from typing import Any, Final
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
 from shared.accounting import Accounting, SpannerAccounting
+from shared.dead_letter_table import DeadLetterTable
 from shared.forward_ledger import ForwardLedger
+from shared.process_states import ProcessStates
 from shared.pubsub import (
     Publisher,
     PubSubPublisher,
     open_publisher_client,
     open_subscriber_client,
-    subscription_path,
     topic_path,
 )
+from shared.replay_ledger import ReplayLedger
 from shared.republish_ledger import RepublishLedger
 from shared.settings import OperatorSettings
 from shared.spanner import open_database
+from shared.spanner_dead_letters import SpannerDeadLetterTable
 from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.spanner_process_states import SpannerProcessStates
+from shared.spanner_replaying import SpannerReplayLedger
 from shared.spanner_republishing import SpannerRepublishLedger
-from shared.spanner_worker_states import SpannerWorkerStates
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
-from shared.worker_states import WorkerStates
 from worker.operators.records import Records
-from worker.subscription import PubSubSubscription, Subscription
 
 PUBLISH_SECONDS: Final = 10.0
 
@@ -45,12 +47,13 @@ class Connections:
     database: Any
     ledger: ForwardLedger
     republish_ledger: RepublishLedger
+    replay_ledger: ReplayLedger
+    letters: DeadLetterTable
     records: Records
     accounting: Accounting
-    worker_states: WorkerStates
+    process_states: ProcessStates
     forward_topic: Publisher
     dead_letter_topic: Publisher
-    dead_letters: Subscription
     publisher_client: PublisherAsyncClient
     subscriber_client: SubscriberAsyncClient
 
@@ -75,7 +78,10 @@ async def open_connections(
             forward_topic = ObservedPublisher(forward_topic, telemetry, topic="forward", role="operator")
         timeout = settings.commit_timeout_seconds
         ledger = SpannerForwardLedger(
-            database, timeout_seconds=timeout, one_at_a_time=settings.spanner_emulator_host is not None
+            database,
+            timeout_seconds=timeout,
+            one_at_a_time=settings.spanner_emulator_host is not None,
+            shards=settings.forward_shards,
         )
         yield Connections(
             settings=settings,
@@ -83,15 +89,14 @@ async def open_connections(
             database=database,
             ledger=ledger,
             republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_SECONDS),
-            records=Records(database, timeout_seconds=timeout),
+            replay_ledger=SpannerReplayLedger(ledger.transactions, timeout_seconds=timeout),
+            letters=SpannerDeadLetterTable(ledger.transactions, timeout_seconds=timeout),
+            records=Records(database, timeout_seconds=timeout, shards=settings.forward_shards),
             # Strong reads: an operator compares the answer with what was done a moment ago.
-            accounting=SpannerAccounting(database, staleness=timedelta(0)),
-            worker_states=SpannerWorkerStates(database, timeout_seconds=timeout),
+            accounting=SpannerAccounting(database, shards=settings.forward_shards, staleness=timedelta(0)),
+            process_states=SpannerProcessStates(database, timeout_seconds=timeout),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
-            dead_letters=PubSubSubscription(
-                subscriber_client, subscription=subscription_path(settings, settings.dead_letter_subscription)
-            ),
             publisher_client=publisher_client,
             subscriber_client=subscriber_client,
         )

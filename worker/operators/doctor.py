@@ -1,4 +1,4 @@
-"""`nest-events doctor`: each dependency and setting: well, or what is wrong and what to do."""
+"""`nest-events doctor`: each dependency and setting, and the flow of events: well, or what is wrong and what to do."""
 
 from dataclasses import asdict
 
@@ -13,9 +13,15 @@ async def diagnose(connections: Connections, *, as_json: bool) -> int:
     """All findings; the exit code says whether one is wrong."""
     findings = await examine(connections)
     wrong = sum(finding.verdict is Verdict.WRONG for finding in findings)
+    unseen = sum(finding.verdict is Verdict.UNSEEN for finding in findings)
     if as_json:
-        show_json({"wrong": wrong, "findings": [asdict(finding) for finding in findings]})
+        show_json({"wrong": wrong, "unseen": unseen, "findings": [asdict(finding) for finding in findings]})
     else:
         show_table(("what", "verdict", "found", "to do"), [tuple(asdict(finding).values()) for finding in findings])
-        say("All is well." if not wrong else f"{wrong} to mend.")
+        say(_summary(wrong, unseen))
     return BAD_NEWS if wrong else OK
+
+
+def _summary(wrong: int, unseen: int) -> str:
+    could_not = f"; {unseen} could not be seen from here" if unseen else ""
+    return f"{wrong} to mend{could_not}." if wrong else f"Nothing is wrong{could_not}."

@@ -12,6 +12,12 @@ LONGEST_SECONDS: Final = 100 * 365 * 86_400
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
 
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+"""RFC 3339, also to the minute, and without an offset: then UTC."""
+
 _SHOWN: Final = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -28,6 +34,28 @@ def parse_age(text: str) -> timedelta:
     if seconds > LONGEST_SECONDS:
         raise UsageError(f"'{text}' is longer than a hundred years")
     return timedelta(seconds=seconds)
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """An age, counted back from `now`, or a point in time: `2026-11-24T22:00Z`, `2026-11-24`, any of RFC 3339.
+
+    In UTC where no offset is given; a date is its first moment. `now` is aware; so is what is returned, in UTC.
+
+    Raises:
+        UsageError: anything else.
+    """
+    typed = text.strip()
+    if _AGE.fullmatch(typed):
+        return now.astimezone(UTC) - parse_age(typed)
+    if not (_DATE.fullmatch(typed) or _TIME.fullmatch(typed)):
+        raise UsageError(
+            f"'{text}' is neither an age (90s, 15m, 24h, 7d) nor a time (2026-11-24T22:00Z, 2026-11-24; UTC)"
+        )
+    try:
+        at = datetime.fromisoformat(typed.upper())
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"'{text}' is no time of any calendar") from error
 
 
 def shown(age: timedelta) -> str:

@@ -24,6 +24,7 @@ def history_as_dict(record: Record | None) -> dict[str, Any]:
                 "verdict": entry.verdict,
                 "status": entry.status,
                 "reason": entry.reason or entry.text,
+                "answer": entry.text if entry.reason else None,
             }
             for entry in entries
         ],
@@ -47,11 +48,12 @@ def show_history(record: Record) -> None:
     if missing:
         say(f"{missing} attempts before these are only counted: the last {KEPT_ENTRIES} entries are kept.")
     if record.history:
-        show_table(("at", "what", "verdict", "status", "reason"), [_row(entry) for entry in record.history])
+        columns = ("at", "what", "verdict", "status", "reason", "Statsig's words")
+        show_table(columns, [_row(entry) for entry in record.history])
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:
     reason = _EXPLAINED.get(entry.kind, entry.reason or entry.text)
     # To the millisecond: several attempts fall into one second.
     at = entry.at and f"{entry.at:%Y-%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03}Z"
-    return (at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason)
+    return (at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason, entry.text or "")

@@ -1,6 +1,8 @@
 """`nest-events log`: send a test event through the ingress and follow it to Statsig."""
 
+from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 from connectrpc.errors import ConnectError
@@ -8,15 +10,23 @@ from connectrpc.errors import ConnectError
 from shared.forward_ledger import ForwardState
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.statsig_projection import is_dropped_name
+from worker.operators.advising import advised
+from worker.operators.asking import Unknown, asked
 from worker.operators.audit import note_action
 from worker.operators.connections import Connections
-from worker.operators.exits import BAD_NEWS, OK, IngressUnavailableError
+from worker.operators.exits import BAD_NEWS, OK, UNAVAILABLE, IngressUnavailableError, UsageError
 from worker.operators.records import Record
 from worker.operators.terminal import say, show_json
 from worker.operators.whereabouts import whereabouts
 
 CALL_MS: Final = 10_000
 POLL_SECONDS: Final = 0.25
+
+NO_ROW: Final = "It has no row: the ingress that answered writes to another database."
+
+MAX_NAME_LENGTH: Final = 256
+"""As the ingress has it."""
 
 
 async def log_test_event(
@@ -29,22 +39,48 @@ async def log_test_event(
     as_json: bool,
 ) -> int:
     """Send it, and follow it for `wait` seconds or until it is settled."""
+    _check(url, event_name)
     note_action("log", choice={"url": url, "event_name": event_name}, count=1, dry_run=False)
     event_id = await _send(url, event_name, id_token)
     if not as_json:
         say(f"Logged {event_id}")
     began = anyio.current_time()
-    record: Record | None = None
+    record: Record | Unknown | None = None
     while True:
-        before, record = record, (await connections.records.of([event_id])).get(event_id)
+        before, record = record, await _record(connections, event_id)
         waited = anyio.current_time() - began
-        if record is not None and not as_json and (before is None or before.state != record.state):
+        if isinstance(record, Record) and not as_json and record.state != getattr(before, "state", None):
             say(f"{waited:6.1f} s  {record.state}  {record.last_reason or ''}".rstrip())
-        settled = record is not None and record.state is not ForwardState.PENDING
-        if settled or waited >= wait:
+        settled = isinstance(record, Record) and record.state is not ForwardState.PENDING
+        # Without an answer nothing is followed: the event has its id, and `trace` goes on from there.
+        if settled or isinstance(record, Unknown) or waited >= wait:
             break
         await anyio.sleep(POLL_SECONDS)
-    return _end(event_id, record, waited, as_json=as_json)
+    return await _end(connections, event_id, record, waited, as_json=as_json)
+
+
+async def _record(connections: Connections, event_id: str) -> Record | Unknown | None:
+    found = await asked(partial(connections.records.of, [event_id]), connections.settings)
+    return found if isinstance(found, Unknown) else found.get(event_id)
+
+
+def _check(url: str, event_name: str) -> None:
+    """What no ingress could be reached by, or would take, is told before anything is done."""
+    name = event_name.strip()
+    if not _is_address(url):
+        raise UsageError(f"--url '{url}' is no address of an ingress: write http://HOST:PORT or https://HOST")
+    if not name or len(name) > MAX_NAME_LENGTH:
+        raise UsageError(f"--event-name must have 1 to {MAX_NAME_LENGTH} characters, blanks around it aside")
+    if is_dropped_name(name):
+        raise UsageError(f"--event-name '{event_name}': Statsig drops events whose name has such a character")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 async def _send(url: str, event_name: str, id_token: str | None) -> str:
@@ -60,15 +96,23 @@ async def _send(url: str, event_name: str, id_token: str | None) -> str:
     return answer.event_id
 
 
-def _end(event_id: str, record: Record | None, waited: float, *, as_json: bool) -> int:
-    delivered = record is not None and record.state is ForwardState.DELIVERED
-    where = None if record is None else whereabouts(record, None, looked=False)
-    sentence = "It has no row: the answer and the database do not belong together." if where is None else where.sentence
+async def _end(
+    connections: Connections, event_id: str, record: Record | Unknown | None, waited: float, *, as_json: bool
+) -> int:
+    if isinstance(record, Record):
+        where = whereabouts(record, has_letter=record.state is ForwardState.DEAD)
+        sentence, advice = where.sentence, await advised(connections, record, where)
+        code = OK if record.state is ForwardState.DELIVERED else BAD_NEWS
+    elif isinstance(record, Unknown):
+        sentence, advice, code = f"Where it is now is {record}.", f"`nest-events trace {event_id}` tells.", UNAVAILABLE
+    else:
+        sentence, advice, code = NO_ROW, "Check SPANNER_DATABASE and --url.", BAD_NEWS
     if as_json:
-        state = None if record is None else record.state
-        show_json({"event_id": event_id, "state": state, "seconds": round(waited, 3), "now": sentence})
+        state = record.state if isinstance(record, Record) else None
+        document = {"event_id": event_id, "state": state, "seconds": round(waited, 3), "now": sentence}
+        show_json(document | {"advice": advice})
     else:
         say(sentence)
-        if where is not None and not delivered:
-            say(where.advice)
-    return OK if delivered else BAD_NEWS
+        if code != OK:
+            say(advice)
+    return code

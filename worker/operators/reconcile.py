@@ -1,14 +1,19 @@
 """`nest-events reconcile`: publish again what stayed pending, now and not with the worker's next round."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Final
 
-from google.cloud.spanner_v1 import param_types
+import anyio
 
-from shared.accounting import SCAN_SECONDS
-from shared.forward_ledger import LEDGER_TABLE
-from shared.spanner import translated
+from shared.errors import EventLoggingError, PublishFailedError
+from shared.forward_message import OutgoingMessage
+from shared.pubsub import Publisher
 from worker.dead_letters import DeadLetters
+from worker.operators.asking import ANSWER_SECONDS, Unknown, asked
 from worker.operators.audit import note_action
+from worker.operators.backlog import Backlog
 from worker.operators.connections import Connections
 from worker.operators.durations import parse_age
 from worker.operators.exits import OK, UsageError
@@ -19,13 +24,6 @@ from worker.reconciler import Reconciler
 FIRST_INTERVAL_SECONDS: Final = 60.0
 """Before a worker publishes once more what was published here: as the worker itself waits, where it is not set to
 something else."""
-
-# Of the index alone, and of no more of it than is about to be published. The hint names the emulator, as in
-# shared/spanner_republishing.py.
-_PENDING: Final = f"""
-@{{spanner_emulator.disable_query_null_filtered_index_check=true}}
-SELECT COUNT(*) FROM {LEDGER_TABLE}@{{FORCE_INDEX=NestEventForwardPending}}
-WHERE forward_shard >= 0 AND pending_since <= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @age MICROSECOND)"""  # noqa: S608 - a constant
 
 
 async def publish_again(
@@ -39,32 +37,72 @@ async def publish_again(
     """Everything that is pending, or what has been so for `older_than`: one of the two is asked for."""
     if now == (older_than is not None):
         raise UsageError("give either --now or --older-than")
-    after_seconds = 0.0 if older_than is None else parse_age(older_than).total_seconds()
-    pending = await _pending(connections.database, after_seconds)
+    age = timedelta(0) if older_than is None else parse_age(older_than)
+    backlog = Backlog(connections.database, shards=connections.settings.forward_shards)
+    await backlog.now()  # where Spanner is gone this says so at once
+    counted = await asked(partial(backlog.pending, older_than=age), connections.settings)
+    pending = None if isinstance(counted, Unknown) else counted
     note_action("reconcile", choice={"older_than": older_than, "rate": rate}, count=pending, dry_run=False)
-    with advancing("Publishing again", pending) as advance:
-        republished = await Reconciler(
-            ledger=connections.ledger,
-            republish_ledger=connections.republish_ledger,
-            publisher=connections.forward_topic,
-            dead_letters=DeadLetters(connections.dead_letter_topic),
-            is_resting=lambda: False,
-            after_seconds=after_seconds,
-            interval_seconds=1.0,
-            events_per_second=rate,
-            first_interval_seconds=FIRST_INTERVAL_SECONDS,
-            force=True,
-            on_page=advance,
-        ).reconcile()
-    if as_json:
-        show_json({"pending": pending, "republished": republished})
-    else:
-        say(f"{pending} events were pending for so long; {republished} of them published again.")
+    topic = _CountingPublisher(connections.forward_topic)
+    try:
+        with advancing("Publishing again", pending) as advance:
+            await Reconciler(
+                ledger=connections.ledger,
+                republish_ledger=connections.republish_ledger,
+                publisher=topic,
+                dead_letters=DeadLetters(connections.dead_letter_topic),
+                is_resting=lambda: topic.is_gone,
+                after_seconds=age.total_seconds(),
+                interval_seconds=1.0,
+                events_per_second=rate,
+                shards=connections.settings.forward_shards,
+                first_interval_seconds=FIRST_INTERVAL_SECONDS,
+                force=True,
+                on_page=advance,
+            ).reconcile()
+    except EventLoggingError:
+        _show(counted, topic.published, as_json=as_json, ended_early="failed")
+        raise
+    except anyio.get_cancelled_exc_class():
+        _show(counted, topic.published, as_json=as_json, ended_early="interrupted")
+        raise
+    _show(counted, topic.published, as_json=as_json)
     return OK
 
 
-async def _pending(database: Any, after_seconds: float) -> int:
-    parameters = {"age": int(after_seconds * 1_000_000)}
-    async with translated(SCAN_SECONDS), database.snapshot() as snapshot:
-        rows = await snapshot.execute_sql(_PENDING, parameters, {"age": param_types.INT64})
-        return sum([row[0] async for row in rows])
+_NO_ANSWER: Final = f"Pub/Sub did not answer within {ANSWER_SECONDS:g} s"
+
+
+class _CountingPublisher:
+    """A Publisher that hands on to another: what was published is known however the round ends.
+
+    A worker goes on after a publish without an answer, to the next shard and to the rows one by one; whoever waits for
+    this command should not have to wait for all of that.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.published = 0
+        self.is_gone = False
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        if self.is_gone:
+            raise PublishFailedError(_NO_ANSWER)
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self._publisher.publish(messages)
+        except TimeoutError as error:
+            self.is_gone = True
+            raise PublishFailedError(_NO_ANSWER) from error
+        self.published += len(messages)
+
+
+def _show(counted: int | Unknown, published: int, *, as_json: bool, ended_early: str | None = None) -> None:
+    if as_json:
+        pending = None if isinstance(counted, Unknown) else counted
+        document = {"pending": pending, "republished": published}
+        show_json(document if ended_early is None else document | {"ended_early": ended_early})
+        return
+    say(f"Events pending for so long: {counted}. Published again: {published}.")
+    if ended_early is not None:
+        say(f"It was {ended_early} before the end: run it again to go on. What is published twice is sent once.")

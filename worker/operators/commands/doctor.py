@@ -6,9 +6,11 @@ from worker.operators.options import AsJson
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Look at settings, Spanner, schema, topics, subscriptions, grants, workers, Statsig's address, the clock.
+    """Look at settings, Spanner, schema, topics, subscriptions, grants, Statsig, and whether events flow.
 
-    Changes and sends nothing. Exit code 1 where anything is wrong, 2 where the settings are.
+    Events flow where a worker runs, circuits are closed, nothing is pending for longer than a minute, and what was
+    accepted lately is in the ledger; `nest-events status` tells more of it. Takes six seconds at the most; changes
+    and sends nothing. Exit code 1 where anything is wrong, 2 where the settings are.
 
     \b
     nest-events doctor

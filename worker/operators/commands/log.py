@@ -18,7 +18,9 @@ def log(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Log a real event, which Statsig bills like any other, and follow it until it is settled. Exit code 1 if not.
+    """Log a real event, which Statsig bills like any other, and follow it until it is settled.
+
+    Exit code 1 if it is not delivered in that time; what then to do is said.
 
     \b
     nest-events log

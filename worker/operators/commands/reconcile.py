@@ -15,7 +15,10 @@ def reconcile(
     rate: Annotated[float, typer.Option(min=1, max=10_000, help="Events a second.")] = 200.0,
     as_json: AsJson = False,
 ) -> None:
-    """Publish again what is pending and in no worker's hands. Safe at any time: an event is sent once all the same.
+    """Publish again what is pending and in no worker's hands. Safe at any time.
+
+    An event is sent once all the same. Says how many, also when it is interrupted; while circuits are open it helps
+    nobody.
 
     What was published again a moment ago is so once more, and the workers' own times for it begin anew. What failed
     alone and waits for its next try is left alone.

@@ -11,19 +11,17 @@ from worker.operators.options import AsJson
 def watch(
     *,
     interval: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between two looks.")] = 5.0,
-    window: Annotated[str, typer.Option(help="What 'lately' means, such as 5m.")] = "5m",
-    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One look, then end: as `nest-events status`.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rates in and out, workers, what is pending and why, dead letters, last errors. Ctrl-C ends it.
-
-    Reads both tables whole with every look: raise --interval where they are large.
+    """The screen of `nest-events status`, refreshed. Ctrl-C ends it and leaves the last screen.
 
     \b
     nest-events watch
+    nest-events watch --interval 2
     nest-events watch --once --json
     """
     from worker.operators.running import run_command
     from worker.operators.watch import watch_events
 
-    run_command(partial(watch_events, interval=interval, window=window, once=once, as_json=as_json))
+    run_command(partial(watch_events, interval=interval, once=once, as_json=as_json))

@@ -1,26 +1,26 @@
-"""What workers tell of themselves, in memory."""
+"""What processes tell of themselves, in memory."""
 
 from datetime import timedelta
 
-from shared.worker_states import SeenWorker, WorkerState
+from shared.process_states import ProcessState, SeenProcess
 from tests.support.memory_event_log import MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 
 
-class MemoryWorkerStates:
-    """WorkerStates on a MemoryStore."""
+class MemoryProcessStates:
+    """ProcessStates on a MemoryStore."""
 
     def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
         self._store = store
         self.failures = failures or ScriptedFailures()
 
-    async def report(self, state: WorkerState) -> None:
+    async def report(self, state: ProcessState) -> None:
         async with self.failures.around("report"):
-            self._store.workers[state.worker_id] = (state, self._store.clock.now())
+            self._store.processes[state.process_id] = (state, self._store.clock.now())
 
-    async def seen(self) -> list[SeenWorker]:
+    async def seen(self) -> list[SeenProcess]:
         async with self.failures.around("seen"):
             now = self._store.clock.now()
-            found = [SeenWorker(state, now - at) for state, at in self._store.workers.values()]
+            found = [SeenProcess(state, now - at) for state, at in self._store.processes.values()]
             kept = [each for each in found if each.seen_ago < timedelta(days=1)]
             return sorted(kept, key=lambda each: each.seen_ago)

@@ -1,0 +1,38 @@
+"""A test event through the ingress: followed to its end, or as far as it can be."""
+
+import pytest
+
+from deploy.local.emulators import Emulators
+from tests.support.graveyard import Graveyard
+from tests.support.ingress import running_ingress
+from tests.support.operating import nest_events
+from tests.support.tcp_proxy import Mode, tcp_proxy
+
+pytestmark = pytest.mark.emulators
+
+
+@pytest.mark.timeout(90)
+async def test_an_event_that_nobody_delivers_is_told_with_the_reason(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    async with running_ingress(environment) as ingress:
+        ran = await nest_events(environment, "log", "--url", ingress.url, "--wait", "0", "--json")
+
+    assert (ran.code, ran.json["state"]) == (1, "PENDING"), ran.err
+    assert ran.json["advice"].startswith("No worker runs: none was seen within a day.")
+    assert ran.json["event_id"] in await graveyard.states()
+    assert (ran.audit["command"], ran.audit["count"]) == ("log", 1)
+
+
+@pytest.mark.timeout(90)
+async def test_an_event_that_cannot_be_followed_has_its_id_all_the_same(
+    environment: dict[str, str], emulators: Emulators, graveyard: Graveyard
+) -> None:
+    async with running_ingress(environment) as ingress, tcp_proxy(emulators.spanner_host) as proxy:
+        await proxy.switch(Mode.BLACKHOLE)
+        frozen = environment | {"SPANNER_EMULATOR_HOST": proxy.address}
+        ran = await nest_events(frozen, "log", "--url", ingress.url, "--json")
+
+    assert (ran.code, ran.json["state"]) == (3, None), ran.err
+    assert ran.json["now"].startswith("Where it is now is not known: Spanner did not answer within 5 s")
+    assert ran.json["event_id"] in await graveyard.states()
