@@ -76,7 +76,7 @@ QUEUE_ROWS: Final = Metric(
     name="event_log.commit.queue",
     kind=Kind.GAUGE,
     unit="{row}",
-    meaning="Rows that wait for a commit; COMMIT_QUEUE_ROWS is where calls are refused.",
+    meaning="Rows that wait for a commit; a caller alone is refused at half of COMMIT_QUEUE_ROWS.",
 )
 PUBLISH_DURATION: Final = Metric(
     name="event_log.publish.duration",
@@ -157,6 +157,13 @@ DEAD_LETTERS: Final = Metric(
     meaning="Messages given up by the worker, by reason. Pub/Sub's own dead letters are not among them.",
     attributes=("reason",),
 )
+OPEN_DEAD_LETTERS: Final = Metric(
+    name="event_log.dead_letters.open",
+    kind=Kind.GAUGE,
+    unit="{message}",
+    meaning="Dead letters that wait for a person, Pub/Sub's own too, by reason; of rare reasons together as `other`.",
+    attributes=("reason",),
+)
 CIRCUIT_OPEN: Final = Metric(
     name="event_log.circuit.open",
     kind=Kind.GAUGE,
@@ -195,6 +202,7 @@ METRICS: Final = (
     FORWARD_DELAY,
     DELIVERY_DELAY,
     DEAD_LETTERS,
+    OPEN_DEAD_LETTERS,
     CIRCUIT_OPEN,
     OLDEST_PENDING,
     ACCOUNT,

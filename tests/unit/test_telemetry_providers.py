@@ -16,9 +16,10 @@ from google.auth.transport.requests import AuthorizedSession
 
 from shared.errors import SettingsError
 from shared.settings import CLOUD_RUN_VARIABLES, Settings, from_environment
-from shared.telemetry import providers
+from shared.telemetry import exporting
+from shared.telemetry.exporting import _resource, _session
 from shared.telemetry.metrics import ATTEMPTS, METRICS, counter
-from shared.telemetry.providers import SHUTDOWN_SECONDS, _resource, _session, open_telemetry
+from shared.telemetry.providers import SHUTDOWN_SECONDS, open_telemetry
 from tests.support.otlp import otlp_receiver
 
 MINIMAL = {"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "i", "SPANNER_DATABASE": "d", "FORWARD_TOPIC": "t"}
@@ -133,7 +134,7 @@ def metadata_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        monkeypatch.setattr(providers, "REGION_URL", f"http://127.0.0.1:{server.server_address[1]}/region")
+        monkeypatch.setattr(exporting, "REGION_URL", f"http://127.0.0.1:{server.server_address[1]}/region")
         yield
         server.shutdown()
         thread.join()
@@ -149,7 +150,7 @@ def test_a_service_a_worker_pool_and_a_job_all_say_where_they_run(variable: str)
 
 
 def test_without_a_metadata_server_a_process_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "REGION_URL", "http://127.0.0.1:1/region")
+    monkeypatch.setattr(exporting, "REGION_URL", "http://127.0.0.1:1/region")
 
     assert "cloud.region" not in _resource(settings(CLOUD_RUN_JOB="mine"), "operator").attributes
 
