@@ -20,7 +20,9 @@ resource "google_cloud_run_v2_job" "account" {
     template {
       service_account = google_service_account.operator.email
       max_retries     = 0
-      timeout         = "600s"
+      # Two rows read for each event of 48 hours, at low priority: four hours where nodes carry the most that ../SIZING.md plans
+      # them with, and it is to end before the next one begins.
+      timeout = "21600s"
 
       dynamic "vpc_access" {
         for_each = var.vpc_access == null ? [] : [var.vpc_access]

@@ -55,17 +55,32 @@ locals {
       severity  = "ERROR"
     }
     dead_letters = {
-      # What lies in the subscription until an operator replays it. So Pub/Sub's native dead letters are counted too.
+      # What the worker takes off the dead-letter subscription and into Spanner: Pub/Sub's native ones too. It says that
+      # some came; how many wait there for a person is event_log.dead_letters.open, on the dashboard.
       section   = "there-are-dead-letters"
       title     = "There are dead letters"
       meaning   = "Events were given up that Statsig will not take as they are, and wait for a person. Nothing else is held up by them."
-      filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead_letter.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
-      aligner   = "ALIGN_MAX"
+      filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead_letter.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\""
+      aligner   = "ALIGN_DELTA"
       reducer   = "REDUCE_SUM"
       group_by  = []
-      period    = "60s"
+      period    = "300s"
       duration  = "0s"
       threshold = 0
+      severity  = "WARNING"
+    }
+    uncollected = {
+      # A worker collects them within seconds. One that it cannot keep comes again and again.
+      section   = "dead-letters-are-not-collected"
+      title     = "Dead letters are not collected"
+      meaning   = "A dead letter lies on its topic for more than 10 minutes: operators do not see it yet, and Pub/Sub keeps it for 7 days."
+      filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead_letter.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+      aligner   = "ALIGN_MAX"
+      reducer   = "REDUCE_MAX"
+      group_by  = []
+      period    = "60s"
+      duration  = "300s"
+      threshold = 600
       severity  = "WARNING"
     }
     unaccounted = {
@@ -203,6 +218,12 @@ resource "google_monitoring_alert_policy" "metric" {
         group_by_fields      = each.value.group_by
       }
     }
+  }
+
+  # A count of what rarely happens has no data most of the time. Without this its incident would stay open for a week, and the
+  # next dead letter or failed account would wake nobody. Half an hour is the least there is.
+  alert_strategy {
+    auto_close = "1800s"
   }
 
   documentation {

@@ -2,7 +2,7 @@
 # metric does not exist yet, and that begins with the first export.
 
 locals {
-  # service.namespace of what is exported (shared/telemetry/providers.py): of this deployment alone.
+  # service.namespace of what is exported (shared/telemetry/exporting.py): of this deployment alone.
   of_this_deployment = "namespace=\"${google_spanner_database.this.name}\""
 
   # What an event is refused with where it is not the caller who has to change something (ingress/error_codes.py).
@@ -35,7 +35,7 @@ locals {
       # the search ends; a cancelled commit belongs to an instance that ends.
       section  = "more-than-1-in-20-commits-fails"
       title    = "More than 1 in 20 commits fails"
-      meaning  = "Spanner does not take what callers log, or not in time. Each such commit is up to 256 events answered unavailable."
+      meaning  = "Spanner does not take what callers log, or not in time. Each such commit is up to 64 events answered unavailable."
       query    = "sum(rate({\"event_log.commit.duration_count\", ${local.of_this_deployment}, outcome!~\"ok|row_exists|storage_rejected|CancelledError\"}[5m])) / sum(rate({\"event_log.commit.duration_count\", ${local.of_this_deployment}}[5m])) > 0.05"
       duration = "300s"
       severity = "ERROR"

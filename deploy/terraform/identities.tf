@@ -160,13 +160,6 @@ resource "google_pubsub_subscription_iam_member" "worker_collects_dead_letters" 
   member       = google_service_account.worker.member
 }
 
-resource "google_pubsub_subscription_iam_member" "operator_reads_dead_letters" {
-  project      = var.project
-  subscription = google_pubsub_subscription.dead_letter.name
-  role         = "roles/pubsub.subscriber"
-  member       = google_service_account.operator.member
-}
-
 resource "google_pubsub_topic_iam_member" "operator_replays" {
   project = var.project
   topic   = google_pubsub_topic.forward.name

@@ -6,6 +6,7 @@ locals {
     SPANNER_INSTANCE     = google_spanner_instance.this.name
     SPANNER_DATABASE     = google_spanner_database.this.name
     FORWARD_TOPIC        = google_pubsub_topic.forward.name
+    FORWARD_SHARDS       = tostring(var.forward_shards)
   }
 
   subscriptions_environment = {
@@ -84,6 +85,7 @@ resource "google_cloud_run_v2_service" "ingress" {
       args  = ["ingress"]
 
       ports {
+        name           = "h2c" # HTTP/2 end to end: what gRPC's trailers need; probes come in HTTP/1.1
         container_port = 8080
       }
 

@@ -41,6 +41,7 @@ resource "google_pubsub_subscription" "forward" {
   depends_on = [google_pubsub_subscription.dead_letter]
 }
 
+# What passes through here the worker takes into Spanner within seconds. While it cannot, 7 days are how long that may take.
 resource "google_pubsub_subscription" "dead_letter" {
   project                    = var.project
   name                       = "${var.name}-dead-letter-hold"

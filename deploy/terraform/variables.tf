@@ -104,6 +104,19 @@ variable "spanner_processing_units" {
   default     = 100
 }
 
+# One for each node or two (cloud.google.com/spanner/docs/schema-design), and 32 are enough for some tens of nodes. A variable
+# of its own and no part of the settings below: ingress, worker, account and operators must all be told the same.
+variable "forward_shards" {
+  description = "Shards of the indexes by time, one for each Spanner node or two; FORWARD_SHARDS of all processes. It may be raised at any time. Lower it only where `nest-events doctor` finds nothing beyond: no worker looks into a shard that is not counted."
+  type        = number
+  default     = 32
+
+  validation {
+    condition     = var.forward_shards >= 1 && var.forward_shards <= 1000 && floor(var.forward_shards) == var.forward_shards
+    error_message = "A whole number, 1 to 1000."
+  }
+}
+
 variable "backup_schedule" {
   description = "When a full backup is made, as cron in UTC."
   type        = string

@@ -95,7 +95,7 @@ def test_every_policy_documents_itself_with_its_meaning_and_a_link_to_its_sectio
 def test_what_callers_and_operators_feel_has_an_alert() -> None:
     assert LINES.keys() == {"circuit_opened", "statsig_refuses_us", "settle_failed", "log_lines_dropped"}
     assert MODULE.locals["metric_alerts"].keys() == {
-        "oldest_unacked", "dead_letters", "unaccounted", "spanner_cpu", "spanner_cpu_day",
+        "oldest_unacked", "dead_letters", "uncollected", "unaccounted", "spanner_cpu", "spanner_cpu_day",
     }  # fmt: skip
     assert MODULE.locals["ratio_alerts"].keys() == {"calls_fail", "calls_late", "calls_refused"}
     assert MODULE.locals["telemetry_alerts"].keys() == {
@@ -146,7 +146,7 @@ def test_alerts_of_our_metrics_name_what_is_exported_in_this_deployment_alone(ke
 
 
 def test_of_this_deployment_means_its_database() -> None:
-    """service.namespace of what is exported (shared/telemetry/providers.py)."""
+    """service.namespace of what is exported (shared/telemetry/exporting.py)."""
     assert "google_spanner_database.this.name" in MODULE.locals["of_this_deployment"]
     assert "google_spanner_database.this.name" in MODULE.locals["exported"]
     assert MODULE.resources["google_spanner_database.this"]["name"] == "${var.name}", "what the dashboard filters by"

@@ -117,7 +117,10 @@ def test_lines_that_are_drawn_as_limits_are_the_limits() -> None:
             re.findall(r"> (\d+)", alerts["telemetry_alerts"]["oldest_pending"]["query"])[0]
         ),
         "From acceptance to delivery": alerts["delivery_seconds"],
-        "Dead letters that wait for a person": metric_alerts["dead_letters"]["threshold"],
+        "Dead letters that came, in 5 minutes": metric_alerts["dead_letters"]["threshold"],
+        "Dead letters that are not collected: age of the oldest, of 7 days that Pub/Sub keeps them": metric_alerts[
+            "uncollected"
+        ]["threshold"],
         "Forward messages: oldest one not done with": metric_alerts["oldest_unacked"]["threshold"],
         "Duration of commits": alerts["commit_seconds"],
         "Rows that wait for a commit, fullest ingress": IngressSettings.model_fields["commit_queue_rows"].default,
@@ -126,19 +129,35 @@ def test_lines_that_are_drawn_as_limits_are_the_limits() -> None:
     }
 
 
-def test_what_alerts_are_made_of_is_drawn_over_the_same_time() -> None:
-    """So that the line of dead letters crosses when the alert fires."""
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        ("oldest_unacked", "Forward messages: oldest one not done with"),
+        ("dead_letters", "Dead letters that came, in 5 minutes"),
+        ("uncollected", "Dead letters that are not collected: age of the oldest, of 7 days that Pub/Sub keeps them"),
+    ],
+)
+def test_what_alerts_are_made_of_is_drawn_over_the_same_time(key: str, title: str) -> None:
+    """So that the line crosses when the alert fires."""
     (query,) = [
         tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]["timeSeriesFilter"]
         for tile in TILES
-        if tile["widget"].get("title") == "Dead letters that wait for a person"
+        if tile["widget"].get("title") == title
     ]
-    alert = read_module(FOLDER).locals["metric_alerts"]["dead_letters"]
-    assert query["aggregation"]["alignmentPeriod"] == alert["period"]
-    assert query["aggregation"]["perSeriesAligner"] == alert["aligner"]
+    module = read_module(FOLDER)
+    alert = module.locals["metric_alerts"][key]
+    (subscription,) = re.findall(r"google_pubsub_subscription\.\w+", alert["filter"])
+    assert query["aggregation"] == {
+        "alignmentPeriod": alert["period"],
+        "perSeriesAligner": alert["aligner"],
+        "crossSeriesReducer": alert["reducer"],
+        "groupByFields": alert["group_by"],
+    }
     assert re.findall(r'metric\.type="([^"]+)"', query["filter"]) == re.findall(
         r'metric\.type=\\?"([^"\\]+)', alert["filter"]
     )
+    name = module.resources[subscription]["name"].replace("${var.name}", "${name}")
+    assert f'subscription_id="{name}"' in query["filter"]
 
 
 def test_tiles_fill_their_rows_without_overlap_and_have_names_of_their_own() -> None:

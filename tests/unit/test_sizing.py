@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any, Final
@@ -17,8 +18,8 @@ from shared import forward_ledger_rows as ledger
 from shared import forward_message
 from shared.attempt_history import HistoryEntry, HistoryKind
 from shared.event import Caller, CallerSource, EventLogRow
-from shared.event_log import _BORN_COLUMNS, _born_pending, _log_values
-from shared.forward_ledger import LEDGER_TABLE, Attempt, ForwardState
+from shared.event_log import _BORN_COLUMNS, LOG_COLUMNS, LOG_TABLE, _born_pending, _log_values
+from shared.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, Attempt, ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.logs import get_logger
 from tests.bench import sizing
@@ -30,11 +31,14 @@ from tests.support.ingress import captured_log
 DOCUMENT: Final = REPOSITORY / "deploy" / "SIZING.md"
 TERRAFORM: Final = REPOSITORY / "deploy" / "terraform"
 
+SHARDS: Final = f"{DEFAULT_SHARDS} shards"
+
 MEASURED: Final = Measured(ingress_ms=0.5, worker_ms=0.2)
 
 CALLER: Final = Caller("shop@my-project.iam.gserviceaccount.com", CallerSource.CLOUD_RUN_IAM)
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 NOW: Final = datetime(2026, 11, 28, 20, 42, 3, 123456, UTC)
+SHARD: Final = 7
 
 
 def usual_row() -> EventLogRow:
@@ -44,11 +48,11 @@ def usual_row() -> EventLogRow:
     return normalize_log_event_request(request, caller=CALLER, now_nanos=nanos, defaults=defaults)
 
 
-def settled_row() -> tuple[object, ...]:
-    """Of an event that was confirmed at once."""
+def settled_row(state: ForwardState = ForwardState.DELIVERED) -> tuple[object, ...]:
+    """Of an event that was confirmed at once, or as long where it died."""
     history = (HistoryEntry(HistoryKind.ATTEMPT, NOW, "confirmed", "confirmed", 202),)
     attempt = Attempt(usual_row().event.event_id, 1, 0, NOW, "confirmed", 202, history)
-    return next(iter(ledger.settled([attempt], ForwardState.DELIVERED)))
+    return next(iter(ledger.settled([attempt], state)))
 
 
 def stored_bytes(values: Iterable[object]) -> int:
@@ -66,16 +70,28 @@ def _value_bytes(value: object) -> int:
     return {NoneType: 0, bool: 1, int: 8}[type(value)]
 
 
-def indexes() -> list[set[str]]:
-    """The key columns of each index of the ledger."""
-    pattern = re.compile(rf"CREATE NULL_FILTERED INDEX \w+ ON {LEDGER_TABLE} \(([\w, ]+)\)")
-    return [set(found[1].split(", ")) for statement in schema.statements() if (found := pattern.match(statement))]
+@dataclass(frozen=True)
+class Index:
+    key: frozenset[str]
+    stored: frozenset[str]
 
 
-def entries(columns: Sequence[str], values: Sequence[object]) -> int:
+def indexes(table: str) -> list[Index]:
+    """A row has an entry of each whose key it has: the ledger's are null-filtered, of the log's no key is ever null."""
+    pattern = re.compile(rf"CREATE (?:NULL_FILTERED )?INDEX \w+ ON {table} \(([\w, ]+)\)(?:\s+STORING \(([\w, ]+)\))?")
+    return [
+        Index(*(frozenset(re.findall(r"\w+", columns or "")) for columns in found.groups()))
+        for statement in schema.statements()
+        if (found := pattern.fullmatch(statement))
+    ]
+
+
+def entries(table: str, columns: Sequence[str], values: Sequence[object]) -> int:
     """Index entries of a row in which all other columns are null."""
-    given = {column for column, value in zip(columns, values, strict=True) if value is not None}
-    return sum(key <= given for key in indexes())
+    given = dict(zip(columns, values, strict=True))
+    if given.get("state") == ForwardState.DEAD:
+        given["dead_shard"] = SHARD  # the only one that Spanner makes, as its statement says
+    return sum(all(given.get(column) is not None for column in index.key) for index in indexes(table))
 
 
 def test_more_events_want_more_of_everything() -> None:
@@ -103,7 +119,7 @@ def test_a_dearer_event_wants_more_processes_and_no_more_of_spanner() -> None:
     assert dear.units == cheap.units
 
 
-@pytest.mark.parametrize(("events", "expected"), [(1, 100), (36, 100), (38, 200), (360, 1_000), (400, 2_000)])
+@pytest.mark.parametrize(("events", "expected"), [(1, 100), (31, 100), (33, 200), (310, 1_000), (330, 2_000)])
 def test_units_come_in_hundreds_and_then_in_nodes(events: int, expected: int) -> None:
     assert units(events, sizing.NODE_WRITES) == expected
 
@@ -120,16 +136,16 @@ def test_what_gives_out_first_comes_first() -> None:
 
     assert found == sorted(found, key=lambda limit: limit.events)
     assert found[0].moved_by == "`spanner_processing_units`"
-    assert [limit.part for limit in found if not limit.is_counted] == ["16 shards", "Pub/Sub's quota"]
+    assert [limit.part for limit in found if not limit.is_counted] == [SHARDS, "Pub/Sub's quota"]
 
 
 def test_a_rate_names_what_no_number_of_instances_mends() -> None:
-    shards = next(limit for limit in limits(MEASURED) if limit.part == "16 shards")
+    shards = next(limit for limit in limits(MEASURED) if limit.part == SHARDS)
     rows = {row.split(" | ")[0]: row for row in tables(MEASURED).split("\n\n")[1].splitlines()}
 
-    assert shards.events == pytest.approx(18_200)
-    assert rows["| 1,000"].endswith("| - |")
-    assert rows["| 10,000"].endswith("| 16 shards, 1.6 times over |")
+    assert shards.events == pytest.approx(36_400)
+    assert rows["| 10,000"].endswith("| - |")
+    assert rows["| 100,000"].endswith(f"| {SHARDS}, 8.2 times over |")
 
 
 @pytest.mark.parametrize(
@@ -142,17 +158,29 @@ def test_a_rough_figure_has_two_digits(value: float, text: str) -> None:
 
 def test_the_rows_of_an_event_are_those_that_the_code_writes() -> None:
     row = usual_row()
-    born = entries(_BORN_COLUMNS, _born_pending(row))
-    touched = [key for key in indexes() if key & set(ledger.CLAIM_COLUMNS)]
-    left = entries(ledger.SETTLED_COLUMNS, settled_row())
+    by_time = entries(LOG_TABLE, LOG_COLUMNS, _log_values(row, SHARD))
+    born = entries(LEDGER_TABLE, _BORN_COLUMNS, _born_pending(row, SHARD))
+    touched = [index for index in indexes(LEDGER_TABLE) if (index.key | index.stored) & set(ledger.CLAIM_COLUMNS)]
+    left = entries(LEDGER_TABLE, ledger.SETTLED_COLUMNS, settled_row())
 
-    assert (born, touched, left) == (1, [], 0)
-    assert born + (born - left) == sizing.INDEX_WRITES
-    assert 4 + sizing.INDEX_WRITES == sizing.ROWS_WRITTEN  # log row, and the ledger row born, claimed and settled
+    assert (by_time, born, touched, left) == (1, 1, [], 0)
+    assert (by_time, born + (born - left)) == (sizing.TIME_WRITES, sizing.PENDING_WRITES)
+    # Log row, and the ledger row born, claimed and settled.
+    assert 4 + sizing.TIME_WRITES + sizing.PENDING_WRITES == sizing.ROWS_WRITTEN
+
+
+def test_only_an_event_that_dies_has_an_entry_of_the_dead() -> None:
+    ddl = next(statement for statement in schema.statements() if f"TABLE {LEDGER_TABLE} " in statement)
+
+    assert "dead_shard INT64 AS (IF(state = 'DEAD', forward_shard, NULL)) STORED" in " ".join(ddl.split())
+    assert entries(LEDGER_TABLE, ledger.SETTLED_COLUMNS, settled_row(ForwardState.DEAD)) == 1
 
 
 def test_the_bytes_of_an_event_are_those_that_the_code_makes() -> None:
     row = usual_row()
+    log = dict(zip(LOG_COLUMNS, _log_values(row, SHARD), strict=True))
+    (by_time,) = indexes(LOG_TABLE)
+    entry = {"event_id"} | by_time.key | by_time.stored
     # What the settled row has from its birth, or by default: the shard and two counts, and what stays null.
     ddl = next(statement for statement in schema.statements() if f"TABLE {LEDGER_TABLE} " in statement)
     columns = re.findall(r"^  (\w+) +(?:STRING|TIMESTAMP|INT64|ARRAY)", ddl, re.MULTILINE)
@@ -161,8 +189,9 @@ def test_the_bytes_of_an_event_are_those_that_the_code_makes() -> None:
     message = forward_message.encode(row.event)
     attributes = sum(len(key) + len(value) for key, value in message.attributes.items())
 
-    assert len(columns) == 19
-    assert stored_bytes(_log_values(row)) == pytest.approx(sizing.LOG_BYTES, rel=0.02)
+    assert len(columns) == 20
+    assert stored_bytes(log.values()) == pytest.approx(sizing.LOG_BYTES, rel=0.02)
+    assert stored_bytes(log[column] for column in entry) == pytest.approx(sizing.TIME_ENTRY_BYTES, rel=0.02)
     assert stored_bytes(settled_row()) + 8 * (len(others) + len(counts)) == pytest.approx(sizing.LEDGER_BYTES, rel=0.05)
     assert len(message.data) + attributes + 20 + 18 == pytest.approx(sizing.MESSAGE_BYTES, rel=0.02)
 
@@ -195,6 +224,7 @@ def test_the_deployment_is_as_reckoned_with() -> None:
     assert defaults["ingress_min_instances"] == sizing.LEAST_INGRESSES
     assert defaults["ingress_max_instances"] == sizing.MOST_INGRESSES
     assert defaults["worker_instances"] == sizing.WORKERS
+    assert defaults["forward_shards"] == DEFAULT_SHARDS
     assert defaults["backup_retention_days"] == sizing.BACKUPS
     assert template["max_instance_request_concurrency"] == sizing.CALLS_AT_ONCE
     assert template["containers"][0]["resources"][0]["limits"] == {"cpu": "1", "memory": "2Gi"}

@@ -1,10 +1,13 @@
 """The grants of deploy/terraform are those that the code's calls need, and none beyond."""
 
 import re
+from itertools import product
 
 import pytest
 
+from deploy import schema
 from deploy.local.stack import REPOSITORY
+from shared.forward_ledger_rows import EVENT_COLUMNS
 from tests.support.hcl import read_module
 
 MODULE = read_module(REPOSITORY / "deploy" / "terraform")
@@ -31,9 +34,14 @@ SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
         "export": (),
     },
     "spanner.databases.write": {
-        "ingress": ("insert(batch,",),
-        "worker": ("spanner_mutations.update(", "transaction.update(", "batch.insert_or_update("),
-        "operator": ("transaction.update(",),
+        "ingress": ("insert(batch,", "batch.insert_or_update("),
+        "worker": (
+            "spanner_mutations.update(",
+            "transaction.update(",
+            "insert(transaction,",
+            "batch.insert_or_update(",
+        ),
+        "operator": ("spanner_mutations.update(", "update(transaction,"),
     },
     "spanner.databases.beginOrRollbackReadWriteTransaction": {
         "ingress": ("_database.batch(",),
@@ -47,6 +55,48 @@ SPANNER: dict[str, dict[str, tuple[str, ...]]] = {
     # The export reads the table whole, in partitions (tests/integration/test_export.py).
     "spanner.databases.partitionRead": {"export": ()},
     "spanner.databases.partitionQuery": {"export": ()},
+}
+
+# (database role, table) -> what it may do, and the calls behind each. A role may do nothing else; nobody may delete.
+ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    ("ingress", "NestEventLog"): {
+        "INSERT": ("insert(batch, LOG_TABLE,",),
+        "SELECT(event_id, request_digest, write_id)": ('("event_id", "request_digest", "write_id")',),
+    },
+    ("ingress", "NestEventForward"): {"INSERT": ("insert(batch, LEDGER_TABLE,",)},
+    ("ingress", "NestEventProcess"): {
+        "INSERT": ("insert_or_update(PROCESSES_TABLE,",),
+        "UPDATE": ("insert_or_update(PROCESSES_TABLE,",),
+    },
+    ("worker", "NestEventLog"): {
+        f"SELECT({', '.join(EVENT_COLUMNS)})": ("_rows(transaction, LOG_TABLE, table.EVENT_COLUMNS,",),
+        "SELECT(caller)": ('read_by_key(transaction, LOG_TABLE, ("event_id", "caller"),',),
+    },
+    ("worker", "NestEventForward"): {
+        "SELECT": ("read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM,",),
+        "UPDATE": ("spanner_mutations.update(buffer, LEDGER_TABLE,",),
+    },
+    ("worker", "NestEventDeadLetter"): {
+        # Collecting looks for what is there already; a gauge counts what is open.
+        "SELECT": ("_read(transaction, table.PLACE_COLUMNS,", "self._letters.count("),
+        "INSERT": ("insert(transaction, DEAD_LETTER_TABLE,",),
+        "UPDATE": ("update(transaction, DEAD_LETTER_TABLE, table.CLOSED_COLUMNS, found.closings)",),
+    },
+    ("worker", "NestEventProcess"): {
+        "INSERT": ("insert_or_update(PROCESSES_TABLE,",),
+        "UPDATE": ("insert_or_update(PROCESSES_TABLE,",),
+    },
+    ("operator", "NestEventLog"): {"SELECT": ("read_by_key(snapshot, LOG_TABLE, columns,",)},
+    ("operator", "NestEventForward"): {
+        "SELECT": ("read_by_key(snapshot, LEDGER_TABLE, _STATE_COLUMNS,",),
+        "UPDATE": ("_update(transaction, table.REOPENED_COLUMNS,",),
+    },
+    ("operator", "NestEventDeadLetter"): {
+        "SELECT": ("letters.open(",),
+        "UPDATE": ("close_open(transaction,",),
+    },
+    ("operator", "NestEventProcess"): {"SELECT": ("FROM {PROCESSES_TABLE}",)},
+    ("export", "NestEventLog"): {"SELECT": ()},
 }
 
 ROLE_PERMISSIONS = {
@@ -66,8 +116,7 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
     ),
     ("worker", "topic forward", "roles/pubsub.publisher"): ("forward_topic=publisher(settings.forward_topic)",),
     ("worker", "topic dead_letter", "roles/pubsub.publisher"): ("publisher(settings.dead_letter_topic)",),
-    ("worker", "subscription dead_letter", "roles/pubsub.subscriber"): ("dead_letter_subscription",),
-    ("operator", "subscription dead_letter", "roles/pubsub.subscriber"): ("settings.dead_letter_subscription",),
+    ("worker", "subscription dead_letter", "roles/pubsub.subscriber"): ("settings.dead_letter_subscription",),
     ("operator", "topic forward", "roles/pubsub.publisher"): ("settings.forward_topic",),
     ("operator", "topic forward", "roles/pubsub.viewer"): ("publisher_client.get_topic(",),
     ("operator", "topic dead_letter", "roles/pubsub.viewer"): ("publisher_client.get_topic(",),
@@ -146,6 +195,28 @@ def test_every_spanner_permission_has_its_call(permission: str) -> None:
     for calls in SPANNER[permission].values():
         for call in calls:
             assert call in everything, call
+
+
+def row_grants() -> dict[tuple[str, str], set[str]]:
+    """(database role, table) -> privileges, from the statements of deploy/spanner/roles."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for statement in schema.statements(schema.DDL_DIRECTORY / "roles"):
+        if grant := re.fullmatch(r"GRANT (.+) ON TABLE (.+) TO ROLE (.+)", " ".join(statement.split())):
+            privileges = re.findall(r"\w+(?:\([^)]*\))?", grant[1])
+            for role, table in product(grant[3].split(", "), grant[2].split(", ")):
+                found.setdefault((role, table), set()).update(privileges)
+    return found
+
+
+def test_what_database_roles_may_do_with_rows_is_what_calls_need() -> None:
+    assert row_grants() == {place: set(calls) for place, calls in ROWS.items()}
+
+
+@pytest.mark.parametrize("place", sorted(ROWS))
+def test_every_grant_on_rows_has_its_call(place: tuple[str, str]) -> None:
+    folder = {"ingress": "ingress", "worker": "worker", "operator": "worker/operators", "export": "shared"}[place[0]]
+    for call in (call for calls in ROWS[place].values() for call in calls):
+        assert call in code(folder, "shared"), call
 
 
 def pubsub_grants() -> set[tuple[str, str, str]]:

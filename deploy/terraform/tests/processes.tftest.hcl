@@ -144,6 +144,34 @@ run "other_settings_reach_their_process" {
   }
 }
 
+run "all_processes_and_operators_are_told_of_the_same_shards" {
+  command = plan
+
+  variables {
+    forward_shards = 64
+  }
+
+  assert {
+    condition = [
+      one([for env in google_cloud_run_v2_service.ingress[0].template[0].containers[0].env : env.value if env.name == "FORWARD_SHARDS"]),
+      one([for env in google_cloud_run_v2_worker_pool.worker[0].template[0].containers[0].env : env.value if env.name == "FORWARD_SHARDS"]),
+      one([for env in google_cloud_run_v2_job.account[0].template[0].template[0].containers[0].env : env.value if env.name == "FORWARD_SHARDS"]),
+      output.operator_environment.FORWARD_SHARDS,
+    ] == ["64", "64", "64", "64"]
+    error_message = "What one writes into a shard another one has to look for there."
+  }
+}
+
+run "there_are_shards_and_a_whole_number_of_them" {
+  command = plan
+
+  variables {
+    forward_shards = 0
+  }
+
+  expect_failures = [var.forward_shards]
+}
+
 run "spanner_is_as_large_and_kept_as_long_as_was_asked_for" {
   command = plan
 

@@ -22,7 +22,7 @@ run "alerts_that_need_nothing_of_ours_are_there_from_the_first_apply" {
   }
 
   assert {
-    condition     = length(google_monitoring_alert_policy.line) == 4 && length(google_monitoring_alert_policy.metric) == 5 && length(google_monitoring_alert_policy.ratio) == 3
+    condition     = length(google_monitoring_alert_policy.line) == 4 && length(google_monitoring_alert_policy.metric) == 6 && length(google_monitoring_alert_policy.ratio) == 3
     error_message = "Log lines and Google's own metrics need no process of ours."
   }
 
@@ -55,6 +55,23 @@ run "every_alert_goes_to_the_channels_and_leads_to_its_section" {
       ) : startswith(policy.documentation[0].links[0].url, "https://git.example.com/RUNBOOK.md#") &&
     strcontains(policy.documentation[0].content, "(${policy.documentation[0].links[0].url})")])
     error_message = "Each documents itself with a link into the runbook."
+  }
+}
+
+run "what_comes_and_what_stays_of_dead_letters_are_told_apart" {
+  command = plan
+
+  assert {
+    condition = { for key in ["dead_letters", "uncollected"] : key => [
+      regex("subscription/(\\w+)", google_monitoring_alert_policy.metric[key].conditions[0].condition_threshold[0].filter)[0],
+      google_monitoring_alert_policy.metric[key].conditions[0].condition_threshold[0].threshold_value,
+    ] } == { dead_letters = ["ack_message_count", 0], uncollected = ["oldest_unacked_message_age", 600] }
+    error_message = "One that was collected waits for a person; one that was not is seen by nobody."
+  }
+
+  assert {
+    condition     = alltrue([for policy in google_monitoring_alert_policy.metric : policy.alert_strategy[0].auto_close == "1800s"])
+    error_message = "A count without data keeps no incident open, or the next one would wake nobody."
   }
 }
 
