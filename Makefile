@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench bench-growth faults check format proto lock clean
+.PHONY: help setup run demo test test-fast coverage bench bench-growth faults fuzz check format proto lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ demo: $(READY) ## log 200 different events, wait until each is where it belongs,
 test: $(READY) ## run every test, emulators included
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+test-fast: $(READY) ## unit and contract tests, as far as they need no emulators
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not emulators and not processes" tests/unit tests/contract
+
+coverage: $(READY) ## every test under branch coverage, which must not fall below its floor (pyproject.toml)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov
+
 bench: $(READY) ## the service beside its peers and limits (about 17 minutes, wants wrk); ARGS="--only calls --rounds 1"
 	$(BIN)/python -m tests.bench $(ARGS)
 
@@ -36,6 +42,9 @@ bench-growth: $(READY) ## the same few measures with up to a million rows; ARGS=
 
 faults: $(READY) ## every fault on real processes, counted (about 70 minutes); ARGS="--rows F2,F31 --seeds 1"
 	$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: $(READY) ## strange requests over the wire for ten minutes; SECONDS=60 for less
+	FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/rpc/test_fuzz.py -s
 
 check: $(READY) ## format, lint, types, generated code up to date
 	$(BIN)/ruff format --check .
@@ -50,10 +59,10 @@ format: $(READY) ## format and mend what can be mended
 proto: $(READY) ## generate shared/gen from proto/
 	$(BIN)/python proto/generate.py
 
-lock: $(READY) ## resolve the dependencies anew into the lock files
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -c requirements-dev.lock -o deploy/requirements-build.lock
+lock: $(READY) ## resolve the dependencies anew into the lock files; UPGRADE=yes to the newest that the rules allow
+	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -c requirements-dev.lock -o deploy/requirements-build.lock
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -3,8 +3,13 @@
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
+from typing import Final
 
+from ingress.turns import Checkpoints, Slices
 from shared.event import ANONYMOUS, Caller
+
+_NO_SLICES: Final = Slices(Checkpoints(), "")
+"""Until there is a body to work on."""
 
 
 @dataclass(slots=True)
@@ -15,6 +20,13 @@ class Call:
     """Answered as `x-request-id` and in every error's RequestInfo; finds the call in the log."""
 
     caller: Caller = ANONYMOUS
+
+    is_caller_unchecked: bool = False
+    """An assertion was presented that cannot be checked now: the caller is who else the headers name, or nobody."""
+
+    slices: Slices = _NO_SLICES
+    """Of what this call makes the event loop do, once its body is there."""
+
     log_fields: dict[str, object] = field(default_factory=dict)
     """What the handler adds to the call's log line: ids and counts, never content."""
 

@@ -26,8 +26,9 @@ MAX_TOKEN_LENGTH: Final = 16_384
 GOOGLE_ACCOUNTS: Final = "accounts.google.com:"
 """The namespace of Google accounts in IAP's `sub`; other identity providers behind IAP have another."""
 
-_PRINCIPAL: Final = re.compile(r"[A-Za-z0-9._%+@:/=-]+")
-"""E-mail addresses and subjects; nothing that could break a log line or an attribute."""
+_PRINCIPAL: Final = re.compile(r"[A-Za-z0-9.@:/!#$%&'*+=?^_`{|}~-]+")
+"""Every character that an e-mail address may have without quotes (RFC 5322, dot-atom), and what subjects have; no
+blank, no quotation mark and no control character, which could break a log line or an attribute."""
 
 
 def caller_from_headers(headers: Mapping[str, str], *, trust_cloud_run_iam: bool) -> Caller:

@@ -1,21 +1,19 @@
 """The ASGI edge before connectrpc: health, and the requests that connectrpc 0.13 does not answer well.
 
-- gRPC over a server without HTTP/2 trailers makes it raise, with a stack trace per request: 415 here.
+- gRPC over HTTP/1.1, which has no trailers, and a WebSocket make it raise, with a stack trace each: 415 and 403 here.
 - A header byte that is not UTF-8 makes it answer `unknown` 500: 400 here.
-- A client that never finishes its body holds its connection for ever: bounded here.
+- A client that never finishes its body would be waited for as long as it sends something: see `RequestBody`.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from ingress.admission import DecodingBudget
-from ingress.refusals import Message, Send, completing_refusals
-from shared.errors import RequestReadTimeoutError
+from ingress.refusals import Send, completing_refusals
+from ingress.request_body import Discarding, Receive, RequestBody
+from shared.logs import get_logger
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 ReadinessCheck = Callable[[], Awaitable[bool]]
 
@@ -24,25 +22,40 @@ READY_PATH: Final = "/ready"
 """Not /healthz or /readyz: of paths that end in z Cloud Run keeps some for itself (cloud.google.com/run/docs, known
 issues)."""
 
-UNSERVED_CONTENT_TYPES: Final = (b"application/grpc",)
-"""A prefix: gRPC and gRPC-Web in all their codecs."""
+TRAILERS: Final = "http.response.trailers"
+"""The ASGI extension that gRPC needs: the server has it for HTTP/2."""
+
+
+_log = get_logger()
 
 
 class Edge:
     """Wraps the RPC application."""
 
-    def __init__(
-        self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float, decoding: DecodingBudget
-    ) -> None:
+    def __init__(self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float) -> None:
         self._app = app
-        self._decoding = decoding
         self._is_ready = is_ready
         self._read_timeout_seconds = read_timeout_seconds
+        self._discarding = Discarding()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] == HEALTH_PATH:
+        else:
+            body = RequestBody(receive, scope, timeout_seconds=self._read_timeout_seconds)
+            try:
+                await self._serve(scope, body.receive, body.sending(send))
+                await body.discard(self._discarding)
+            except OSError:
+                raise  # the client is gone, as the server says with it
+            except Exception:
+                _log.exception("request_crashed")  # the server's own line has no severity
+                raise
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == HEALTH_PATH:
             await _answer(send, 200, {"status": "ok"})
         elif scope["path"] == READY_PATH:
             if await self._is_ready():
@@ -53,39 +66,13 @@ class Edge:
             await _answer(
                 completing_refusals(send), 400, {"code": "invalid_argument", "message": "a header is not valid UTF-8"}
             )
-        elif _content_type(scope["headers"]).startswith(UNSERVED_CONTENT_TYPES):
+        elif _is_grpc(scope["headers"]) and TRAILERS not in scope.get("extensions", {}):
             await _answer(
                 completing_refusals(send), 415, {}, [(b"accept-post", b"application/json, application/proto")]
             )
         else:
-            await self._serve(scope, receive, completing_refusals(send))
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        deadline = asyncio.get_running_loop().time() + self._read_timeout_seconds
-        complete = timed_out = False
-
-        async def receive_in_time() -> Message:
-            nonlocal complete, timed_out
-            if complete:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                timed_out = True
-                text = f"the request was not received within {self._read_timeout_seconds:g} s"
-                raise RequestReadTimeoutError(text) from None
-            complete = message["type"] != "http.request" or not message.get("more_body", False)
-            return message
-
-        async def send_and_close(message: Message) -> None:
-            # What is left of an unfinished request must not be taken for the next one.
-            if timed_out and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
-        with self._decoding.call():
-            await self._app(scope, receive_in_time, send_and_close)
+            scope.setdefault("root_path", "")  # optional in ASGI, taken for granted by connectrpc
+            await self._app(scope, receive, completing_refusals(send))
 
 
 def _is_text(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -104,11 +91,10 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _content_type(headers: list[tuple[bytes, bytes]]) -> bytes:
-    for name, value in headers:
-        if name == b"content-type":
-            return value.lower()
-    return b""
+def _is_grpc(headers: list[tuple[bytes, bytes]]) -> bool:
+    """In all codecs of gRPC. gRPC-Web needs no trailers."""
+    content_type = next((value.lower() for name, value in headers if name == b"content-type"), b"")
+    return content_type.startswith(b"application/grpc") and not content_type.startswith(b"application/grpc-web")
 
 
 async def _answer(

@@ -9,13 +9,17 @@ from protobuf import Message
 from protobuf.wkt import Duration
 
 from shared.errors import (
+    CallerOverloadedError,
     DrainingError,
     EventLoggingError,
     IdempotencyConflictError,
     InvalidEventError,
+    MalformedRequestError,
     OverloadedError,
     RequestReadTimeoutError,
+    RequestTooLargeError,
     StorageUnavailableError,
+    UncheckedCallerError,
 )
 from shared.gen.google.rpc.error_details_pb import BadRequest, RequestInfo, RetryInfo
 
@@ -32,10 +36,14 @@ class Answer:
 
 ANSWERS: Final[dict[type[EventLoggingError], Answer]] = {
     InvalidEventError: Answer(Code.INVALID_ARGUMENT),
+    MalformedRequestError: Answer(Code.INVALID_ARGUMENT),
+    RequestTooLargeError: Answer(Code.INVALID_ARGUMENT),
     IdempotencyConflictError: Answer(Code.ALREADY_EXISTS),
     OverloadedError: Answer(Code.RESOURCE_EXHAUSTED, retry_seconds=1),
+    CallerOverloadedError: Answer(Code.RESOURCE_EXHAUSTED, retry_seconds=1),
     DrainingError: Answer(Code.UNAVAILABLE, retry_seconds=1),
     StorageUnavailableError: Answer(Code.UNAVAILABLE, retry_seconds=2),
+    UncheckedCallerError: Answer(Code.UNAVAILABLE, retry_seconds=5),
     RequestReadTimeoutError: Answer(Code.DEADLINE_EXCEEDED),
 }
 """What is not listed is a fault of ours: `internal`, with a fixed text."""
@@ -47,10 +55,17 @@ def answer_for(error: EventLoggingError) -> Answer:
     return ANSWERS.get(type(error), INTERNAL)
 
 
-def message_for(error: EventLoggingError, request_id: str) -> str:
+def message_for(error: EventLoggingError, request_id: str, *, event: str = "") -> str:
+    """What a caller reads; `event` is what one of several is called, for example `events[3]`."""
     if type(error) not in ANSWERS:
         return f"internal error, reference {request_id}"
-    return shortened(str(error))
+    match error:
+        case InvalidEventError() if event:
+            return shortened("; ".join(f"{event}.{v.field}: {v.description}" for v in error.violations))
+        case MalformedRequestError() | RequestTooLargeError() if event:
+            return f"{event} {error.problem}"
+        case _:
+            return shortened(str(error))
 
 
 def shortened(text: str) -> str:

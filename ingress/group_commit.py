@@ -1,20 +1,28 @@
 """Group commit: concurrent calls share commits, and are answered when theirs is done.
 
-While all commits are in flight, arriving rows wait; the next commit takes all that wait. There is no timer: a lone row
-is committed at once. A row is worked on by the process's task group, not by the call that brought it, so a caller that
-hangs up or whose deadline passes loses nothing. What is committed is handed over to be published; no call waits for it.
+While all commits are in flight, arriving rows wait; the next commit takes all that wait, of all callers in turn. There
+is no timer: a lone row is committed at once. A row is worked on by the process's task group, not by the call that
+brought it, so a caller that hangs up or whose deadline passes loses nothing. What is committed is handed over to be
+published; no call waits for it.
 """
 
+import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 
+import anyio
 from anyio.abc import TaskGroup
 
+from ingress.backlog import Backlog, Gate, OpenGate
 from ingress.commit_search import Tried, search
 from ingress.forward_publisher import ForwardPublisher
-from ingress.waiting_rows import Outcome, WaitingCall, WaitingRow, WaitingRows
+from ingress.group_size import GroupSize
+from ingress.recent_callers import RecentCallers
+from ingress.waiting_rows import OWN_LOAD, WHOLE_LOAD, Outcome, WaitingCall, WaitingRow, WaitingRows
 from shared.errors import (
+    CallerOverloadedError,
     DrainingError,
     EventLoggingError,
     OverloadedError,
@@ -49,14 +57,27 @@ class GroupCommitter:
     """Commits rows in groups and has what they hold published."""
 
     def __init__(
-        self, *, repository: EventLogRepository, publisher: ForwardPublisher, limits: Limits, task_group: TaskGroup
+        self,
+        *,
+        repository: EventLogRepository,
+        publisher: ForwardPublisher,
+        limits: Limits,
+        task_group: TaskGroup,
+        gate: Gate | None = None,
     ) -> None:
         self._repository = repository
         self._publisher = publisher
         self._limits = limits
         self._task_group = task_group
         self._waiting = WaitingRows(max_rows=limits.queue_rows, max_bytes=limits.queue_bytes)
+        self._backlog = Backlog(self._waiting, gate or OpenGate(), rows_in_flight=limits.concurrency * limits.rows)
+        self._callers = RecentCallers()
+        self._size = GroupSize(limits.rows)
+        self._company = asyncio.Event()
+        """Set when rows of more than one caller wait."""
         self._commits = 0
+        self._successes = 0
+        """Commits that wrote something."""
         self._draining = False
 
     @property
@@ -68,49 +89,76 @@ class GroupCommitter:
         """Refuse new rows from now on. Those that wait are still committed."""
         self._draining = True
 
-    async def commit(self, row: EventLogRow) -> bool:
-        """Have the row committed; True where an earlier call wrote it, by the same key and content.
+    async def commit(self, row: EventLogRow, caller: str = "") -> bool:
+        """Have the row of this caller committed; True where an earlier call wrote it, by the same key and content.
 
         Waits for the commit. What then becomes of the publish is not this call's.
 
         Raises:
             IdempotencyConflictError: the key was used for other content.
-            OverloadedError, DrainingError: refused before anything was written.
+            CallerOverloadedError, OverloadedError: too much waits, of this caller or in all; the row was not written.
+            DrainingError: refused before anything was written.
             StorageUnavailableError: not known whether the row is written.
             StorageRejectedError: the row is at fault; it was not written.
         """
-        (outcome,) = await self.commit_all([row])
+        (outcome,) = await self.commit_all([row], caller)
         if isinstance(outcome, EventLoggingError):
             raise outcome
         return outcome
 
-    async def commit_all(self, rows: Sequence[EventLogRow]) -> list[Outcome]:
+    async def commit_all(self, rows: Sequence[EventLogRow], caller: str = "") -> list[Outcome]:
         """Have the rows of one call committed, each for itself; what `commit` would return or raise, in their order."""
+        if self._draining:
+            return [DrainingError() for _ in rows]
+        self._callers.came(caller, perf_counter())
         call = WaitingCall()
-        outcomes = [self._refusal_of(row) or self._enqueue(row, call) for row in rows]
+        outcomes = [self._enqueue(row, call, caller) for row in rows]
+        self._backlog.grew(caller)
+        if self._waiting.callers > 1:
+            self._company.set()
+            self._company = asyncio.Event()
         for _ in range(math.ceil(len(rows) / self._limits.rows)):
             if self._commits < self._limits.concurrency:
                 self._commits += 1
                 self._task_group.start_soon(self._commit_while_any_wait)
+        successes = self._successes
         await call.wait(self._limits.patience_seconds)
-        return [each.outcome if isinstance(each, WaitingRow) else each for each in outcomes]
+        is_served = self._successes != successes
+        return [_outcome(each, is_served=is_served) if isinstance(each, WaitingRow) else each for each in outcomes]
 
-    def _refusal_of(self, row: EventLogRow) -> EventLoggingError | None:
-        if self._draining:
-            return DrainingError()
-        return None if self._waiting.has_room_for(row) else OverloadedError()
-
-    def _enqueue(self, row: EventLogRow, call: WaitingCall) -> WaitingRow:
+    def _enqueue(self, row: EventLogRow, call: WaitingCall, caller: str) -> WaitingRow | EventLoggingError:
         waiting = WaitingRow(row, call)
-        self._waiting.add(waiting)
-        return waiting
+        return self._waiting.offer(waiting, caller) or waiting
 
     async def _commit_while_any_wait(self) -> None:
         try:
-            while group := self._waiting.take_group(self._limits.rows):
+            while group := self._waiting.take_group(self._rows_of_a_group()):
+                self._backlog.shrank()
+                began = perf_counter()
                 await self._commit_group(group)
+                if self._is_one_flooding and self._size.is_reduced and not self._draining:
+                    await self._leave_a_moment(perf_counter() - began)
         finally:
             self._commits -= 1
+            self._backlog.shrank()
+
+    @property
+    def _is_one_flooding(self) -> bool:
+        """Whether one of several callers has more rows waiting than a commit takes, and the others have none."""
+        return self._waiting.callers == 1 and len(self._waiting) > self._limits.rows and self._are_several
+
+    async def _leave_a_moment(self, seconds: float) -> None:
+        """As long as the last commit took, or until another caller has a row: that would else always find one there."""
+        company = self._company
+        with anyio.move_on_after(seconds):
+            await company.wait()
+
+    def _rows_of_a_group(self) -> int:
+        return self._size.rows if self._are_several else self._limits.rows
+
+    @property
+    def _are_several(self) -> bool:
+        return self._callers.are_several(perf_counter())
 
     async def _commit_group(self, group: Sequence[WaitingRow]) -> None:
         """Settle every row of the group: this never raises, since nobody is there to catch it."""
@@ -145,6 +193,7 @@ class GroupCommitter:
 
     async def _try(self, group: Sequence[WaitingRow]) -> Tried[WaitingRow]:
         """One commit, and another one of the rest where some of the rows exist already."""
+        began = perf_counter()
         try:
             await self._repository.append([waiting.row for waiting in group])
         except RowExistsError:
@@ -152,6 +201,8 @@ class GroupCommitter:
         except (StorageRejectedError, StoragePreconditionError) as error:
             return Tried(refused=group, by_content=isinstance(error, StorageRejectedError))
         fault_point("after_commit")
+        self._successes += 1
+        self._size.committed(len(group), perf_counter() - began)
         for waiting in group:
             waiting.wrote()
         log_each(_log, "event_committed", (waiting.row.event.event_id for waiting in group))
@@ -182,10 +233,22 @@ class GroupCommitter:
         self._publisher.hand_over([waiting.row for waiting in group if waiting.row.forward_to_statsig])
 
 
+def _outcome(waiting: WaitingRow, *, is_served: bool) -> Outcome:
+    """What the row came to when its call is over; `is_served` where Spanner wrote something meanwhile."""
+    if waiting.outcome is not None:
+        return waiting.outcome
+    if waiting.is_taken:
+        return StorageUnavailableError("the event was not written in time; it may still be")
+    if not is_served:
+        return StorageUnavailableError("Spanner did not answer in time; the event was not written")
+    # It is its load that kept it waiting. The next group leaves it out, since nobody waits for it any more.
+    return CallerOverloadedError(OWN_LOAD) if waiting.is_behind_own else OverloadedError(WHOLE_LOAD)
+
+
 def _fail(group: Iterable[WaitingRow], error: EventLoggingError) -> None:
     """Those that are not answered yet."""
     for waiting in group:
-        if not waiting.is_settled:
+        if waiting.outcome is None:
             waiting.fail(error)
 
 

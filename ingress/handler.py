@@ -1,16 +1,17 @@
 """The Connect handler: takes messages apart and puts answers together, nothing else."""
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, cast
 
 from connectrpc.request import RequestContext
 from protobuf import Oneof
 
 from ingress import error_codes
-from ingress.call import current_call
+from ingress.call import Call, current_call
+from ingress.reporting import Tally
 from ingress.service import EventLogging, Logged
-from ingress.validation import validate
-from shared.errors import EventLoggingError
+from ingress.undecoded import DecodedEvents
+from shared.errors import EventLoggingError, UncheckedCallerError
 from shared.gen.events.v1.event_logging_connect import EventLoggingService
 from shared.gen.events.v1.event_logging_pb import (
     LogEventError,
@@ -26,35 +27,50 @@ from shared.gen.events.v1.event_logging_pb import (
 class EventLoggingHandler(EventLoggingService):
     """events.v1.EventLoggingService. Raises our errors; an interceptor makes Connect's of them."""
 
-    def __init__(self, service: EventLogging) -> None:
+    def __init__(self, service: EventLogging, tally: Tally) -> None:
         self._service = service
+        self._tally = tally
 
     async def log_event(
         self, request: LogEventRequest, ctx: RequestContext[LogEventRequest, LogEventResponse], /
     ) -> LogEventResponse:
         del ctx  # what it knows is in the current call
         call = current_call()
-        logged = await self._service.log(request, call.caller)
+        event = _with_scope(request, call)
+        if isinstance(event, EventLoggingError):
+            raise event
+        await call.slices.next_piece()
+        logged = await self._service.log(event, call.caller)
         call.log_fields |= {"event_id": logged.event_id, "duplicate": logged.duplicate}
         return _response(logged)
 
     async def log_events(
-        self, request: LogEventsRequest, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /
+        self, request: LogEventsRequest | DecodedEvents, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /
     ) -> LogEventsResponse:
+        """`request` is always what the interceptors made of one: DecodedEvents, whose list is emptied."""
         del ctx
         call = current_call()
-        outcomes = await self._service.log_many([_validated(event) for event in request.events], call.caller)
+        events = cast("DecodedEvents", request).events
+        for index, event in enumerate(events):
+            events[index] = _with_scope(event, call)
+        outcomes = await self._service.log_many(events, call.caller, call.slices)
         refused = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, EventLoggingError))
         call.log_fields |= {"events": len(outcomes), "refused": dict(refused)}
-        return LogEventsResponse(outcomes=[_outcome(outcome, call.request_id) for outcome in outcomes])
+        if refused:
+            errors = (outcome for outcome in outcomes if isinstance(outcome, EventLoggingError))
+            self._tally.answered(error_codes.answer_for(error).code for error in errors)
+        answers = []
+        for index, outcome in enumerate(outcomes):
+            await call.slices.next_piece()
+            answers.append(_outcome(outcome, call.request_id, f"events[{index}]"))
+        return LogEventsResponse(outcomes=answers)
 
 
-def _validated(request: LogEventRequest) -> LogEventRequest | EventLoggingError:
-    try:
-        validate(request)
-    except EventLoggingError as error:
-        return error
-    return request
+def _with_scope(event: LogEventRequest | EventLoggingError, call: Call) -> LogEventRequest | EventLoggingError:
+    """The event, or why the scope of its key is not known: under another scope a retry would be a second event."""
+    if call.is_caller_unchecked and isinstance(event, LogEventRequest) and event.idempotency_key.strip():
+        return UncheckedCallerError()
+    return event
 
 
 def _response(logged: Logged) -> LogEventResponse:
@@ -67,13 +83,13 @@ def _response(logged: Logged) -> LogEventResponse:
     )
 
 
-def _outcome(outcome: Logged | EventLoggingError, request_id: str) -> LogEventOutcome:
+def _outcome(outcome: Logged | EventLoggingError, request_id: str, event: str) -> LogEventOutcome:
     if isinstance(outcome, Logged):
         logged: Oneof[Literal["logged"], LogEventResponse] = Oneof(field="logged", value=_response(outcome))
         return LogEventOutcome(outcome=logged)
     refusal = LogEventError(
         code=error_codes.answer_for(outcome).code.value,
-        message=error_codes.message_for(outcome, request_id),
+        message=error_codes.message_for(outcome, request_id, event=event),
         bad_request=error_codes.bad_request_for(outcome),
         retry_info=error_codes.retry_info_for(outcome),
     )

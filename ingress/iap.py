@@ -15,6 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from ingress.caller import MAX_TOKEN_LENGTH, caller_from_claims
 from shared.clock import Clock
+from shared.errors import UncheckedCallerError
 from shared.event import Caller, CallerSource
 from shared.logs import get_logger
 
@@ -25,6 +26,9 @@ ISSUER: Final = "https://cloud.google.com/iap"
 
 REFRESH_SECONDS: Final = 300.0
 """The least time between two fetches: an assertion with a made-up key id must not make us fetch at every call."""
+
+RETRY_SECONDS: Final = 15.0
+"""As above after a fetch that failed: until one succeeds, calls with an idempotency key are refused."""
 
 FETCH_TIMEOUT_SECONDS: Final = 3.0
 
@@ -45,18 +49,25 @@ class IapVerifier:
         self._fetch_keys = fetch_keys or partial(_fetch_keys, KEYS_URL)
         self._keys: Mapping[str, str] = {}
         self._fetched_at: float | None = None
+        self._fetch_at: float | None = None
+        """Not earlier; None before the first one."""
         self._fetching = anyio.Lock()
 
     async def verify(self, assertion: str) -> Caller | None:
-        """The caller of a valid assertion; None for any other, whatever is wrong with it."""
+        """The caller of a valid assertion; None for any other, whatever is wrong with it.
+
+        Raises:
+            UncheckedCallerError: the key that it names is not among those that are known, and whether it exists cannot
+                be asked now.
+        """
         if len(assertion) > MAX_TOKEN_LENGTH:
             return None
         try:
             key_id = jwt.decode_header(assertion).get("kid")
             if not isinstance(key_id, str):
                 return None
-            if key_id not in self._keys:
-                await self._refresh_keys()
+            if key_id not in self._keys and not await self._refreshed_keys() and key_id not in self._keys:
+                raise UncheckedCallerError
             # `decode` checks signature, expiry and audience; the algorithm is fixed by the key's kind (ES256).
             claims = jwt.decode(
                 assertion, certs=self._keys, audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_SECONDS
@@ -67,17 +78,25 @@ class IapVerifier:
             return None
         return caller_from_claims(claims, CallerSource.IAP_ASSERTION)
 
-    async def _refresh_keys(self) -> None:
+    async def _refreshed_keys(self) -> bool:
+        """Whether the keys that are known now are all that there are."""
+        asked_at = self._clock.monotonic()
         async with self._fetching:
+            if self._fetched_at is not None and self._fetched_at >= asked_at:
+                return True  # by another call, which this one waited for
             now = self._clock.monotonic()
-            if self._fetched_at is not None and now - self._fetched_at < REFRESH_SECONDS:
-                return
-            self._fetched_at = now
+            if self._fetch_at is not None and now < self._fetch_at:
+                return False
             try:
                 self._keys = await anyio.to_thread.run_sync(self._fetch_keys)
             except (requests.RequestException, ValueError) as error:
                 # The record of a caller is not worth a refused event: the next source is used meanwhile.
                 _log.warning("iap_keys_unavailable", error=type(error).__name__)
+                self._fetch_at = self._clock.monotonic() + RETRY_SECONDS
+                return False
+            self._fetched_at = self._clock.monotonic()
+            self._fetch_at = self._fetched_at + REFRESH_SECONDS
+            return True
 
 
 def _fetch_keys(url: str) -> Mapping[str, str]:

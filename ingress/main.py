@@ -9,22 +9,27 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
-from ingress.admission import DecodingBudget
-from ingress.codec import ExplainingBinaryCodec, ExplainingJsonCodec
+from ingress.admission import BodyBudget, DecodingBudget
+from ingress.codec import lazy_codecs
+from ingress.compression import LazyGzip
 from ingress.edge import AsgiApp, Edge
+from ingress.fair_turns import FairTurns
 from ingress.handler import EventLoggingHandler
+from ingress.heads import Heads
 from ingress.iap import IapVerifier
 from ingress.interceptors.access_log import AccessLogInterceptor
 from ingress.interceptors.auth import AuthInterceptor
+from ingress.interceptors.decoding import BodyLimits, DecodingInterceptor
 from ingress.interceptors.errors import ErrorInterceptor
 from ingress.interceptors.proto_validation import ProtoValidationInterceptor
+from ingress.reporting import Tally
 from ingress.runtime import Runtime, open_runtime
 from ingress.telemetry import message_interceptors, outer_interceptors
 from shared.clock import SystemClock
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
 from shared.logs import get_logger
-from shared.settings import IngressSettings
+from shared.settings import MAX_METADATA_BYTES, IngressSettings
 from shared.telemetry.providers import Telemetry
 
 T = TypeVar("T")
@@ -35,12 +40,14 @@ _log = get_logger()
 def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) -> AsgiApp:
     """The whole ingress as one ASGI application; its lifespan opens and closes everything."""
     opened: list[Runtime] = []
+    tally = Tally()
+    turns = FairTurns()
 
     async def lifespan() -> AsyncGenerator[EventLoggingHandler, None]:
         try:
-            async with in_own_task(open_runtime(settings, telemetry)) as runtime:
+            async with in_own_task(open_runtime(settings, telemetry, tally, turns)) as runtime:
                 opened[:] = [runtime]
-                yield EventLoggingHandler(runtime.service)
+                yield EventLoggingHandler(runtime.service, tally)
         except EventLoggingError as error:
             _log.error("start_failed", reason=error.reason, error=str(error))
             raise
@@ -56,20 +63,35 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
         interceptors=(
             *(outer_interceptors(telemetry) if telemetry else ()),
             AccessLogInterceptor(clock),
-            ErrorInterceptor(),
+            ErrorInterceptor(tally),
             AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
+            DecodingInterceptor(
+                limits=BodyLimits(
+                    request_bytes=settings.max_request_bytes,
+                    gzip_members=settings.max_gzip_members,
+                    event_bytes=settings.max_event_bytes,
+                    metadata_bytes=MAX_METADATA_BYTES,
+                    request_values=settings.max_request_values,
+                ),
+                budget=DecodingBudget(settings.max_decoded_bytes),
+                turns=turns,
+            ),
             *(message_interceptors() if telemetry else ()),
             ProtoValidationInterceptor(),
         ),
         read_max_bytes=settings.max_request_bytes,
-        codecs=(ExplainingBinaryCodec(), ExplainingJsonCodec()),
+        codecs=lazy_codecs(),
+        compressions=(LazyGzip(),),
     )
-    return Edge(
+    heads = Heads(
         rpc,
-        is_ready=is_ready,
-        read_timeout_seconds=settings.request_read_timeout_seconds,
-        decoding=DecodingBudget(settings.max_decoded_bytes),
+        body_bytes={
+            f"{rpc.path}/LogEvent": min(settings.max_event_bytes, settings.max_request_bytes),
+            f"{rpc.path}/LogEvents": settings.max_request_bytes,
+        },
+        budget=BodyBudget(settings.max_body_bytes_in_flight),
     )
+    return Edge(heads, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
 
 
 @asynccontextmanager

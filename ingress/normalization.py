@@ -14,6 +14,7 @@ from shared.errors import FieldViolation, InvalidEventError
 from shared.event import RESERVED_METADATA_KEY, Caller, Event, EventLogRow
 from shared.event_ids import MAX_KEY_LENGTH, keyed_event_id
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.json_nesting import has_more_levels
 from shared.statsig_projection import is_dropped_name
 from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
@@ -39,6 +40,13 @@ METADATA_SCHEMA_VERSION: Final = 1
 _EMPTY: Final = canonical_json.encode({})
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_INVISIBLE: Final = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
+"""What shows as nothing: white space, Unicode's Default_Ignorable_Code_Point (its version 16), and the empty Braille
+pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +132,10 @@ def _text(raw: str, field: str, limit: int, violations: list[FieldViolation]) ->
 
 
 def _check_name(name: str, violations: list[FieldViolation], *, forward: bool) -> None:
-    if not name:
+    if _INVISIBLE.fullmatch(name):
         violations.append(FieldViolation("event_name", "required", "must not be empty or blank"))
-    elif forward and is_dropped_name(name):
+    elif forward and is_dropped_name(_CONTROL_CHARACTER.sub("", name)):
+        # Control characters, which Statsig does not take either, are a violation of their own.
         violations.append(
             FieldViolation(
                 "event_name",
@@ -141,7 +150,9 @@ def _event_ts(timestamp: Timestamp | None, now_nanos: int, violations: list[Fiel
     if timestamp is None:
         return None
     nanos = timestamp.seconds * NANOS_PER_SECOND + timestamp.nanos
-    if not 0 <= timestamp.nanos < NANOS_PER_SECOND or not EARLIEST_NANOS <= nanos <= LATEST_NANOS:
+    if not 0 <= timestamp.nanos < NANOS_PER_SECOND:
+        violations.append(FieldViolation("event_ts", "range", "must have nanos within 0 to 999,999,999"))
+    elif not EARLIEST_NANOS <= nanos <= LATEST_NANOS:
         violations.append(FieldViolation("event_ts", "range", "must be within the years 0001 to 9999"))
     elif nanos > now_nanos + MAX_AHEAD_NANOS:
         violations.append(FieldViolation("event_ts", "not_in_future", "must not be more than 24 hours ahead"))
@@ -166,10 +177,9 @@ def _metadata(struct: Struct | None, max_bytes: int, violations: list[FieldViola
         violations.append(
             FieldViolation(f"metadata.{RESERVED_METADATA_KEY}", "reserved", "is reserved for the service")
         )
-    # The counts of brackets, those within texts included, bound the levels; the walk is for the few with more.
-    if given.count("{") + given.count("[") > MAX_NESTING and _nesting(metadata, MAX_NESTING) > MAX_NESTING:
-        violations.append(FieldViolation("metadata", "max_nesting", f"must be at most {MAX_NESTING} levels deep"))
     text = canonical_json.encode(metadata)
+    if has_more_levels(text, MAX_NESTING):
+        violations.append(FieldViolation("metadata", "max_nesting", f"must be at most {MAX_NESTING} levels deep"))
     if rb"\u0000" in text and _has_nul(metadata):
         violations.append(FieldViolation("metadata", "no_nul", "must not contain NUL characters"))
     if len(text) > max_bytes:
@@ -179,14 +189,6 @@ def _metadata(struct: Struct | None, max_bytes: int, violations: list[FieldViola
             )
         )
     return metadata, text
-
-
-def _nesting(value: Any, limit: int) -> int:
-    """Levels of containers; stops counting below the limit. The codecs refuse what would exhaust the stack."""
-    if limit < 0 or not isinstance(value, dict | list):
-        return 0
-    items = value.values() if isinstance(value, dict) else value
-    return 1 + max((_nesting(item, limit - 1) for item in items if isinstance(item, dict | list)), default=0)
 
 
 def _has_nul(value: Any) -> bool:

@@ -1,96 +1,136 @@
-"""The HTTP server: uvicorn with the bounds it lacks, ended by a signal task."""
+"""The HTTP server: h2corn (HTTP/1.1 and HTTP/2 without TLS) with every bound that it has, ended by a signal.
+
+Why this one, and what each alternative lacks: ARCHITECTURE.md. What it must do is in tests/rpc/test_wire_*.py, which
+know nothing of it.
+"""
 
 import asyncio
+import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import sys
 from typing import Final
 
 import anyio
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from h2corn import Config, Server
 
 from ingress.edge import AsgiApp
 from shared.logs import get_logger
 from shared.settings import IngressSettings
 
-GRACE_SECONDS: Final = 5
+GRACE_SECONDS: Final = 5.0
 """For calls in flight after SIGTERM. With the runtime's own end this stays within 7 s; Cloud Run kills after 10."""
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""An idle connection is kept longer than the usual client and load balancer keep it (60 s), so that it is they who
-close it: a server that closes first races with the next request."""
+BODY_BYTES: Final = 64 * 1024 * 1024
+"""What is read of a body at the most, most of it past a refusal: a client that is still sending does not see the answer
+before it is done. One that announces more is answered 413 without a body."""
+
+HTTP2_WINDOW_BYTES: Final = 1024 * 1024
+"""What a client may send ahead, on one stream and on all of a connection. As much waits in memory for each."""
 
 BACKLOG: Final = 2048
+
+OTHER_FILES: Final = 100
+"""Open beside connections: those to Google, and what Python and uvloop hold. Some thirty."""
 
 _log = get_logger()
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection on which a request's head does not arrive in time: uvicorn waits for ever."""
-
-    head_timeout_seconds = 10.0
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn declares it
-        super().connection_made(transport)
-        self._start_timer()
-
-    def on_message_begin(self) -> None:
-        self._stop_timer()
-        self._start_timer()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._stop_timer()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _start_timer(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `serve`: uvicorn raises a captured one again at the end, and the exit code is not 0."""
-        yield
-
-
 async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
-    """Serve until SIGTERM or SIGINT, then drain. False where the application did not start."""
-    config = uvicorn.Config(
+    """Serve until SIGTERM or SIGINT, then drain. False where the start failed, which the log explains."""
+    try:
+        listening = listener(settings)
+    except OSError as error:
+        _log.error("start_failed", reason="address", error=str(error))
+        return False
+    _allow_files(settings.max_connections + OTHER_FILES)
+    with listening:
+        server = server_on(listening, app, settings)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on_signal, server)
+            serving = asyncio.ensure_future(server.serve())
+            started = await _has_started(server)
+            try:
+                await serving
+            except RuntimeError:  # of a start, the application has said why
+                if started:
+                    raise
+                return False
+            finally:
+                tasks.cancel_scope.cancel()
+    return True
+
+
+def listener(settings: IngressSettings) -> socket.socket:
+    """A socket that listens, and hands its bound on writing to every connection.
+
+    The server has none for HTTP/1.1. The kernel resets a connection whose client takes nothing for so long.
+
+    Raises:
+        OSError: the address is taken, or is none.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    if sys.platform == "linux":
+        milliseconds = int(settings.write_timeout_seconds * 1000)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return listening
+
+
+def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings) -> Server:
+    """The server of this application, not yet started. It takes no signals and runs in the event loop of `serve()`."""
+    return Server(
         app,
-        host=settings.host,
-        port=settings.port,
-        http=BoundedHttpProtocol,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        Config(
+            bind=(f"fd://{listening.fileno()}",),
+            lifespan="on",
+            # `open_runtime` has bounds of its own, for the start and for the end.
+            timeout_lifespan_startup=0.0,
+            timeout_lifespan_shutdown=0.0,
+            access_log=False,
+            log_format="json" if settings.log_format == "json" else "text",
+            runtime_threads=1,
+            grpc=True,
+            limit_connections=settings.max_connections,
+            limit_request_head_size=settings.max_head_bytes,
+            limit_request_field_size=settings.max_head_bytes,
+            limit_request_line=settings.max_head_bytes,
+            limit_request_fields=settings.max_headers,
+            h2_max_header_list_size=settings.max_head_bytes,
+            h2_max_header_block_size=settings.max_head_bytes,
+            h2_initial_stream_window_size=HTTP2_WINDOW_BYTES,
+            h2_initial_connection_window_size=HTTP2_WINDOW_BYTES,
+            max_request_body_size=BODY_BYTES,
+            timeout_handshake=settings.request_read_timeout_seconds,
+            timeout_request_header=settings.idle_timeout_seconds,
+            # Counts on while a call is answered 504 by the edge, which is to come first.
+            timeout_request_body_idle=2 * settings.request_read_timeout_seconds,
+            timeout_keep_alive=settings.idle_timeout_seconds,
+            h2_timeout_write=settings.write_timeout_seconds,
+            h2_timeout_response_stall=settings.write_timeout_seconds,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        ),
     )
-    server = _Server(config)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, server)
-        await server.serve()
-        tasks.cancel_scope.cancel()
-    return server.started
 
 
-async def _stop_on_signal(server: uvicorn.Server) -> None:
+def _allow_files(count: int) -> None:
+    """So many may be open at once, as far as the process may decide that: often it begins with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < count:  # else there is no limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard < 0 else min(count, hard), hard))
+
+
+async def _has_started(server: Server) -> bool:
+    try:
+        await server.wait_started()
+    except RuntimeError:  # `serve()` raises it too
+        return False
+    _log.info("listening", addresses=server.addresses)
+    return True
+
+
+async def _stop_on_signal(server: Server) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             _log.info("draining", signal=signal.Signals(number).name)
-            server.should_exit = True
+            server.shutdown()

@@ -1,11 +1,14 @@
 """The use case: log events, write-first. Knows ports and the domain, neither Connect nor Google."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from ingress.caller_rates import CallerRates
+from ingress.fair_share import queue_of
 from ingress.group_commit import GroupCommitter
 from ingress.normalization import Defaults, normalize_log_event_request
+from ingress.turns import Slices
 from shared.clock import Clock
 from shared.errors import EventLoggingError
 from shared.event import Caller, EventLogRow
@@ -31,11 +34,13 @@ class EventLogging:
         self,
         *,
         committer: GroupCommitter,
+        rates: CallerRates,
         clock: Clock,
         defaults: Defaults,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._committer = committer
+        self._rates = rates
         self._clock = clock
         self._defaults = defaults
         self._new_uuid = new_uuid
@@ -44,20 +49,38 @@ class EventLogging:
         """Log one event that protovalidate has passed.
 
         Raises:
-            EventLoggingError: see GroupCommitter.commit and normalize_log_event_request.
+            EventLoggingError: see CallerRates.admit, GroupCommitter.commit and normalize_log_event_request.
         """
+        queue = queue_of(caller)
+        self._rates.admit(queue, 1)
         row = self._normalize(request, caller, current_traceparent())
-        return Logged(row.event.event_id, await self._committer.commit(row), _losses(row))
+        return Logged(row.event.event_id, await self._committer.commit(row, queue), _losses(row))
 
     async def log_many(
-        self, requests: Sequence[LogEventRequest | EventLoggingError], caller: Caller
+        self, requests: list[LogEventRequest | EventLoggingError], caller: Caller, slices: Slices
     ) -> list[Logged | EventLoggingError]:
-        """Log several events at once, each with its own outcome, in their order; an error given is kept as it is."""
+        """Log several events at once, each with its own outcome, in their order; an error given is kept as it is.
+
+        The list is emptied: what was decoded is let go of before the rows wait for their commit.
+
+        Raises:
+            CallerOverloadedError: more than the caller may log; nothing was written.
+        """
+        queue = queue_of(caller)
+        self._rates.admit(queue, len(requests))
         traceparent = current_traceparent()
-        found = [self._normalized(request, caller, traceparent) for request in requests]
+        found = []
+        requests.reverse()
+        while requests:
+            await slices.next_piece()
+            found.append(self._normalized(requests.pop(), caller, traceparent))
         rows = [row for row in found if isinstance(row, EventLogRow)]
-        committed = iter(await self._committer.commit_all(rows))
-        return [_outcome(row, next(committed)) if isinstance(row, EventLogRow) else row for row in found]
+        committed = iter(await self._committer.commit_all(rows, queue))
+        outcomes = []
+        for row in found:
+            await slices.next_piece()
+            outcomes.append(_outcome(row, next(committed)) if isinstance(row, EventLogRow) else row)
+        return outcomes
 
     def _normalized(
         self, request: LogEventRequest | EventLoggingError, caller: Caller, traceparent: str | None

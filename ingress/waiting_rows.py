@@ -1,17 +1,31 @@
-"""Rows on their way to a commit, and the calls that wait for them."""
+"""Rows on their way to a commit, and the calls that wait for them.
+
+Each caller has a queue of its own, and queues are served in turn: who sends many waits behind its own.
+"""
 
 import asyncio
 from collections import deque
 from typing import Final
 
 from ingress.admission import row_weight
-from shared.errors import EventLoggingError, IdempotencyConflictError, StorageUnavailableError
+from ingress.fair_share import FairShare
+from shared.errors import EventLoggingError, IdempotencyConflictError, OverloadedError
 from shared.event import EventLogRow
 from shared.event_log import Written
 
 MAX_GROUP_BYTES: Final = 8 * 1024 * 1024
 """Of the rows' weight in one commit. Spanner takes 100 MB; a group this large already keeps the event loop busy for
 some milliseconds while it is encoded."""
+
+TURN_BYTES: Final = 8 * 1024
+"""What a caller may send into a commit before it is the next one's turn: a few usual rows, so that the smallest commit
+has some of two callers."""
+
+ROW_BYTES: Final = 1024
+"""What a row counts for beside its weight: as much as it costs to write one of which nothing has to be said."""
+
+OWN_LOAD: Final = "too many events of this caller are waiting to be written; nothing was written"
+WHOLE_LOAD: Final = "too many events are waiting to be written; nothing was written"
 
 Outcome = bool | EventLoggingError
 """Of a row: whether an earlier call had written it, or why it is not written."""
@@ -57,31 +71,34 @@ class WaitingCall:
 class WaitingRow:
     """One row, and what came of it."""
 
-    __slots__ = ("_call", "_outcome", "followers", "row", "weight")
+    __slots__ = ("_call", "_outcome", "followers", "is_behind_own", "is_taken", "row", "weight")
 
     def __init__(self, row: EventLogRow, call: WaitingCall) -> None:
         self.row = row
         self.weight = row_weight(row.metadata_json)
         self.followers: list[WaitingRow] = []
         """Rows of the same event_id that arrived in the same group."""
+        self.is_behind_own = False
+        """Whether others of the same caller waited already when it came."""
+        self.is_taken = False
+        """Whether a commit has it. Until then it is surely not written."""
         self._call = call
         self._outcome: Outcome | None = None
-        call.waits_for_one_more()
 
     @property
-    def is_settled(self) -> bool:
-        return self._outcome is not None
+    def outcome(self) -> Outcome | None:
+        """None while it has none."""
+        return self._outcome
 
     @property
     def is_abandoned(self) -> bool:
         """Nobody waits for it any more. Where no commit has taken it, it is then left out."""
         return self._call.is_over
 
-    @property
-    def outcome(self) -> Outcome:
-        if self._outcome is None:
-            return StorageUnavailableError("the event was not written in time; it may still be")
-        return self._outcome
+    def waits(self, *, behind_own: bool) -> None:
+        """It is let in. From now on its call waits for it too."""
+        self.is_behind_own = behind_own
+        self._call.waits_for_one_more()
 
     def fail(self, error: EventLoggingError) -> None:
         self._settle(error)
@@ -111,36 +128,88 @@ class WaitingRow:
                 follower.exists(found)
 
 
+class _Queue:
+    """The rows of one caller, and what it may still send in this turn."""
+
+    __slots__ = ("caller", "credit", "rows")
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.credit = TURN_BYTES
+        self.rows: deque[WaitingRow] = deque()
+
+
 class WaitingRows:
-    """The queue: bounded in rows and in the memory that they take."""
+    """The queues: bounded in rows and in the memory that they take, shared among callers (`FairShare`).
+
+    Served by deficit round robin (Shreedhar and Varghese, 1995), by weight: what is large has its turn less often.
+    """
 
     def __init__(self, *, max_rows: int, max_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._rows: deque[WaitingRow] = deque()
-        self._bytes = 0
+        self._rows = FairShare(max_rows)
+        self._bytes = FairShare(max_bytes)
+        self._queues: dict[str, _Queue] = {}
+        self._turns: deque[_Queue] = deque()
+        """Those of `_queues`, all with rows; the first one's turn it is."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._rows.taken
 
-    def has_room_for(self, row: EventLogRow) -> bool:
-        return len(self._rows) < self._max_rows and self._bytes + row_weight(row.metadata_json) <= self._max_bytes
+    @property
+    def callers(self) -> int:
+        """How many have rows here."""
+        return len(self._queues)
 
-    def add(self, waiting: WaitingRow) -> None:
-        self._rows.append(waiting)
-        self._bytes += waiting.weight
+    def count_of(self, caller: str) -> int:
+        return self._rows.held_by(caller)
+
+    def offer(self, waiting: WaitingRow, caller: str) -> OverloadedError | None:
+        """Let the row wait, or say why it may not."""
+        error = self._rows.refusal(caller, 1, own=OWN_LOAD, whole=WHOLE_LOAD) or self._bytes.refusal(
+            caller, waiting.weight, own=OWN_LOAD, whole=WHOLE_LOAD
+        )
+        if error is not None:
+            return error
+        self._rows.take(caller, 1)
+        self._bytes.take(caller, waiting.weight)
+        queue = self._queues.get(caller)
+        if queue is None:
+            queue = self._queues[caller] = _Queue(caller)
+            self._turns.append(queue)
+        waiting.waits(behind_own=bool(queue.rows))
+        queue.rows.append(waiting)
+        return None
 
     def take_group(self, max_rows: int) -> list[WaitingRow]:
         """The next rows to commit together, each event_id once: others of the same are its followers."""
         group: dict[str, WaitingRow] = {}
         weight = 0
-        while self._rows and len(group) < max_rows and weight < MAX_GROUP_BYTES:
-            waiting = self._rows.popleft()
-            self._bytes -= waiting.weight
+        while self._turns and len(group) < max_rows and weight < MAX_GROUP_BYTES:
+            waiting = self._take_next()
             if waiting.is_abandoned:
                 continue
+            waiting.is_taken = True
             weight += waiting.weight
             leader = group.setdefault(waiting.row.event.event_id, waiting)
             if leader is not waiting:
                 leader.followers.append(waiting)
         return list(group.values())
+
+    def _take_next(self) -> WaitingRow:
+        queue = self._whose_turn()
+        waiting = queue.rows.popleft()
+        if len(self._turns) > 1 and not waiting.is_abandoned:
+            # Below 0 it goes by what the row weighs too much: turns to come make up for it.
+            queue.credit -= ROW_BYTES + waiting.weight
+        if not queue.rows:
+            self._turns.popleft()
+            del self._queues[queue.caller]
+        self._rows.give_back(queue.caller, 1)
+        self._bytes.give_back(queue.caller, waiting.weight)
+        return waiting
+
+    def _whose_turn(self) -> _Queue:
+        while (queue := self._turns[0]).credit <= 0 and len(self._turns) > 1:
+            queue.credit += TURN_BYTES
+            self._turns.rotate(-1)
+        return queue

@@ -1,8 +1,8 @@
 """What happened to an event on its way to Statsig, as its ledger row keeps it; pure.
 
 One line of text an entry, readable in a query's result as it is: `TIME KIND`, and of an attempt `VERDICT REASON STATUS`
-after that, with `-` for no status. Entries are in the order in which they were noted: an attempt has the worker's time,
-the others Spanner's.
+after that, with `-` for no status, and then what Statsig said with a refusal. Entries are in the order in which they
+were noted: an attempt has the worker's time, the others Spanner's.
 """
 
 from collections.abc import Iterable
@@ -48,7 +48,7 @@ class HistoryEntry:
 
     status: int | None = None
     text: str | None = None
-    """What is unreadable."""
+    """Of an attempt: what Statsig said with a refusal, one line. Else what is unreadable."""
 
 
 History = tuple[HistoryEntry, ...]
@@ -75,7 +75,8 @@ def _encode(entry: HistoryEntry) -> str:
     line = f"{entry.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z {entry.kind}"
     if entry.kind is not HistoryKind.ATTEMPT:
         return line
-    return f"{line} {entry.verdict} {entry.reason} {_NONE if entry.status is None else entry.status}"
+    line += f" {entry.verdict} {entry.reason} {_NONE if entry.status is None else entry.status}"
+    return f"{line} {entry.text}" if entry.text else line
 
 
 def _decode(line: str) -> HistoryEntry:
@@ -83,8 +84,10 @@ def _decode(line: str) -> HistoryEntry:
         time, kind_word, *rest = line.split(" ")
         at, kind = datetime.fromisoformat(time), HistoryKind(kind_word)
         if at.tzinfo is not None and kind is HistoryKind.ATTEMPT:
-            verdict, reason, status = rest
-            return HistoryEntry(kind, at, verdict, reason, None if status == _NONE else int(status))
+            verdict, reason, status, *words = rest
+            if words != [""]:
+                text = " ".join(words) or None
+                return HistoryEntry(kind, at, verdict, reason, None if status == _NONE else int(status), text)
         if at.tzinfo is not None and kind is not HistoryKind.UNREADABLE and not rest:
             return HistoryEntry(kind, at)
     except ValueError:

@@ -37,6 +37,26 @@ class InvalidEventError(EventLoggingError):
         self.violations = violations
 
 
+class MalformedRequestError(EventLoggingError):
+    """The bytes of a request, or of one event in it, are not what their format asks for; nothing was written."""
+
+    reason = "malformed_request"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the body {problem}")
+        self.problem = problem
+
+
+class RequestTooLargeError(EventLoggingError):
+    """A request, or one event in it, has more bytes or values than what is valid can have; nothing was written."""
+
+    reason = "request_too_large"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the body {problem}")
+        self.problem = problem
+
+
 class IdempotencyConflictError(EventLoggingError):
     """The idempotency key was used before, by the same caller, for other content."""
 
@@ -56,6 +76,18 @@ class OverloadedError(EventLoggingError):
         super().__init__(message)
 
 
+class CallerOverloadedError(OverloadedError):
+    """One caller has more in flight than its share, or asks for more than its limit; nothing was written.
+
+    It waits behind its own calls: others are served meanwhile.
+    """
+
+    reason = "caller_overloaded"
+
+    def __init__(self, message: str = "too many events of this caller are waiting; nothing was written") -> None:
+        super().__init__(message)
+
+
 class DrainingError(EventLoggingError):
     """The process is shutting down; nothing was written."""
 
@@ -71,6 +103,19 @@ class RequestReadTimeoutError(EventLoggingError):
 
     reason = "request_read_timeout"
     transient = True
+
+
+class UncheckedCallerError(EventLoggingError):
+    """The caller's assertion cannot be checked now, so that what its idempotency key belongs to is not known.
+
+    Nothing was written.
+    """
+
+    reason = "unchecked_caller"
+    transient = True
+
+    def __init__(self) -> None:
+        super().__init__("idempotency_key cannot be used now: the caller's assertion cannot be checked; try again")
 
 
 class StorageUnavailableError(EventLoggingError):

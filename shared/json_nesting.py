@@ -14,20 +14,32 @@ _HARMLESS_BRACKETS: Final = 500
 """With fewer opening brackets no text is nested dangerously, which two fast counts tell of nearly every request. The
 parser was seen to take 5,000 levels."""
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string literal; one without an end goes on to the end, so that no byte is looked at twice."""
+
+_ALL_BUT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def is_nested_too_deeply(data: bytes | bytearray) -> bool:
     """Whether the text has more than MAX_LEVELS levels; total, whatever the bytes are."""
-    if data.count(b"[") + data.count(b"{") <= _HARMLESS_BRACKETS:
+    return data.count(b"[") + data.count(b"{") > _HARMLESS_BRACKETS and has_more_levels(data, MAX_LEVELS)
+
+
+def has_more_levels(data: bytes | bytearray, limit: int) -> bool:
+    """Whether the text has more levels of objects and lists than that; total, whatever the bytes are."""
+    if data.count(b"[") + data.count(b"{") <= limit:
         return False
     levels = 0
-    for token in _TOKEN.finditer(data):
-        match token.group()[:1]:
-            case b"[" | b"{":
-                levels += 1
-                if levels > MAX_LEVELS:
-                    return True
-            case b"]" | b"}":
-                levels -= 1
+    for bracket in without_texts(data).translate(None, _ALL_BUT_BRACKETS):
+        if bracket in b"[{":
+            levels += 1
+            if levels > limit:
+                return True
+        else:
+            levels -= 1
     return False
+
+
+def without_texts(data: bytes | bytearray) -> bytes:
+    """The text without its string literals: what is left of commas and brackets is structure."""
+    return _TEXT.sub(b"", data)

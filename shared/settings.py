@@ -19,11 +19,15 @@ from pydantic import (
 )
 
 from shared.errors import SettingsError
+from shared.forward_ledger import DEFAULT_SHARDS
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 COMMIT_AND_SETTLE_SECONDS: Final = 5.0
 """Of a claim, for what comes before and after sending."""
+
+MAX_METADATA_BYTES: Final = 65_536
+"""The contract in proto/, of one event's metadata as compact JSON."""
 
 HttpAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$")]
 
@@ -62,6 +66,11 @@ class Settings(BaseModel):
 
     forward_topic: Name
     """A topic's short name, in GOOGLE_CLOUD_PROJECT."""
+
+    forward_shards: int = Field(default=DEFAULT_SHARDS, ge=1, le=1000)
+    """Shards of the indexes by time: one for each node or two (cloud.google.com/spanner/docs/schema-design). The same
+    for all processes. It may be raised at any time. Lowered, what is pending in a shard that goes is not
+    reconciled, which `nest-events doctor` finds, and older events are not found by time."""
 
     log_format: Literal["json", "console"] = "json"
     """`json` has Cloud Logging's fields; `console` is for people."""
@@ -104,11 +113,27 @@ class IngressSettings(Settings):
     forward_by_default: bool = True
     """What an unset `forward_to_statsig` means."""
 
-    max_metadata_bytes: int = Field(default=65_536, ge=2, le=65_536)
+    max_metadata_bytes: int = Field(default=MAX_METADATA_BYTES, ge=2, le=MAX_METADATA_BYTES)
     """The caller's metadata as compact JSON. The ceiling is the contract in proto/; lower it to be stricter."""
 
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
     """One request, also after decompression. Times the server's concurrency this must fit into memory."""
+
+    max_event_bytes: int = Field(default=1024 * 1024, ge=1024, le=32 * 1024 * 1024)
+    """A LogEvent, and each event of a LogEvents, also after decompression. A valid event needs 600 KiB at the most: a
+    JSON text may have six characters for each of 65,536, and twelve for each of four times 4,096."""
+
+    max_body_bytes_in_flight: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """What the bodies of all calls in flight may have together as they arrive, from the first byte to the end of the
+    call: sixteen of the largest. What is decoded of them is bounded by MAX_DECODED_BYTES. Callers share: one alone has
+    half. More is refused with `resource_exhausted` before it is read; a body alone never is."""
+
+    max_request_values: int = Field(default=100_000, ge=1000)
+    """Values in one LogEvents: objects, lists, texts, numbers, true, false and null. 500 events of 100 keys have
+    50,000. The event loop takes some microseconds for each. One event's own are bounded by its metadata's bytes."""
+
+    max_gzip_members: int = Field(default=100, ge=1)
+    """Of one body. Clients make one; block-wise gzip has one for every 64 KiB, 65 for 4 MiB."""
 
     max_decoded_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
     """What the bodies in flight may take together once they are decoded, by an estimate from their number of values.
@@ -116,19 +141,43 @@ class IngressSettings(Settings):
 
     commit_concurrency: int = Field(default=4, ge=1, le=64)
     """Commits in flight at once. While all are, arriving rows wait and share the next one. The emulator works on one at
-    a time and aborts others, so that one alone carries a third more there; Spanner runs them side by side."""
+    a time and aborts others, so that there it is one where it is not set; Spanner runs them side by side."""
 
-    commit_rows: int = Field(default=256, ge=1, le=1000)
-    """Rows of one commit at most. Past some hundred rows a commit gets slower and no cheaper per row."""
+    commit_rows: int = Field(default=64, ge=1, le=1000)
+    """Rows of one commit at most: whoever comes next waits for it. Of 64 rows each costs 10 us more than of 256, and a
+    commit touches fewer of Spanner's splits."""
 
-    commit_queue_rows: int = Field(default=4096, ge=1)
-    """Rows that may wait for a commit; more are refused with `resource_exhausted`."""
+    commit_queue_rows: int = Field(default=8192, ge=2)
+    """Rows that may wait for a commit; more are refused with `resource_exhausted`. Callers share: each may have as many
+    as are still free, so that one alone has half and another one always finds room."""
 
     commit_queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """As above, by the memory they take: what bounds it when events are large, or of many values."""
 
+    caller_events_per_second: float | None = Field(default=None, gt=0)
+    """Events of one caller that this process takes a second; more are refused with `resource_exhausted`. Unset: as many
+    as there is room for. A call is taken whole or not at all, and what it goes beyond the limit by delays the next."""
+
     request_read_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
-    """How long a client may take to send a whole request. The server has no such bound of its own."""
+    """How long a client may take to send the body of a request."""
+
+    idle_timeout_seconds: float = Field(default=75.0, gt=0, le=3600)
+    """How long a connection may say nothing between two requests, or within the head of one: the server has one bound
+    for both. Longer than the usual client and load balancer keep a connection (60 s), so that it is they who close it:
+    a server that closes first races with the next request. A new connection has REQUEST_READ_TIMEOUT_SECONDS to begin
+    its first request."""
+
+    write_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long a client may take none of its answer."""
+
+    max_head_bytes: int = Field(default=65_536, ge=1024, le=1024 * 1024)
+    """Target and headers of one request. Cloud Run's own front end takes no more."""
+
+    max_headers: int = Field(default=100, ge=16, le=10_000)
+
+    max_connections: int = Field(default=4000, ge=1)
+    """Open at once; more wait to be accepted. An idle one takes 4 KiB, one whose head is coming MAX_HEAD_BYTES at the
+    most. Cloud Run needs one for each call at once (64) and no more."""
 
     trust_cloud_run_iam: bool = False
     """Whether the identity in a bearer token is recorded as checked by Cloud Run's IAM. Said by who deploys and never
@@ -142,7 +191,7 @@ class WorkerSettings(Settings):
     forward_subscription: Name
     dead_letter_topic: Name
     dead_letter_subscription: Name
-    """Not read by the worker's loop; operators' commands and start-up checks use it."""
+    """Collected by the worker into the dead-letter table."""
 
     statsig_server_secret: SecretStr
     statsig_api_url: HttpAddress = STATSIG_URL

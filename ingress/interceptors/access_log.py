@@ -7,6 +7,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from ingress.call import Call, begin_call
+from ingress.letting_go import let_go
 from shared.clock import Clock
 from shared.logs import get_logger
 
@@ -40,3 +41,5 @@ class AccessLogInterceptor:
             request_id=call.request_id,
             **call.log_fields,
         )
+        if error is not None:
+            let_go(error)

@@ -6,6 +6,7 @@ from connectrpc.request import RequestContext
 
 from ingress.call import Call, current_call
 from ingress.caller import IAP_ASSERTION_HEADER, caller_from_headers
+from shared.errors import UncheckedCallerError
 from shared.event import Caller
 
 
@@ -13,7 +14,11 @@ class AssertionVerifier(Protocol):
     """Verifies an IAP assertion."""
 
     async def verify(self, assertion: str) -> Caller | None:
-        """The caller of a valid assertion; None for any other, whatever is wrong with it."""
+        """The caller of a valid assertion; None for any other, whatever is wrong with it.
+
+        Raises:
+            UncheckedCallerError: it cannot be checked now.
+        """
         ...
 
 
@@ -26,9 +31,19 @@ class AuthInterceptor:
         call = current_call()
         headers = ctx.request_headers
         assertion = headers.get(IAP_ASSERTION_HEADER) if self._verifier else None
-        verified = await self._verifier.verify(assertion) if assertion and self._verifier else None
+        verified = await self._verified(assertion, call) if assertion else None
         call.caller = verified or caller_from_headers(headers, trust_cloud_run_iam=self._trust_cloud_run_iam)
         return call
+
+    async def _verified(self, assertion: str, call: Call) -> Caller | None:
+        if self._verifier is None:
+            return None
+        try:
+            return await self._verifier.verify(assertion)
+        except UncheckedCallerError:
+            # The event is worth more than the record of who sent it, unless it has a key that belongs to somebody.
+            call.is_caller_unchecked = True
+            return None
 
     async def on_end(self, token: Call, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
         """Nothing to end."""

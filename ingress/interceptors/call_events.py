@@ -14,7 +14,8 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 from opentelemetry.metrics import Meter
 
-from shared.gen.events.v1.event_logging_pb import LogEventOutcome, LogEventsRequest, LogEventsResponse
+from ingress.undecoded import DecodedEvents
+from shared.gen.events.v1.event_logging_pb import LogEventOutcome, LogEventsResponse
 from shared.telemetry.metrics import CALL_EVENTS, counter
 
 REQ = TypeVar("REQ")
@@ -69,7 +70,7 @@ class CallMessagesInterceptor:
         /,
     ) -> RES:
         seen = _current.get()
-        if isinstance(request, LogEventsRequest):
+        if isinstance(request, DecodedEvents):
             seen.events = len(request.events)
         response = await call_next(request, ctx)
         if isinstance(response, LogEventsResponse):

@@ -4,23 +4,36 @@ A metadata interceptor, because those also see what fails before a message exist
 over the limit, a client that stops sending. connectrpc 0.13 lets `on_end` replace the error.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from connectrpc.code import Code
-from connectrpc.errors import ConnectError, ErrorDetail
+from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
-from protobuf import Message
 
 from ingress.call import Call, current_call
 from ingress.error_codes import to_connect_error
+from ingress.reporting import Tally
 from shared.errors import EventLoggingError
 from shared.gen.google.rpc.error_details_pb import RequestInfo
 from shared.logs import get_logger
+
+OWN_WORDS: Final = {
+    Code.DEADLINE_EXCEEDED: "the call's deadline passed",
+    Code.CANCELED: "the call was cancelled",
+    Code.RESOURCE_EXHAUSTED: "the body is too large",
+    Code.UNIMPLEMENTED: "the body's encoding must be gzip or identity",
+}
+OTHERWISE: Final = "the request is malformed"
 
 _log = get_logger()
 
 
 class ErrorInterceptor:
+    """Also counts what was answered with an error, for the process's reports."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
     async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
         del ctx
         return current_call()
@@ -30,7 +43,9 @@ class ErrorInterceptor:
             return
         del ctx
         token.log_fields |= {"reason": _reason(error)}
-        raise _mapped(error, token.request_id) from None
+        mapped = _mapped(error, token.request_id)
+        self._tally.answered((mapped.code,))
+        raise mapped from None
 
 
 def _mapped(error: Exception, request_id: str) -> ConnectError:
@@ -40,11 +55,12 @@ def _mapped(error: Exception, request_id: str) -> ConnectError:
             if mapped.code is Code.INTERNAL:
                 _log.error("rpc_failed", request_id=request_id, exc_info=error)
             return mapped
+        case ConnectError(__cause__=EventLoggingError() as cause):
+            # What connectrpc makes of an error of ours where it decompresses.
+            return to_connect_error(cause, request_id)
         case ConnectError():
-            # connectrpc's own: a malformed or oversized request, a deadline, a hang-up. Its texts carry no values
-            # but those of headers the caller sent.
-            details: list[Message | ErrorDetail] = [*error.details, RequestInfo(request_id=request_id)]
-            return ConnectError(error.code, error.message, details)
+            # connectrpc's own: a deadline, a hang-up, an oversized request. Its texts may repeat what the caller sent.
+            return ConnectError(error.code, OWN_WORDS.get(error.code, OTHERWISE), [RequestInfo(request_id=request_id)])
         case _:
             _log.error("rpc_crashed", request_id=request_id, exc_info=error)
             return to_connect_error(EventLoggingError(), request_id)
@@ -54,6 +70,8 @@ def _reason(error: Exception) -> str:
     match error:
         case EventLoggingError():
             return error.reason
+        case ConnectError(__cause__=EventLoggingError() as cause):
+            return cause.reason
         case ConnectError():
             return "connect"
         case _:

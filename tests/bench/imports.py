@@ -15,7 +15,7 @@ INGRESS_LIBRARIES: Final = (
     "google.pubsub_v1",
     "connectrpc.server",
     "protovalidate",
-    "uvicorn",
+    "h2corn._server",
     "uvloop",
 )
 WORKER_LIBRARIES: Final = ("google.cloud.spanner_v1", "google.pubsub_v1", "statsig.statsig_server", "uvloop")

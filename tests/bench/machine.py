@@ -13,6 +13,7 @@ LIBRARIES: Final = (
     "google-cloud-pubsub",
     "google-cloud-spanner",
     "grpcio",
+    "h2corn",
     "protobuf",
     "protobuf-py",
     "protovalidate",

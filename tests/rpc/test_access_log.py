@@ -46,9 +46,9 @@ async def test_a_call_is_one_line(ingress: Ingress, log: LogLines) -> None:
     ("body", "headers", "expected"),
     [
         (b'{"event_name":" "}', JSON, ("invalid_argument", "invalid_event")),
-        (b"{", JSON, ("invalid_argument", "connect")),
-        (b"\xff", PROTO, ("invalid_argument", "connect")),
-        (b" " * 300_000, JSON, ("resource_exhausted", "connect")),
+        (b"{", JSON, ("invalid_argument", "malformed_request")),
+        (b"\xff", PROTO, ("invalid_argument", "malformed_request")),
+        (b" " * 300_000, JSON, ("invalid_argument", "request_too_large")),
         (b'{"event_name":"a"}', JSON | {"connect-timeout-ms": "0"}, ("deadline_exceeded", "connect")),
         (b'{"event_name":"a"}', JSON | {"content-encoding": "br"}, ("unimplemented", "connect")),
     ],

@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+import requests
 
-from tests.support.http1 import JSON, connection
+from tests.support.http1 import JSON, LOG_EVENTS, connection
 from tests.support.ingress import Ingress, Store, running_ingress
+from tests.support.refusals import assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 
@@ -28,6 +30,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "a malformed token and a plain header": (
         {"authorization": "Bearer x", "x-goog-authenticated-user-email": f"accounts.google.com:{ALICE}"},
         {"principal": ALICE, "source": "unverified_header"},
+    ),
+    "an address with an apostrophe": (
+        {"authorization": bearer("o'brien@corp.com")},
+        {"principal": "o'brien@corp.com", "source": "unverified_token"},
     ),
     "an assertion that nobody verifies": ({"x-goog-iap-jwt-assertion": "a.b.c"}, {"principal": None, "source": "none"}),
     "forwarding headers": (
@@ -95,6 +101,46 @@ async def test_two_callers_with_one_key_do_not_meet(ingress: Ingress) -> None:
 
     assert [answer.status for answer in answers] == [200, 200]
     assert len({answer.json()["eventId"] for answer in answers}) == 2
+
+
+async def test_all_callers_without_an_identity_share_the_scope_of_their_keys(ingress: Ingress) -> None:
+    fields = {"event_name": "who", "idempotency_key": "nobody's", "forward_to_statsig": False}
+    async with connection(ingress.port) as caller, connection(ingress.port) as another:
+        first = await caller.call(fields)
+        same = await another.call(fields)
+        other = await another.call(fields | {"actor_id": "other"})
+
+    assert same.json() == first.json() | {"duplicate": True}
+    assert other.status == 409
+
+
+async def test_without_keys_to_check_an_assertion_only_what_has_no_idempotency_key_is_logged(
+    module_environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_url: str) -> Any:
+        raise requests.ConnectionError("unreachable")
+
+    monkeypatch.setattr("ingress.iap._fetch_keys", unreachable)
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": "new"}).encode()).decode().rstrip("=")
+    headers = JSON | {"x-goog-iap-jwt-assertion": f"{header}.e30.c2ln", "authorization": bearer(ALICE)}
+    free: dict[str, Any] = {"event_name": "unchecked", "forward_to_statsig": False}
+    keyed = free | {"idempotency_key": "k"}
+    async with (
+        running_ingress(module_environment, IAP_AUDIENCE="/projects/1/global/backendServices/2") as ingress,
+        connection(ingress.port) as caller,
+    ):
+        alone = await caller.call(keyed, headers)
+        without = await caller.call(free | {"idempotency_key": " "}, headers)
+        several = await caller.call({"events": [free, keyed, free]}, headers, path=LOG_EVENTS)
+
+    assert_error(alone, "unavailable", retryable=True)
+    assert "idempotency_key" in alone.json()["message"]
+    assert without.status == 200
+    first, middle, last = several.json()["outcomes"]
+    assert middle["error"]["code"] == "unavailable"
+    assert middle["error"]["retryInfo"]
+    written = {row["event_id"] for row in await store.rows("e.event_name = 'unchecked'")}
+    assert written == {without.json()["eventId"], first["logged"]["eventId"], last["logged"]["eventId"]}
 
 
 @pytest.mark.parametrize("key_id", ["unknown", [], {}], ids=["unknown", "a list", "an object"])

@@ -13,6 +13,7 @@ from shared.gen.events.v1.event_logging_pb import (
     LogEventsRequest,
 )
 from tests.support.events import log
+from tests.support.http1 import LOG_EVENTS, connection
 from tests.support.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
@@ -86,6 +87,45 @@ async def test_500_events_are_500_rows(ingress: Ingress, store: Store) -> None:
 
     rows = {row["event_id"]: row["actor_id"] for row in await store.rows("e.event_name = 'full'")}
     assert [rows[one.event_id] for one in found] == [str(n) for n in range(500)]
+
+
+async def test_what_does_not_decode_is_refused_alone_and_named_by_its_place(ingress: Ingress, store: Store) -> None:
+    good = {"event_name": "near", "forward_to_statsig": False}
+    bad: list[Any] = [
+        {"event_name": "far", "event_ts": "yesterday"},
+        {"event_name": 5, "metadata": []},
+        {"event_name": ""},
+        "no event",
+        {"event_name": "far", "metadata": {"k": [[[]]] * 20_000}},
+    ]
+    events = [each for one in bad for each in (good, one)]
+    async with connection(ingress.port) as caller:
+        answer = await caller.call({"events": events}, path=LOG_EVENTS)
+
+    assert answer.status == 200
+    found = answer.json()["outcomes"]
+    assert all("logged" in outcome for outcome in found[::2])
+    errors = [outcome["error"] for outcome in found[1::2]]
+    assert [one["code"] for one in errors] == ["invalid_argument"] * 5
+    assert [_broken(one) for one in errors] == [
+        [("event_ts", "TYPE")],
+        [("event_name", "TYPE"), ("metadata", "TYPE")],
+        [("event_name", "REQUIRED")],
+        [],
+        [],
+    ]
+    assert errors[0]["message"].startswith("events[1].event_ts: must be")
+    assert errors[1]["message"].startswith("events[3].event_name: must be a string; events[3].metadata: must be")
+    assert errors[2]["message"].startswith("events[5].event_name: ")
+    assert errors[3]["message"] == "events[7] must be a JSON object"
+    assert errors[4]["message"].startswith("events[9] has more values")
+    assert len(await store.rows("e.event_name = 'near'")) == len(bad)
+    assert await store.rows("e.event_name = 'far'") == []
+
+
+def _broken(refusal: dict[str, Any]) -> list[tuple[str, str]]:
+    violations = refusal.get("badRequest", {}).get("fieldViolations", [])
+    return [(violation["field"], violation["reason"]) for violation in violations]
 
 
 async def test_a_batch_of_only_bad_events_succeeds_as_a_call(ingress: Ingress) -> None:

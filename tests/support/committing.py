@@ -115,9 +115,13 @@ class Calls:
         await until_idle()
         return self.publisher.event_ids
 
-    async def commit(self, name: str, one: EventLogRow) -> None:
+    async def commit_all(self, name: str, rows: Sequence[EventLogRow], caller: str = "") -> None:
+        for number, outcome in enumerate(await self.committer.commit_all(rows, caller)):
+            self.outcomes[f"{name} {number}"] = outcome
+
+    async def commit(self, name: str, one: EventLogRow, caller: str = "") -> None:
         try:
-            self.outcomes[name] = await self.committer.commit(one)
+            self.outcomes[name] = await self.committer.commit(one, caller)
         except EventLoggingError as error:
             self.outcomes[name] = error
 

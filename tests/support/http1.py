@@ -38,8 +38,18 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Self:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, *, receive_bytes: int | None = None) -> Self:
+        """`receive_bytes` is the size of the kernel's buffer, where it is to be small."""
+        peer = socket.socket()
+        peer.setblocking(False)
+        if receive_bytes is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        try:
+            await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", port))
+        except OSError:
+            peer.close()
+            raise
+        return cls(*await asyncio.open_connection(sock=peer))
 
     async def send(self, data: bytes) -> None:
         self._writer.write(data)
@@ -81,6 +91,19 @@ class Connection:
             except ConnectionError:
                 return True
 
+    async def rest(self) -> bytes:
+        """Everything until the server closes, whether it does so in order or not."""
+        found = b""
+        try:
+            while piece := await self._reader.read(65_536):
+                found += piece
+        except ConnectionError:
+            pass
+        return found
+
+    def stop_reading(self) -> None:
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined] # of a socket's transport
+
     def hang_up(self) -> None:
         """A real RST."""
         peer: socket.socket = self._writer.get_extra_info("socket")
@@ -115,9 +138,21 @@ def request(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content
 
 
+def head_of(
+    *lines: str,
+    path: str = LOG_EVENT,
+    method: str = "POST",
+    version: str = "1.1",
+    content_type: str = JSON["content-type"],
+) -> bytes:
+    """A head of exactly these lines, and whose content type and host."""
+    first = f"{method} {path} HTTP/{version}"
+    return "\r\n".join([first, "host: test", f"content-type: {content_type}", *lines, "", ""]).encode("latin-1")
+
+
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[Connection]:
-    opened = await Connection.open(port)
+async def connection(port: int, *, receive_bytes: int | None = None) -> AsyncIterator[Connection]:
+    opened = await Connection.open(port, receive_bytes=receive_bytes)
     try:
         yield opened
     finally:

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-import uvicorn
 from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
 from deploy.local.emulators import local_channel
 from ingress.main import create_app
-from ingress.server import BoundedHttpProtocol, _Server
+from ingress.server import listener, server_on
 from shared.event_log import LOG_COLUMNS
 from shared.logs import NOISY_LIBRARIES, configure_logging
 from shared.settings import IngressSettings, from_environment
@@ -44,46 +43,20 @@ class Ingress:
 
 @asynccontextmanager
 async def running_ingress(
-    environment: Mapping[str, str],
-    *,
-    head_timeout_seconds: float | None = None,
-    telemetry: Telemetry | None = None,
-    **overrides: str,
+    environment: Mapping[str, str], *, telemetry: Telemetry | None = None, **overrides: str
 ) -> AsyncIterator[Ingress]:
     """Serve in this event loop; leaving drains as a SIGTERM does. `overrides` are environment variables."""
-    settings = from_environment(IngressSettings, {**environment, **overrides})
-
-    class Protocol(BoundedHttpProtocol):
-        pass
-
-    if head_timeout_seconds is not None:
-        Protocol.head_timeout_seconds = head_timeout_seconds
-    server = _Server(
-        uvicorn.Config(
-            create_app(settings, telemetry),
-            host="127.0.0.1",
-            port=0,
-            http=Protocol,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not server.started:
-                if serving.done():
-                    serving.result()
-                    raise RuntimeError("the ingress did not start; see its log")
-                await asyncio.sleep(0.005)
-        yield Ingress(server.servers[0].sockets[0].getsockname()[1], settings)
-    finally:
-        server.should_exit = True
-        await serving
+    settings = from_environment(IngressSettings, {"HOST": "127.0.0.1", "PORT": "0", **environment, **overrides})
+    with listener(settings) as listening:
+        server = server_on(listening, create_app(settings, telemetry), settings)
+        serving = asyncio.create_task(server.serve())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await server.wait_started()
+            yield Ingress(listening.getsockname()[1], settings)
+        finally:
+            server.shutdown()
+            await serving
 
 
 class Store:

@@ -77,6 +77,7 @@ _FAR_AHEAD: Final = 4_000_000_000
 REFUSALS: Final[dict[str, Refusal]] = {
     "no name": Refusal(_event(event_name=""), {("event_name", "REQUIRED")}),
     "a blank name": Refusal(_event(event_name=" \u3000\t"), {("event_name", "REQUIRED")}),
+    "a name of zero-width characters": Refusal(_event(event_name="\u200b\ufeff\u2060"), {("event_name", "REQUIRED")}),
     "a name of 257 characters": Refusal(_event(event_name=(CANARY * 20)[:257]), {("event_name", "MAX_LENGTH")}),
     "a name of 4097 characters": Refusal(_event(event_name=(CANARY * 300)[:4097]), {("event_name", "MAX_LEN")}),
     "a type of 129 characters": Refusal(_event(event_type=(CANARY * 20)[:129]), {("event_type", "MAX_LENGTH")}),
@@ -108,9 +109,7 @@ REFUSALS: Final[dict[str, Refusal]] = {
     ),
     "NUL in a value": Refusal(_event({"k": f"{CANARY}\x00"}), {("metadata", "NO_NUL")}),
     "NUL in a key": Refusal(_event({"k\x00": CANARY}), {("metadata", "NO_NUL")}),
-    "NUL in the name": Refusal(
-        _event(event_name=f"{CANARY}\x00"), {("event_name", "NO_CONTROL_CHARACTERS"), ("event_name", "STATSIG_NAME")}
-    ),
+    "NUL in the name": Refusal(_event(event_name=f"{CANARY}\x00"), {("event_name", "NO_CONTROL_CHARACTERS")}),
     "33 levels of objects": Refusal(_event(nested_objects(33)), {("metadata", "MAX_NESTING")}),
     "33 levels of lists": Refusal(_event(nested_lists(33)), {("metadata", "MAX_NESTING")}),
     "40 levels of objects": Refusal(_event(nested_objects(40)), {("metadata", "MAX_NESTING")}),
@@ -132,6 +131,12 @@ REFUSALS: Final[dict[str, Refusal]] = {
         _NO_TIME,
         _json('"event_ts":"1970-01-01T00:00:05.-1Z"'),
         _TYPE_OF_TIME,
+    ),
+    "a number for the name": Refusal(
+        b"\x0a\x01\xff",
+        set(),
+        b'{"event_name":5,"metadata":{"k":"' + CANARY.encode() + b'"}}',
+        {("event_name", "TYPE")},
     ),
     "a time far ahead": Refusal(_event(event_ts=Timestamp(seconds=_FAR_AHEAD)), {("event_ts", "NOT_IN_FUTURE")}),
     "several broken rules": Refusal(

@@ -14,17 +14,27 @@ TIMED_OUT = HistoryEntry(HistoryKind.ATTEMPT, AT, "ambiguous", "timeout", None)
 moments = st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants it naive
 words = st.from_regex(r"[a-z0-9_]{1,64}", fullmatch=True)
 entries = st.one_of(
-    st.builds(HistoryEntry, st.just(HistoryKind.ATTEMPT), moments, words, words, st.none() | st.integers(100, 599)),
+    st.builds(
+        HistoryEntry,
+        st.just(HistoryKind.ATTEMPT),
+        moments,
+        words,
+        words,
+        st.none() | st.integers(100, 599),
+        st.none() | st.text(min_size=1),
+    ),
     st.builds(HistoryEntry, st.sampled_from([HistoryKind.TAKE_OVER, HistoryKind.REPLAY]), moments),
 )
 
 
 def test_a_line_is_readable_as_it_is() -> None:
     rejected = HistoryEntry(HistoryKind.ATTEMPT, AT, "rejected", "http_400", 400)
+    with_words = HistoryEntry(HistoryKind.ATTEMPT, AT, "rejected", "http_400", 400, "no such gate")
 
-    assert encode([TIMED_OUT, rejected, HistoryEntry(HistoryKind.REPLAY, AT)]) == [
+    assert encode([TIMED_OUT, rejected, with_words, HistoryEntry(HistoryKind.REPLAY, AT)]) == [
         "2026-03-04T05:06:07.891011Z attempt ambiguous timeout -",
         "2026-03-04T05:06:07.891011Z attempt rejected http_400 400",
+        "2026-03-04T05:06:07.891011Z attempt rejected http_400 400 no such gate",
         "2026-03-04T05:06:07.891011Z replay",
     ]
 
@@ -45,6 +55,7 @@ def test_any_text_is_read_and_written_again_as_it_is(lines: list[str]) -> None:
         "2026-03-04T05:06:07Z quarantine by-hand",
         "2026-03-04T05:06:07Z attempt rejected http_400",
         "2026-03-04T05:06:07Z attempt rejected http_400 four",
+        "2026-03-04T05:06:07Z attempt rejected http_400 400 ",
         "2026-03-04T05:06:07 replay",
         "2026-03-04T05:06:07Z unreadable",
         "yesterday replay",

@@ -133,7 +133,18 @@ def test_an_unusable_principal_is_dropped(value: str) -> None:
     assert caller(x_goog_authenticated_user_email=value) is ANONYMOUS
 
 
-@pytest.mark.parametrize("value", ["a@b.c", "1234", "x" * 320, "user+tag@example.com", "principal://a/b=c"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a@b.c",
+        "1234",
+        "x" * 320,
+        "user+tag@example.com",
+        "principal://a/b=c",
+        "o'brien@corp.com",
+        "!#$%&'*+-/=?^_`{|}~@a.b",
+    ],
+)
 def test_an_ordinary_principal_is_usable(value: str) -> None:
     assert usable_principal(value) == value
 

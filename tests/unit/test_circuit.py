@@ -43,6 +43,26 @@ def open_it(circuit: Circuit) -> None:
     assert circuit.open_reason == "http_503"
 
 
+def test_when_it_is_next_tried_is_known_while_it_is_open(circuit: Circuit, clock: ManualClock) -> None:
+    def wait() -> timedelta | None:
+        return None if circuit.next_probe_at is None else circuit.next_probe_at - clock.now()
+
+    waits = [wait()]
+    open_it(circuit)
+    waits.append(wait())
+    circuit.failed("http_429", 20.0, is_limit=True, is_probe=True)
+    waits.append(wait())
+    circuit.confirmed()
+    waits.append(wait())
+
+    closed, opened, asked, closed_again = waits
+    assert (closed, closed_again) == (None, None)
+    assert opened is not None
+    assert timedelta(seconds=PROBE_SECONDS) <= opened <= timedelta(seconds=1.25 * PROBE_SECONDS)
+    assert asked is not None
+    assert asked >= timedelta(seconds=20)
+
+
 @asynccontextmanager
 async def admitting(circuit: Circuit) -> AsyncIterator[list[Admission]]:
     """Somebody who waits for one admission."""

@@ -82,7 +82,7 @@ async def test_of_too_many_attributes_ours_are_all_kept(topic: MemoryTopic) -> N
 
     assert len(dead.attributes) <= MAX_ATTRIBUTES
     assert sum(key.startswith(PREFIX) for key in dead.attributes) == 8
-    assert sum(key.startswith("key-") for key in dead.attributes) == MAX_ATTRIBUTES - 8
+    assert sum(key.startswith("key-") for key in dead.attributes) == MAX_ATTRIBUTES - 9
 
 
 async def test_attributes_that_are_too_long_are_cut_and_not_refused(topic: MemoryTopic) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from connectrpc.code import Code
 
-from ingress.error_codes import MAX_MESSAGE_LENGTH, to_connect_error
+from ingress.error_codes import MAX_MESSAGE_LENGTH, message_for, to_connect_error
 from shared import errors
 from shared.errors import EventLoggingError, FieldViolation, InvalidEventError
 from shared.gen.google.rpc.error_details_pb import BadRequest, RequestInfo, RetryInfo
@@ -29,8 +29,12 @@ def details(error: EventLoggingError) -> dict[str, Any]:
     ("error", "code", "retry_seconds"),
     [
         (InvalidEventError(BROKEN), Code.INVALID_ARGUMENT, None),
+        (errors.MalformedRequestError("is no JSON"), Code.INVALID_ARGUMENT, None),
+        (errors.RequestTooLargeError("is too large"), Code.INVALID_ARGUMENT, None),
+        (errors.UncheckedCallerError(), Code.UNAVAILABLE, 5),
         (errors.IdempotencyConflictError(), Code.ALREADY_EXISTS, None),
         (errors.OverloadedError(), Code.RESOURCE_EXHAUSTED, 1),
+        (errors.CallerOverloadedError(), Code.RESOURCE_EXHAUSTED, 1),
         (errors.DrainingError(), Code.UNAVAILABLE, 1),
         (errors.StorageUnavailableError("down"), Code.UNAVAILABLE, 2),
         (errors.RequestReadTimeoutError("slow"), Code.DEADLINE_EXCEEDED, None),
@@ -71,6 +75,16 @@ def test_violations_name_field_and_rule() -> None:
         ("event_name", "REQUIRED", "must not be empty"),
         ("metadata", "NO_NUL", "no NUL"),
     ]
+
+
+def test_one_of_several_events_is_named_by_its_place() -> None:
+    assert message_for(InvalidEventError(BROKEN), "", event="events[3]") == (
+        "events[3].event_name: must not be empty; events[3].metadata: no NUL"
+    )
+    assert message_for(errors.MalformedRequestError("is none"), "", event="events[3]") == "events[3] is none"
+    assert message_for(errors.RequestTooLargeError("is large"), "", event="events[3]") == "events[3] is large"
+    assert message_for(errors.OverloadedError("full"), "", event="events[3]") == "full"
+    assert len(message_for(InvalidEventError(BROKEN * 20), "", event="events[3]")) == MAX_MESSAGE_LENGTH
 
 
 def test_a_long_message_is_cut_and_the_details_are_not() -> None:

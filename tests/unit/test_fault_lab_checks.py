@@ -62,7 +62,7 @@ def as_it_should_be(**more: Any) -> Evidence:
         stored("bad-1", "DEAD"),
         **{
             "received": [copy("good-1")],
-            "dead_letters": [FoundDeadLetter("bad-1", "http_400", b"")],
+            "dead_letters": [FoundDeadLetter("m-1", "bad-1", "http_400", b"")],
             "requests": [
                 requested("answering 400", "good-1", "bad-1"),
                 requested("answering 202", "good-1"),
@@ -82,7 +82,7 @@ def test_what_is_as_it_should_be_is_no_breach() -> None:
     [
         ({"received": [copy("good-1", at=111.0)]}, "1 events came to Statsig up to 11.0 s after its call"),
         ({"received": [copy("good-1"), copy("good-1")]}, "copies that the ledger does not count"),
-        ({"dead_letters": [FoundDeadLetter("bad-1", "http_500", b"")]}, "dead letters of poisoned events"),
+        ({"dead_letters": [FoundDeadLetter("m-1", "bad-1", "http_500", b"")]}, "dead letters of poisoned events"),
         ({"dead_letters": []}, "1 lost"),
         ({"requests": [requested("answering 400", "good-1", "bad-1")]}, "no request that carried them alone"),
         ({"requests": [requested("answering 400", "bad-1")] * 4}, "carried by 4 requests, 3 allowed"),
@@ -95,7 +95,7 @@ def test_each_breach_is_seen(more: dict[str, Any], problem: str) -> None:
 
 
 def test_a_dead_letter_for_exhaustion_needs_as_many_trials_as_the_settings_say() -> None:
-    letters = [FoundDeadLetter("bad-1", "exhausted", b"")]
+    letters = [FoundDeadLetter("m-1", "bad-1", "exhausted", b"")]
     trials = [requested("never answering", "bad-1")] * 3
 
     assert breaches(as_it_should_be(dead_letters=letters, requests=trials)) == ()
@@ -115,7 +115,7 @@ def test_good_events_that_die_and_poisoned_ones_that_are_delivered_are_breaches(
         stored("good-1", "DEAD"),
         stored("bad-1", "DELIVERED"),
         received=[copy("bad-1")],
-        dead_letters=[FoundDeadLetter("good-1", "http_400", b"")],
+        dead_letters=[FoundDeadLetter("m-1", "good-1", "http_400", b"")],
         requests=[requested("answering 400", "good-1")],
     )
 

@@ -12,6 +12,7 @@ from shared.forward_ledger import ForwardState
 from shared.forward_message import OutgoingMessage
 from tests.support.eventually import eventually
 from tests.support.histories import explains
+from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.scripted_failures import When
 from tests.support.scripted_forwarder import REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
 from tests.support.worker_world import ATTEMPT_SECONDS, WorkerWorld
@@ -331,7 +332,7 @@ async def test_a_dead_letter_that_was_replayed_meanwhile_is_sent_again(world: Wo
     world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
     await forwarded(world, messages)
     world.clock.advance(91)
-    await world.ledger.reopen([event_id], max_replays=3)
+    await MemoryReplayLedger(world.store).reopen([event_id], max_replays=3)
     world.forwarder.spoilers = set()
 
     assert await forwarded(world, messages) == [Fate.DONE]
@@ -345,7 +346,7 @@ async def test_what_was_replayed_meanwhile_is_released_like_anything_else(world:
     world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
     await forwarded(world, messages)
     world.clock.advance(91)
-    await world.ledger.reopen([event_id], max_replays=3)
+    await MemoryReplayLedger(world.store).reopen([event_id], max_replays=3)
     world.forwarder.spoilers, world.forwarder.always = set(), UNAVAILABLE
 
     assert await forwarded(world, messages) == [Fate.HELD]

@@ -10,11 +10,9 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from connectrpc.errors import ConnectError
-from ingress.codec import ExplainingBinaryCodec, ExplainingJsonCodec
-from shared.errors import UndecodableMessageError
+from shared.errors import EventLoggingError, UndecodableMessageError
 from shared.forward_message import decode
-from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
+from tests.support.decoding import BINARY, decode_event, decode_events
 
 ARRAY = b"[" * 100_000 + b"]" * 100_000
 OBJECT = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
@@ -32,12 +30,17 @@ BODIES = {
     "an object in metadata": b'{"metadata":' + OBJECT + b"}",
 }
 
+def refused(body, decode_body):
+    # Whole, or event by event.
+    try:
+        return all(isinstance(event, EventLoggingError) for event in decode_body(body))
+    except EventLoggingError:
+        return True
+
 def refused_as_json(body):
-    for message in (LogEventRequest, LogEventsRequest):
-        try:
-            ExplainingJsonCodec().decode(body, message)
-        except ConnectError:
-            continue
+    batch = b'{"events":[' + body + b"]}"
+    bodies = [(body, lambda data: [decode_event(data)]), (body, decode_events), (batch, decode_events)]
+    if not all(refused(*each) for each in bodies):
         return False
     try:
         decode(body)
@@ -47,8 +50,8 @@ def refused_as_json(body):
 
 def refused_as_binary(body):
     try:
-        ExplainingBinaryCodec().decode(body, LogEventRequest)
-    except ConnectError:
+        decode_event(body, BINARY)
+    except EventLoggingError:
         return True
     return False
 

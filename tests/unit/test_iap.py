@@ -15,7 +15,8 @@ from google.auth import jwt
 from google.auth.crypt.es import EsSigner
 
 from ingress.caller import caller_from_headers
-from ingress.iap import REFRESH_SECONDS, IapVerifier
+from ingress.iap import REFRESH_SECONDS, RETRY_SECONDS, IapVerifier
+from shared.errors import UncheckedCallerError
 from shared.event import Caller, CallerSource
 from tests.support.clock import ManualClock
 
@@ -205,10 +206,13 @@ async def test_concurrent_first_calls_share_one_fetch() -> None:
 
 
 async def test_made_up_key_ids_do_not_make_us_fetch() -> None:
-    keys = Keys(KEY)
-    verifying = verifier(keys)
+    keys, clock = Keys(KEY), ManualClock()
+    verifying = verifier(keys, clock)
+    assert await verifying.verify(Key("made-up").sign()) is None
     for number in range(20):
-        assert await verifying.verify(Key(f"made-up-{number}").sign()) is None
+        clock.advance(1)
+        with pytest.raises(UncheckedCallerError):  # it may be one that was made since
+            await verifying.verify(Key(f"made-up-{number}").sign())
 
     assert keys.fetches == 1
 
@@ -220,7 +224,8 @@ async def test_a_new_key_is_known_after_the_pause_between_fetches() -> None:
     keys.keys = (KEY, OTHER)
 
     clock.advance(REFRESH_SECONDS - 1)
-    assert await verifying.verify(OTHER.sign()) is None
+    with pytest.raises(UncheckedCallerError):
+        await verifying.verify(OTHER.sign())
     clock.advance(1)
     assert await verifying.verify(OTHER.sign()) == ALICE
     assert keys.fetches == 2
@@ -229,15 +234,16 @@ async def test_a_new_key_is_known_after_the_pause_between_fetches() -> None:
 @pytest.mark.parametrize(
     "error", [requests.ConnectionError("secret"), requests.Timeout("secret"), ValueError("secret")]
 )
-async def test_keys_that_cannot_be_fetched_cost_the_verification_not_the_call(error: Exception) -> None:
+async def test_without_keys_nothing_can_be_said_of_an_assertion_until_the_next_try(error: Exception) -> None:
     keys, clock = Keys(failing=error), ManualClock()
     verifying = verifier(keys, clock)
     for _ in range(3):
-        assert await verifying.verify(KEY.sign()) is None
+        with pytest.raises(UncheckedCallerError):
+            await verifying.verify(KEY.sign())
     assert keys.fetches == 1
 
     keys.keys, keys.failing = (KEY,), None
-    clock.advance(REFRESH_SECONDS)
+    clock.advance(RETRY_SECONDS)
     assert await verifying.verify(KEY.sign()) == ALICE
 
 
@@ -248,5 +254,6 @@ async def test_known_keys_outlive_a_failing_fetch() -> None:
 
     keys.failing = requests.ConnectionError()
     clock.advance(REFRESH_SECONDS)
-    assert await verifying.verify(OTHER.sign()) is None
+    with pytest.raises(UncheckedCallerError):
+        await verifying.verify(OTHER.sign())
     assert await verifying.verify(KEY.sign()) == ALICE

@@ -19,11 +19,13 @@ import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ingress.caller_rates import CallerRates
 from ingress.forward_publisher import ForwardPublisher
 from ingress.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.service import EventLogging
 from shared.attempt_history import decode
+from shared.dead_letter_table import LetterChoice
 from shared.errors import (
     EventLoggingError,
     PublishFailedError,
@@ -36,16 +38,17 @@ from shared.forward_ledger import ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.histories import explains
 from tests.support.manual_clock import ManualClock
+from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
 from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
+from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
 from tests.support.scripted_failures import When
+from worker.collecting import Collecting
 from worker.dead_letters import DeadLetters
 from worker.forwarding import Fate
-from worker.leases import Leases
-from worker.operators.letters import by_subject, read_letter
 from worker.operators.replaying import Job, Replaying
 from worker.reconciler import Reconciler
 from worker.statsig_outcome import SendOutcome, Verdict
@@ -71,7 +74,10 @@ worker_troubles = st.sampled_from(
 replay_troubles = st.sampled_from(
     [""] * 6
     + ["replay_after_reopen", "replay_after_publish"]
-    + ["reopening fails", "reopening answer lost", "publish answer lost", "acknowledgement lost"]
+    + ["reopening fails", "reopening answer lost", "publish answer lost"]
+)
+collector_troubles = st.sampled_from(
+    [""] * 4 + ["after_collect", "collecting fails", "collecting answer lost", "acknowledgement lost"]
 )
 # Mostly long enough for leases, claims and backoffs to be over: a pull that finds nothing is a step for nothing.
 waits = st.sampled_from([0, 5, 700, 700, 700])
@@ -144,7 +150,11 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     task_group=tasks,
                 )
                 service = EventLogging(
-                    committer=committer, clock=self.clock, defaults=Defaults(True, 65_536), new_uuid=self._new_uuid
+                    committer=committer,
+                    rates=CallerRates(None, self.clock),
+                    clock=self.clock,
+                    defaults=Defaults(True, 65_536),
+                    new_uuid=self._new_uuid,
                 )
                 for request in [LogEventRequest(event_name=name, idempotency_key=key)] * calls:
                     logged = await service.log(request, ANONYMOUS)
@@ -223,46 +233,60 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self._run(step)
 
     @precondition(lambda self: self.dead_subscription.backlog)
-    @rule(after=waits, trouble=replay_troubles, statsig_takes_them_now=st.booleans())
-    def replay(self, *, after: float, trouble: str, statsig_takes_them_now: bool) -> None:
-        """An operator's, of everything that lies there."""
+    @rule(after=waits, max_messages=st.integers(1, 12), trouble=collector_troubles)
+    def collect(self, *, after: float, max_messages: int, trouble: str) -> None:
         self.clock.advance(after)
         process = Process(trouble)
-        ledger = MemoryForwardLedger(self.store)
+        table = MemoryDeadLetterTable(self.store)
+        if trouble.startswith("collecting"):
+            when = When.BEFORE if trouble == "collecting fails" else When.AFTER
+            table.failures.fail_next("collect", StorageUnavailableError("down"), when=when)
+        if trouble == "acknowledgement lost":
+            self.dead_subscription.failures.fail_next("acknowledge", SubscriptionUnavailableError("down"))
+
+        async def step() -> None:
+            messages = await self.dead_subscription.pull(max_messages=max_messages, wait_seconds=0)
+            stopping = anyio.Event()
+            stopping.set()  # so that no pause is made
+            collecting = Collecting(
+                subscription=process.port(self.dead_subscription), table=process.port(table), stopping=stopping
+            )
+            await collecting.keep(messages)
+
+        self._run(step)
+        self.dead_subscription.failures.mend()
+
+    @precondition(lambda self: self._can_be_replayed())
+    @rule(after=waits, trouble=replay_troubles, statsig_takes_them_now=st.booleans(), from_rows=st.booleans())
+    def replay(self, *, after: float, trouble: str, statsig_takes_them_now: bool, from_rows: bool) -> None:
+        """An operator's, of everything that is open, and with `from_rows` of what is dead without a letter."""
+        self.clock.advance(after)
+        process = Process(trouble)
+        ledger = MemoryReplayLedger(self.store)
+        letters = MemoryDeadLetterTable(self.store)
         if trouble.startswith("reopening"):
             when = When.BEFORE if trouble == "reopening fails" else When.AFTER
             ledger.failures.fail_next("reopen", StorageUnavailableError("down"), times=2, when=when)
-        if trouble == "acknowledgement lost":
-            self.dead_subscription.failures.fail_next("acknowledge", SubscriptionUnavailableError("down"))
         self._let_publish_fail(self.topic, trouble)
 
         async def step() -> None:
-            messages = await self.dead_subscription.pull(max_messages=50, wait_seconds=0)
-            leases = Leases(process.port(self.dead_subscription))
-            leases.hold(messages)
-            jobs = [
-                Job(each.subject, each.latest.original(), each.messages)
-                for each in by_subject(map(read_letter, messages))
-            ]
+            jobs = [Job(each.subject) for each in await letters.open(LetterChoice(), limit=50)]
+            if from_rows:
+                jobs += [Job(each, from_row=True) for each in await letters.dead_without_letter(limit=50)]
             if statsig_takes_them_now:
                 for job in jobs:
                     self.statsig.poisoned_by.pop(job.event_id, None)
             replaying = Replaying(
                 ledger=process.port(ledger),
+                letters=process.port(letters),
                 topic=process.port(self.topic),
-                leases=leases,
                 max_replays=MAX_REPLAYS,
                 events_per_second=10**9,
             )
-            try:
-                await replaying.replay(jobs, lambda _: None)
-            finally:
-                if not process.is_dead:
-                    await leases.give_back(leases.held())
+            await replaying.replay(jobs, lambda _: None)
 
         self._run(step)
         self.topic.failures.mend()
-        self.dead_subscription.failures.mend()
 
     @rule(seconds=st.sampled_from([5, 15, CLAIM_SECONDS + 1, RECONCILE_AFTER_SECONDS + 1, 300]))
     def time_passes(self, *, seconds: float) -> None:
@@ -291,8 +315,20 @@ class EventsOnTheirWay(RuleBasedStateMachine):
     @invariant()
     def what_is_dead_can_be_replayed(self) -> None:
         lying = {each.message.attributes["event_id"] for each in self.dead_subscription._backlog.values()}
+        lying |= {subject for (subject, _), letter in self.store.letters.items() if letter.is_open}
         for event_id, row in self.store.ledger.items():
             assert row.state != ForwardState.DEAD or event_id in lying
+
+    @invariant()
+    def of_one_event_one_letter_is_open(self) -> None:
+        subjects = [subject for (subject, _), letter in self.store.letters.items() if letter.is_open]
+        assert len(subjects) == len(set(subjects))
+
+    @invariant()
+    def every_letter_is_kept_or_lies_there(self) -> None:
+        kept = {message_id for _, message_id in self.store.letters}
+        lying = {each.message_id for each in self.dead_subscription._backlog.values()}
+        assert len(kept | lying) == len(self.dead_topic.published)
 
     @invariant()
     def nothing_is_replayed_for_ever(self) -> None:
@@ -404,6 +440,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     def _new_uuid(self) -> uuid.UUID:
         return uuid.UUID(int=self.uuids.getrandbits(128), version=4)
+
+    def _can_be_replayed(self) -> bool:
+        has_open = any(letter.is_open for letter in self.store.letters.values())
+        return has_open or any(row.state == ForwardState.DEAD for row in self.store.ledger.values())
 
     def _is_pending(self) -> bool:
         return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())

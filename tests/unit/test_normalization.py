@@ -36,6 +36,22 @@ def test_refuses_a_blank_name(blank: str) -> None:
     assert violations(log(event_name=blank)) == [("event_name", "required")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u200b",
+        "\u200b \ufeff\u2060",
+        "\u00ad\u034f\u061c\u115f\u17b4\u180e\u200d\u202e\u206f\u3164\ufe0f\uffa0",
+        "\u2800",
+        "\U000e0041\U000e0100",
+    ],
+    ids=ascii,
+)
+def test_refuses_a_name_that_shows_as_nothing(name: str) -> None:
+    assert violations(log(event_name=name)) == [("event_name", "required")]
+    assert violations(log(event_name=f"{name}a{name}")) == []
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\u2003"])
 def test_a_blank_type_or_actor_becomes_null(blank: str) -> None:
     row = normalize(log(event_type=blank, actor_id=blank))
@@ -56,6 +72,13 @@ def test_limits_count_code_points_after_trimming(field: str, limit: int, charact
 @pytest.mark.parametrize("character", ["\x00", "\x01", "\x1b", "\x1f", "\x7f", "\n", "\r", "\x80", "\x85", "\x9f"])
 def test_refuses_control_characters(field: str, character: str) -> None:
     assert (field, "no_control_characters") in violations(log(None, **{field: f"a{character}b"}))
+
+
+@pytest.mark.parametrize("name", ["a\x00", "a\nb", "\r\x00a"], ids=ascii)
+def test_a_control_character_breaks_one_rule_and_not_that_of_statsig_too(name: str) -> None:
+    name = f"x{name}x"
+
+    assert violations(log(event_name=name)) == [("event_name", "no_control_characters")]
 
 
 @pytest.mark.parametrize("name", ["order paid", "注文", "a\u200bb", "\u202eabc", "e\u0301", "it's", 'say "x"', ASTRAL])
@@ -124,6 +147,12 @@ OUT_OF_RANGE = [("event_ts", "range")]
 )
 def test_accepts_times_within_the_years_0001_to_9999(seconds: int, nanos: int, broken: list[tuple[str, str]]) -> None:
     assert violations(log(event_ts=Timestamp(seconds=seconds, nanos=nanos))) == broken
+
+
+@pytest.mark.parametrize(("nanos", "words"), [(-1, "nanos"), (1_000_000_000, "nanos"), (0, "years 0001 to 9999")])
+def test_says_what_is_wrong_with_a_time(nanos: int, words: str) -> None:
+    with pytest.raises(InvalidEventError, match=words):
+        normalize(log(event_ts=Timestamp(seconds=5 if nanos else FIRST - 1, nanos=nanos)))
 
 
 def test_the_last_nanosecond_of_9999_is_accepted_when_it_is_near() -> None:

@@ -45,7 +45,14 @@ class EventLoggingService(Protocol):
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
-    where waiting helps.
+    where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
+
+    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
+    known whether it was.
+
+    Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
+    when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
+    in gzip has at most 100 members.
     """
     async def log_event(self, request: LogEventRequest, ctx: RequestContext[LogEventRequest, LogEventResponse], /) -> LogEventResponse:
         """
@@ -59,8 +66,9 @@ class EventLoggingService(Protocol):
     async def log_events(self, request: LogEventsRequest, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
-        that does not decode is refused as a whole.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. That holds for
+        an event with a field of the wrong type too. Only a body that is no JSON (or no binary protobuf) at all,
+        or over its limits, is refused as a whole.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -132,7 +140,14 @@ class EventLoggingServiceClient(ConnectClient):
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
-    where waiting helps.
+    where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
+
+    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
+    known whether it was.
+
+    Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
+    when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
+    in gzip has at most 100 members.
     """
     async def log_event(
         self,
@@ -169,8 +184,9 @@ class EventLoggingServiceClient(ConnectClient):
     ) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
-        that does not decode is refused as a whole.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. That holds for
+        an event with a field of the wrong type too. Only a body that is no JSON (or no binary protobuf) at all,
+        or over its limits, is refused as a whole.
         """
         return await self.execute_unary(
             request=request,
@@ -201,7 +217,14 @@ class EventLoggingServiceSync(Protocol):
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
-    where waiting helps.
+    where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
+
+    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
+    known whether it was.
+
+    Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
+    when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
+    in gzip has at most 100 members.
     """
     def log_event(self, request: LogEventRequest, ctx: RequestContext[LogEventRequest, LogEventResponse], /) -> LogEventResponse:
         """
@@ -215,8 +238,9 @@ class EventLoggingServiceSync(Protocol):
     def log_events(self, request: LogEventsRequest, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
-        that does not decode is refused as a whole.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. That holds for
+        an event with a field of the wrong type too. Only a body that is no JSON (or no binary protobuf) at all,
+        or over its limits, is refused as a whole.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -286,7 +310,14 @@ class EventLoggingServiceClientSync(ConnectClientSync):
     Errors are Connect errors. Every error carries a `google.rpc.RequestInfo` whose `request_id` finds the
     call in the service's log; `invalid_argument` also carries a `google.rpc.BadRequest` that names each
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
-    where waiting helps.
+    where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
+
+    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
+    known whether it was.
+
+    Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
+    when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
+    in gzip has at most 100 members.
     """
     def log_event(
         self,
@@ -323,8 +354,9 @@ class EventLoggingServiceClientSync(ConnectClientSync):
     ) -> LogEventsResponse:
         """
         Logs 1 to 500 events. Each has its own outcome, in the order of the request: a bad event never
-        spoils its neighbours, and the call itself succeeds even when every event in it failed. Only a body
-        that does not decode is refused as a whole.
+        spoils its neighbours, and the call itself succeeds even when every event in it failed. That holds for
+        an event with a field of the wrong type too. Only a body that is no JSON (or no binary protobuf) at all,
+        or over its limits, is refused as a whole.
         """
         return self.execute_unary(
             request=request,

@@ -41,7 +41,7 @@ class LogEventRequest(Message[_LogEventRequestFields]):
             What happened, for example `order_paid`. Required.
 
             1 to 256 characters (Unicode code points) after surrounding white space is trimmed; no control
-            characters. Statsig silently drops names that contain any of `\\ [ ] { } < > # = ; & $ % |`: with
+            characters, and not only characters that show as nothing, such as zero-width ones. Statsig silently drops names that contain any of `\\ [ ] { } < > # = ; & $ % |`: with
             forwarding such a name is refused, without it the answer carries a warning.
             Statsig keeps 64 characters of a name; a longer one is cut there, with a warning.
 
@@ -95,7 +95,13 @@ class LogEventRequest(Message[_LogEventRequestFields]):
 
             Scoped to the calling identity, by its stable subject (the token's `sub`) where the credential has one,
             else by its e-mail address: an address that changes keeps its keys, and one that is given to somebody
-            else does not reach them.
+            else does not reach them. An identity that nobody checked never reaches the keys of one that was.
+
+            All callers without a usable identity share one scope: among them a key that two choose for different
+            events is a conflict, and for equal ones a duplicate. Such callers should choose random keys (UUIDs).
+
+            While an assertion of Identity-Aware Proxy cannot be checked, a call with a key fails with `unavailable`:
+            under another identity a retry would be a second event.
 
             ```proto
             string idempotency_key = 7;
@@ -237,8 +243,9 @@ class LogEventsRequest(Message[_LogEventsRequestFields]):
 
     Attributes:
         events:
-            The events, each held to the rules of LogEventRequest on its own. The whole request is at most
-            4 MiB on the wire (and when decompressed).
+            The events, each held to the rules of LogEventRequest on its own, its 1 MiB among them. The whole request
+            is at most 4 MiB on the wire (and when decompressed), and all metadata in it has at most 100,000 values:
+            objects, lists, texts, numbers, true, false and null count.
 
             ```proto
             repeated events.v1.LogEventRequest events = 1;
@@ -340,7 +347,8 @@ class LogEventError(Message[_LogEventErrorFields]):
             string code = 1;
             ```
         message:
-            For people. Names fields and rules, never values.
+            For people. Names the event by its place in the request (`events[3].event_name: …`), fields and rules,
+            never values.
 
             ```proto
             string message = 2;
@@ -380,7 +388,7 @@ class LogEventError(Message[_LogEventErrorFields]):
 
 
 _DESC = file_desc(
-    b'\n\x1devents/v1/event_logging.proto\x12\tevents.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto"\xf7\x02\n\x0fLogEventRequest\x12-\n\nevent_name\x18\x01 \x01(\tR\teventNameB\x0e\xbaH\x03\xc8\x01\x01\xbaH\x05r\x03\x18\x80 \x12\'\n\nevent_type\x18\x02 \x01(\tR\teventTypeB\x08\xbaH\x05r\x03\x18\x80 \x12#\n\x08actor_id\x18\x03 \x01(\tR\x07actorIdB\x08\xbaH\x05r\x03\x18\x80 \x125\n\x08event_ts\x18\x04 \x01(\x0b2\x1a.google.protobuf.TimestampR\x07eventTs\x123\n\x08metadata\x18\x05 \x01(\x0b2\x17.google.protobuf.StructR\x08metadata\x121\n\x12forward_to_statsig\x18\x06 \x01(\x08H\x00R\x10forwardToStatsig\x88\x01\x01\x121\n\x0fidempotency_key\x18\x07 \x01(\tR\x0eidempotencyKeyB\x08\xbaH\x05r\x03\x18\x80 B\x15\n\x13_forward_to_statsig"{\n\x10LogEventResponse\x12\x19\n\x08event_id\x18\x01 \x01(\tR\x07eventId\x12\x1c\n\tduplicate\x18\x02 \x01(\x08R\tduplicate\x12.\n\x08warnings\x18\x03 \x03(\x0b2\x12.events.v1.WarningR\x08warnings"Y\n\x07Warning\x12\x14\n\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n\x0bdescription\x18\x03 \x01(\tR\x0bdescription"d\n\x10LogEventsRequest\x12P\n\x06events\x18\x01 \x03(\x0b2\x1a.events.v1.LogEventRequestR\x06eventsB\x1c\xbaH\x05\x92\x01\x02\x08\x01\xbaH\x06\x92\x01\x03\x10\xf4\x03\xbaH\x08\x92\x01\x05"\x03\xd8\x01\x03"K\n\x11LogEventsResponse\x126\n\x08outcomes\x18\x01 \x03(\x0b2\x1a.events.v1.LogEventOutcomeR\x08outcomes"\x85\x01\n\x0fLogEventOutcome\x125\n\x06logged\x18\x01 \x01(\x0b2\x1b.events.v1.LogEventResponseH\x00R\x06logged\x120\n\x05error\x18\x02 \x01(\x0b2\x18.events.v1.LogEventErrorH\x00R\x05errorB\t\n\x07outcome"\xac\x01\n\rLogEventError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x127\n\x0bbad_request\x18\x03 \x01(\x0b2\x16.google.rpc.BadRequestR\nbadRequest\x124\n\nretry_info\x18\x04 \x01(\x0b2\x15.google.rpc.RetryInfoR\tretryInfo2\xa2\x01\n\x13EventLoggingService\x12C\n\x08LogEvent\x12\x1a.events.v1.LogEventRequest\x1a\x1b.events.v1.LogEventResponse\x12F\n\tLogEvents\x12\x1b.events.v1.LogEventsRequest\x1a\x1c.events.v1.LogEventsResponseb\x06proto3',
+    b'\n\x1devents/v1/event_logging.proto\x12\tevents.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto"\xff\x02\n\x0fLogEventRequest\x12-\n\nevent_name\x18\x01 \x01(\tR\teventNameB\x0e\xbaH\x03\xc8\x01\x01\xbaH\x05r\x03\x18\x80 \x12\'\n\nevent_type\x18\x02 \x01(\tR\teventTypeB\x08\xbaH\x05r\x03\x18\x80 \x12#\n\x08actor_id\x18\x03 \x01(\tR\x07actorIdB\x08\xbaH\x05r\x03\x18\x80 \x125\n\x08event_ts\x18\x04 \x01(\x0b2\x1a.google.protobuf.TimestampR\x07eventTs\x12;\n\x08metadata\x18\x05 \x01(\x0b2\x17.google.protobuf.StructR\x08metadataB\x06\xbaH\x03\xd8\x01\x03\x121\n\x12forward_to_statsig\x18\x06 \x01(\x08H\x00R\x10forwardToStatsig\x88\x01\x01\x121\n\x0fidempotency_key\x18\x07 \x01(\tR\x0eidempotencyKeyB\x08\xbaH\x05r\x03\x18\x80 B\x15\n\x13_forward_to_statsig"{\n\x10LogEventResponse\x12\x19\n\x08event_id\x18\x01 \x01(\tR\x07eventId\x12\x1c\n\tduplicate\x18\x02 \x01(\x08R\tduplicate\x12.\n\x08warnings\x18\x03 \x03(\x0b2\x12.events.v1.WarningR\x08warnings"Y\n\x07Warning\x12\x14\n\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n\x0bdescription\x18\x03 \x01(\tR\x0bdescription"d\n\x10LogEventsRequest\x12P\n\x06events\x18\x01 \x03(\x0b2\x1a.events.v1.LogEventRequestR\x06eventsB\x1c\xbaH\x05\x92\x01\x02\x08\x01\xbaH\x06\x92\x01\x03\x10\xf4\x03\xbaH\x08\x92\x01\x05"\x03\xd8\x01\x03"K\n\x11LogEventsResponse\x126\n\x08outcomes\x18\x01 \x03(\x0b2\x1a.events.v1.LogEventOutcomeR\x08outcomes"\x85\x01\n\x0fLogEventOutcome\x125\n\x06logged\x18\x01 \x01(\x0b2\x1b.events.v1.LogEventResponseH\x00R\x06logged\x120\n\x05error\x18\x02 \x01(\x0b2\x18.events.v1.LogEventErrorH\x00R\x05errorB\t\n\x07outcome"\xac\x01\n\rLogEventError\x12\x12\n\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x127\n\x0bbad_request\x18\x03 \x01(\x0b2\x16.google.rpc.BadRequestR\nbadRequest\x124\n\nretry_info\x18\x04 \x01(\x0b2\x15.google.rpc.RetryInfoR\tretryInfo2\xa2\x01\n\x13EventLoggingService\x12C\n\x08LogEvent\x12\x1a.events.v1.LogEventRequest\x1a\x1b.events.v1.LogEventResponse\x12F\n\tLogEvents\x12\x1b.events.v1.LogEventsRequest\x1a\x1c.events.v1.LogEventsResponseb\x06proto3',
     [
         validate_pb.desc(),
         struct_pb.desc(),

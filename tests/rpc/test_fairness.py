@@ -1,0 +1,139 @@
+"""One caller floods: whose calls are refused, and who is answered first. Order is asserted, never time."""
+
+import asyncio
+import base64
+import json
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import pytest
+
+from tests.support.http1 import JSON, LOG_EVENTS, Answer, Connection, connection
+from tests.support.ingress import open_store, running_ingress
+from tests.support.refusals import assert_error
+from tests.support.tcp_proxy import Mode, tcp_proxy
+
+pytestmark = pytest.mark.emulators
+
+
+def as_caller(email: str) -> dict[str, str]:
+    claims = base64.urlsafe_b64encode(json.dumps({"email": email}).encode()).decode().rstrip("=")
+    return JSON | {"authorization": f"Bearer eyJhbGciOiJSUzI1NiJ9.{claims}.SIGNATURE_REMOVED_BY_GOOGLE"}
+
+
+FLOOD: Final = as_caller("flood@example.com")
+POLITE: Final = as_caller("polite@example.com")
+ONE_AT_A_TIME: Final = {"COMMIT_CONCURRENCY": "1", "COMMIT_TIMEOUT_SECONDS": "30"}
+
+
+def batch(events: int, name: str = "flood") -> dict[str, Any]:
+    return {"events": [{"event_name": name, "forward_to_statsig": False}] * events}
+
+
+async def until_refused(caller: Connection, headers: dict[str, str]) -> Answer:
+    """Call until there is no room for one event more; those before wait, and are given up."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await caller.call(batch(1)["events"][0], headers | {"connect-timeout-ms": "50"})
+            if answer.status != 504:
+                return answer
+
+
+async def test_a_flood_is_refused_for_its_own_load_and_everything_of_a_polite_caller_is_written(
+    environment: dict[str, str],
+) -> None:
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        running_ingress(
+            environment | ONE_AT_A_TIME, SPANNER_EMULATOR_HOST=proxy.address, COMMIT_QUEUE_ROWS="200"
+        ) as ingress,
+        connection(ingress.port) as flood,
+        connection(ingress.port) as more_flood,
+        connection(ingress.port) as polite,
+    ):
+        assert (await flood.call(batch(1), FLOOD, path=LOG_EVENTS)).status == 200
+        await proxy.switch(Mode.BLACKHOLE)
+        async with asyncio.TaskGroup() as calls:
+            flooding = calls.create_task(flood.call(batch(500), FLOOD, path=LOG_EVENTS))
+            refused = await until_refused(more_flood, FLOOD)
+            being_polite = calls.create_task(polite.call(batch(30), POLITE, path=LOG_EVENTS))
+            await proxy.switch(Mode.PASS)
+
+        found = assert_error(refused, "resource_exhausted", retryable=True)
+        assert found.retry_info is not None
+        assert b"of this caller" in refused.body
+        assert all("logged" in outcome for outcome in being_polite.result().json()["outcomes"])
+        outcomes = flooding.result().json()["outcomes"]
+        errors = [outcome["error"] for outcome in outcomes if "error" in outcome]
+        assert 0 < len(errors) < len(outcomes)
+        assert {error["code"] for error in errors} == {"resource_exhausted"}
+        assert all("of this caller" in error["message"] and "retryInfo" in error for error in errors)
+
+
+async def test_a_lone_event_is_not_written_behind_anothers_batches(environment: dict[str, str]) -> None:
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        running_ingress(
+            environment | ONE_AT_A_TIME, SPANNER_EMULATOR_HOST=proxy.address, COMMIT_QUEUE_ROWS="1600"
+        ) as ingress,
+        connection(ingress.port) as flood,
+        connection(ingress.port) as more_flood,
+        connection(ingress.port) as polite,
+        open_store(environment) as store,
+    ):
+        for caller, headers in ((flood, FLOOD), (polite, POLITE)):
+            assert (await caller.call(batch(1, "before"), headers, path=LOG_EVENTS)).status == 200
+        await proxy.switch(Mode.BLACKHOLE)
+        async with asyncio.TaskGroup() as calls:
+            calls.create_task(flood.call(batch(500), FLOOD, path=LOG_EVENTS))
+            calls.create_task(more_flood.call(batch(500), FLOOD, path=LOG_EVENTS))
+            async with connection(ingress.port) as last_flood:
+                await until_refused(last_flood, FLOOD)
+            being_polite = calls.create_task(polite.call({"event_name": "polite"}, POLITE))
+            await proxy.switch(Mode.PASS)
+
+        assert being_polite.result().status == 200
+        names = [row["event_name"] for row in await store.rows("e.event_name != 'before'")]
+        assert len(names) >= 600
+        # It came when a commit was under way, and is in the next one or, where it came late, in the one after.
+        assert names.index("polite") < 4 * 64
+
+
+async def test_where_a_limit_is_set_each_caller_has_it_for_itself(environment: dict[str, str]) -> None:
+    async with (
+        running_ingress(environment, CALLER_EVENTS_PER_SECOND="0.01") as ingress,
+        connection(ingress.port) as caller,
+    ):
+        assert (await caller.call(batch(20), FLOOD, path=LOG_EVENTS)).status == 200
+        for path, body in ((LOG_EVENTS, batch(1)), ("/events.v1.EventLoggingService/LogEvent", {"event_name": "one"})):
+            refused = await caller.call(body, FLOOD, path=path)
+            assert_error(refused, "resource_exhausted", retryable=True)
+            assert b"of this caller" in refused.body
+
+        assert (await caller.call({"event_name": "polite"}, POLITE)).status == 200
+        assert (await caller.call({"event_name": "anonymous"}, JSON)).status == 200
+        assert_error(await caller.call({"event_name": "anonymous"}, JSON), "resource_exhausted", retryable=True)
+
+
+async def test_a_lone_event_is_answered_before_batches_that_came_first(environment: dict[str, str]) -> None:
+    async with running_ingress(environment) as ingress, AsyncExitStack() as opened:
+        polite, *flood = [await opened.enter_async_context(connection(ingress.port)) for _ in range(21)]
+        assert (await polite.call({"event_name": "before"}, POLITE)).status == 200
+        # Refused one by one: no commit, only work for the event loop.
+        body = {"events": [{"event_name": "", "metadata": {f"key {key}": key for key in range(20)}}] * 500}
+        answered = 0
+
+        async def flooding(caller: Connection) -> None:
+            nonlocal answered
+            assert (await caller.call(body, FLOOD, path=LOG_EVENTS)).status == 200
+            answered += 1
+
+        async with asyncio.TaskGroup() as calls:
+            tasks = [calls.create_task(flooding(caller)) for caller in flood]
+            while not answered:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            before = answered
+            assert (await polite.call({"event_name": "polite"}, POLITE)).status == 200
+            meanwhile = answered - before
+
+        assert meanwhile <= 5

@@ -1,0 +1,121 @@
+"""The process itself: how it ends with calls and clients in every state, and what it says where it cannot start."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from deploy.local.processes import free_port
+from deploy.local.stack import REPOSITORY
+from tests.support.http1 import LOG_EVENTS, Connection, connection, head_of, request
+from tests.support.http2 import Http2Connection
+from tests.support.tcp_proxy import Mode, tcp_proxy
+
+pytestmark = [pytest.mark.emulators, pytest.mark.processes]
+
+GOOD = b'{"event_name":"end","forward_to_statsig":false}'
+START_SECONDS = 20.0
+END_SECONDS = 7.0
+
+
+@asynccontextmanager
+async def process(environment: dict[str, str], port: int) -> AsyncIterator[Process]:
+    """`python -m ingress`, killed at last."""
+    variables = {**os.environ, **environment, "HOST": "127.0.0.1", "PORT": str(port)}
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ingress", cwd=REPOSITORY, env=variables, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.communicate()
+
+
+async def until_listening(running: Process) -> None:
+    assert running.stdout is not None
+    async with asyncio.timeout(START_SECONDS):
+        while b'"listening"' not in (line := await running.stdout.readline()):
+            assert line, "it ended"
+
+
+async def test_it_ends_in_time_and_in_order_whatever_its_clients_do(environment: dict[str, str]) -> None:
+    port = free_port()
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        process(environment | {"SPANNER_EMULATOR_HOST": proxy.address, "COMMIT_TIMEOUT_SECONDS": "2"}, port) as running,
+    ):
+        await until_listening(running)
+        async with connection(port) as warm:
+            assert (await warm.call(GOOD)).status == 200
+        await proxy.switch(Mode.BLACKHOLE)
+        clients = [await Connection.open(port) for _ in range(5)]
+        in_flight, idle, half_a_head, half_a_body, unread = clients
+        over_http2 = await Http2Connection.open(port)
+        stream = over_http2.begin(GOOD)
+        await half_a_head.send(head_of()[:40])
+        await half_a_body.send(head_of("content-length: 100") + b"{")
+        unread.stop_reading()
+        bad = b",".join([b'{"event_name":"","actor_id":"' + b"a" * 8_000 + b'"}'] * 400)
+        await unread.send(request(b'{"events":[' + bad + b"]}", path=LOG_EVENTS))
+        await in_flight.send(request(GOOD))
+        await asyncio.sleep(0.5)  # so that all of them are where they are to be
+        running.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+
+        # Calls in flight are answered, by what became of them; nobody else holds the process up.
+        assert (await in_flight.answer()).status in {503, 504}
+        assert await over_http2.status(stream) in {503, 504}
+        async with asyncio.timeout(END_SECONDS):
+            assert await idle.rest() == b""
+            assert await half_a_head.rest() == b""
+            await half_a_body.rest()
+            assert await running.wait() == 0
+        assert time.monotonic() - started < END_SECONDS
+        for client in clients:
+            await client.close()
+        await over_http2.close()
+
+
+async def test_it_takes_no_calls_once_it_is_ending(environment: dict[str, str]) -> None:
+    port = free_port()
+    async with process(environment, port) as running:
+        await until_listening(running)
+        async with connection(port) as caller:
+            assert (await caller.call(GOOD)).status == 200
+            running.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(END_SECONDS):
+                assert await caller.is_closed()
+                assert await running.wait() == 0
+        with pytest.raises(ConnectionRefusedError):
+            await Connection.open(port)
+
+
+async def test_it_says_so_where_its_address_is_taken(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with process(environment, taken.getsockname()[1]) as running:
+            async with asyncio.timeout(START_SECONDS):
+                said, _ = await running.communicate()
+            assert running.returncode == 1
+            assert b"start_failed" in said
+
+
+async def test_a_signal_during_the_start_ends_it_in_order(environment: dict[str, str]) -> None:
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        process(environment | {"SPANNER_EMULATOR_HOST": proxy.address}, free_port()) as running,
+    ):
+        await proxy.switch(Mode.BLACKHOLE)
+        async with asyncio.timeout(START_SECONDS):
+            while proxy.counts.accepted == 0:
+                await asyncio.sleep(0.05)
+            running.send_signal(signal.SIGTERM)
+            assert await running.wait() == 0
