@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from google.api_core import exceptions as google
-from google.rpc.error_details_pb2 import ResourceInfo  # type: ignore[import-untyped] # ships no types
+from google.rpc.error_details_pb2 import ResourceInfo
 
 from shared.lasting_database import LOST_IN_A_ROW, LastingDatabase
 from shared.spanner import _is_lost_session
