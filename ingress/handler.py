@@ -40,7 +40,7 @@ class EventLoggingHandler(EventLoggingService):
         if isinstance(event, EventLoggingError):
             raise event
         await call.slices.next_piece()
-        logged = await self._service.log(event, call.caller)
+        logged = await self._service.log(event, call.caller, request_id=call.request_id)
         call.log_fields |= {"event_id": logged.event_id, "duplicate": logged.duplicate}
         return _response(logged)
 
@@ -53,7 +53,7 @@ class EventLoggingHandler(EventLoggingService):
         events = cast("DecodedEvents", request).events
         for index, event in enumerate(events):
             events[index] = _with_scope(event, call)
-        outcomes = await self._service.log_many(events, call.caller, call.slices)
+        outcomes = await self._service.log_many(events, call.caller, call.slices, request_id=call.request_id)
         refused = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, EventLoggingError))
         call.log_fields |= {"events": len(outcomes), "refused": dict(refused)}
         if refused:

@@ -64,6 +64,7 @@ def normalize_log_event_request(
     now_nanos: int,
     defaults: Defaults,
     traceparent: str | None = None,
+    request_id: str | None = None,
     new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
 ) -> EventLogRow:
     """Turn a request into the row that is stored.
@@ -112,6 +113,7 @@ def normalize_log_event_request(
         caller=caller.principal or None,
         write_id=write_id,
         forward_to_statsig=forward,
+        request_id=request_id,
     )
 
 

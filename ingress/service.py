@@ -27,6 +27,15 @@ class Logged:
     """What Statsig would not keep as it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The call that brought an event."""
+
+    caller: Caller
+    traceparent: str | None
+    request_id: str | None
+
+
 class EventLogging:
     """Normalizes, commits and has published."""
 
@@ -45,7 +54,7 @@ class EventLogging:
         self._defaults = defaults
         self._new_uuid = new_uuid
 
-    async def log(self, request: LogEventRequest, caller: Caller) -> Logged:
+    async def log(self, request: LogEventRequest, caller: Caller, *, request_id: str | None = None) -> Logged:
         """Log one event that protovalidate has passed.
 
         Raises:
@@ -53,11 +62,16 @@ class EventLogging:
         """
         queue = queue_of(caller)
         self._rates.admit(queue, 1)
-        row = self._normalize(request, caller, current_traceparent())
+        row = self._normalize(request, _Origin(caller, current_traceparent(), request_id))
         return Logged(row.event.event_id, await self._committer.commit(row, queue), _losses(row))
 
     async def log_many(
-        self, requests: list[LogEventRequest | EventLoggingError], caller: Caller, slices: Slices
+        self,
+        requests: list[LogEventRequest | EventLoggingError],
+        caller: Caller,
+        slices: Slices,
+        *,
+        request_id: str | None = None,
     ) -> list[Logged | EventLoggingError]:
         """Log several events at once, each with its own outcome, in their order; an error given is kept as it is.
 
@@ -68,12 +82,12 @@ class EventLogging:
         """
         queue = queue_of(caller)
         self._rates.admit(queue, len(requests))
-        traceparent = current_traceparent()
+        origin = _Origin(caller, current_traceparent(), request_id)
         found = []
         requests.reverse()
         while requests:
             await slices.next_piece()
-            found.append(self._normalized(requests.pop(), caller, traceparent))
+            found.append(self._normalized(requests.pop(), origin))
         rows = [row for row in found if isinstance(row, EventLogRow)]
         committed = iter(await self._committer.commit_all(rows, queue))
         outcomes = []
@@ -83,22 +97,23 @@ class EventLogging:
         return outcomes
 
     def _normalized(
-        self, request: LogEventRequest | EventLoggingError, caller: Caller, traceparent: str | None
+        self, request: LogEventRequest | EventLoggingError, origin: _Origin
     ) -> EventLogRow | EventLoggingError:
         if isinstance(request, EventLoggingError):
             return request
         try:
-            return self._normalize(request, caller, traceparent)
+            return self._normalize(request, origin)
         except EventLoggingError as error:
             return error
 
-    def _normalize(self, request: LogEventRequest, caller: Caller, traceparent: str | None) -> EventLogRow:
+    def _normalize(self, request: LogEventRequest, origin: _Origin) -> EventLogRow:
         return normalize_log_event_request(
             request,
-            caller=caller,
+            caller=origin.caller,
             now_nanos=self._clock.now_nanos(),
             defaults=self._defaults,
-            traceparent=traceparent,
+            traceparent=origin.traceparent,
+            request_id=origin.request_id,
             new_uuid=self._new_uuid,
         )
 

@@ -86,3 +86,6 @@ class EventLogRow:
 
     forward_to_statsig: bool
     """Whether a forward ledger row is born with it."""
+
+    request_id: str | None = None
+    """Of the call, by which its caller and the log know it; several events of a LogEvents share one."""

@@ -29,6 +29,7 @@ LOG_COLUMNS: Final = (
     "write_id",
     "caller",
     "log_shard",
+    "request_id",
 )
 
 _BORN_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
@@ -114,6 +115,7 @@ def _log_values(row: EventLogRow, shard: int) -> tuple[object, ...]:
         row.write_id,
         row.caller,
         shard,
+        row.request_id,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
-from uuid import UUID
+from zlib import crc32
 
 from shared.attempt_history import History
 
@@ -17,8 +17,11 @@ DEFAULT_SHARDS: Final = 32
 
 
 def forward_shard(event_id: str, *, shards: int = DEFAULT_SHARDS) -> int:
-    """Where the event lies in the indexes by time, which have so many shards."""
-    return UUID(event_id).int % shards
+    """Where the event lies in the indexes by time, which have so many shards.
+
+    Ids are random, and so is their checksum; a UUID parsed takes ten times as long.
+    """
+    return crc32(event_id.encode()) % shards
 
 
 class ForwardState(enum.StrEnum):

@@ -8,7 +8,8 @@ from shared.spanner_reading import AT_INTERVALS
 
 REQUIRED: Final[dict[str, frozenset[str]]] = {
     "NestEventLog": frozenset({"event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
-                               "metadata", "forward_to_statsig", "request_digest", "write_id", "caller", "log_shard"}),
+                               "metadata", "forward_to_statsig", "request_digest", "write_id", "caller", "log_shard",
+                               "request_id"}),
     "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
                                    "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
                                    "replays", "possible_duplicates", "forward_shard", "history", "alone_failures",

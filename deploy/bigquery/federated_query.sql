@@ -13,12 +13,13 @@ SELECT
   request_digest,
   write_id,
   caller,
-  log_shard
+  log_shard,
+  request_id
 FROM EXTERNAL_QUERY(
   'projects/PROJECT/locations/REGION/connections/CONNECTION',
   '''
   SELECT event_id, event_name, event_type, actor_id, event_ts, ingested_at,
-         TO_JSON_STRING(metadata) AS metadata, forward_to_statsig, request_digest, write_id, caller, log_shard
+         TO_JSON_STRING(metadata) AS metadata, forward_to_statsig, request_digest, write_id, caller, log_shard, request_id
   FROM NestEventLog
   WHERE ingested_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)
   '''

@@ -18,6 +18,7 @@ CREATE TABLE NestEventLog (
   caller              STRING(320),           -- the principal; NULL where nobody was established
   -- From the event_id, as the ledger row's: the setting FORWARD_SHARDS says how many there are.
   log_shard           INT64       NOT NULL,
+  request_id          STRING(32)             -- of the call, as it was answered in x-request-id
 ) PRIMARY KEY (event_id);
 
 -- The log by time, so that what asks about an hour reads that hour. Led by a shard: an index led by a rising timestamp

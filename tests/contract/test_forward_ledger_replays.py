@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import anyio
 
 from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
+from shared.forward_ledger import Attempt, Standing, forward_shard
 from shared.replay_ledger import Reopened, Reopening
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.storages import Storage
@@ -92,7 +92,7 @@ async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(sto
     await reopen(storage, event.event_id)
     await storage.time_passes(0.001)
 
-    shard = uuid.UUID(event.event_id).int % DEFAULT_SHARDS
+    shard = forward_shard(event.event_id)
 
     page = await storage.republishing.unpublished(shard=shard, after=None, older_than_seconds=0, limit=9)
     assert page.event_ids == [event.event_id]

@@ -19,7 +19,21 @@ async def insert_unpublishable(database: Any) -> str:
     """Its id. Its name is blank, which the ingress refuses and a decoder too."""
     row = sample_row()
     event_id, now = row.event.event_id, datetime.now(UTC)
-    log = (event_id, "", None, "unpublishable", now, COMMIT_TIMESTAMP, JsonObject({}), True, "digest", "write", None, 0)
+    log = (
+        event_id,
+        "",
+        None,
+        "unpublishable",
+        now,
+        COMMIT_TIMESTAMP,
+        JsonObject({}),
+        True,
+        "digest",
+        "write",
+        None,
+        0,
+        None,
+    )
     async with database.batch() as batch:
         batch.insert(LOG_TABLE, LOG_COLUMNS, [log])
         batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, [event_log._born_pending(row, 0)])

@@ -150,7 +150,7 @@ async def test_the_federated_query_is_one_that_spanner_answers(database: Any) ->
     assert translated(federated)
     (inner,) = re.findall(r"'''(.*?)'''", federated, re.DOTALL)
     async with database.snapshot() as snapshot:
-        ((_, name, *_, metadata, forward, _, _, _, _),) = [row async for row in await snapshot.execute_sql(inner)]
+        ((_, name, *_, metadata, forward, _, _, _, _, _),) = [row async for row in await snapshot.execute_sql(inner)]
     assert (name, forward) == ("federated", True)
     assert json.loads(metadata)["value"] == 1
 

@@ -94,6 +94,18 @@ async def test_an_event_is_found_by_its_key(environment: dict[str, str], graveya
     assert (none.code, "of callers that nobody established" in none.err) == (1, True)
 
 
+async def test_the_events_of_a_call_are_found_by_its_request_id(
+    environment: dict[str, str], graveyard: Graveyard
+) -> None:
+    ours, others = ([sample_event() for _ in range(count)] for count in (2, 1))
+    for events, request_id in ((ours, "a" * 32), (others, "b" * 32)):
+        await graveyard.repository.append([replace(sample_row(event), request_id=request_id) for event in events])
+
+    found = await nest_events(environment, "trace", "--request-id", "a" * 32, "--json")
+
+    assert {each["event_id"] for each in found.json["events"]} == {event.event_id for event in ours}
+
+
 async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
     environment: dict[str, str], graveyard: Graveyard
 ) -> None:

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
-from shared.forward_ledger import DEFAULT_SHARDS
+from shared.forward_ledger import forward_shard
 from shared.telemetry.tracing import TRACEPARENT
 
 TYPICAL_NANOS = 1_763_000_000_123_456_789
@@ -39,4 +39,6 @@ def sample_row(
 
 def in_shard(shard: int) -> str:
     """A new event_id of that forward shard."""
-    return str(uuid.UUID(int=uuid.uuid4().int // DEFAULT_SHARDS * DEFAULT_SHARDS + shard))
+    while forward_shard(event_id := str(uuid.uuid4())) != shard:
+        pass
+    return event_id

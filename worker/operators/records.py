@@ -126,6 +126,8 @@ class Search:
     event_name: str | None = None
     actor: str | None = None
     caller: str | None = None
+    request_id: str | None = None
+    """Not in the index: of each event of the time its row is read."""
 
 
 class Records:
@@ -183,7 +185,12 @@ class Records:
         Raises:
             StorageUnavailableError: no answer.
         """
-        fields = {"event_name": chosen.event_name, "actor_id": chosen.actor, "caller": chosen.caller}
+        fields = {
+            "event_name": chosen.event_name,
+            "actor_id": chosen.actor,
+            "caller": chosen.caller,
+            "request_id": chosen.request_id,
+        }
         given = {name: value for name, value in fields.items() if value is not None}
         query = _SEARCH + "".join(f" AND {name} = @{name}" for name in given)
         query += " ORDER BY ingested_at DESC, event_id LIMIT @limit"

@@ -30,19 +30,20 @@ class Asked:
     event_name: str | None
     actor: str | None
     caller: str | None
+    request_id: str | None
     since: str
     until: str
     limit: int
 
     @property
     def is_search(self) -> bool:
-        return (self.event_name, self.actor, self.caller) != (None, None, None)
+        return any(each is not None for each in (self.event_name, self.actor, self.caller, self.request_id))
 
 
 async def trace_events(connections: Connections, *, asked: Asked, as_json: bool) -> int:
     """Events by their ids, the one of a key, or what a search finds: one of the three is asked for."""
     if bool(asked.event_ids) + (asked.key is not None) + asked.is_search != 1:
-        raise UsageError("give EVENT_IDs, or --key, or a search: --event-name, --actor, --caller")
+        raise UsageError("give EVENT_IDs, or --key, or a search: --event-name, --actor, --caller, --request-id")
     if asked.is_search:
         return await _search(connections, asked, as_json=as_json)
     event_ids = _ids_of_key(asked) if asked.key is not None else [_event_id(text) for text in asked.event_ids]
@@ -90,7 +91,14 @@ async def _search(connections: Connections, asked: Asked, *, as_json: bool) -> i
     since, until = parse_moment(asked.since, now=now), parse_moment(asked.until, now=now)
     if until <= since:
         raise UsageError("--since must be longer ago than --until: nothing lies between them")
-    search = Search(since=since, until=until, event_name=asked.event_name, actor=asked.actor, caller=asked.caller)
+    search = Search(
+        since=since,
+        until=until,
+        event_name=asked.event_name,
+        actor=asked.actor,
+        caller=asked.caller,
+        request_id=asked.request_id,
+    )
     # One more than is shown tells whether there are more.
     found = await connections.records.search(search, limit=asked.limit + 1)
     shown = found[: asked.limit]

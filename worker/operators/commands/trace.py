@@ -18,6 +18,9 @@ def trace(
     event_name: Annotated[str | None, typer.Option("--event-name", help="Events of this name.")] = None,
     actor: Annotated[str | None, typer.Option("--actor", help="Events of this actor_id.")] = None,
     caller: Annotated[str | None, typer.Option("--caller", help="Events that this caller logged, an e-mail.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Events of this call, as it was answered in x-request-id.")
+    ] = None,
     since: Annotated[str, typer.Option("--since", help="Logged since: an age such as 24h, or a time in UTC.")] = "24h",
     until: Annotated[str, typer.Option("--until", help="Logged until: an age, or a time in UTC.")] = "0s",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Of a search: no more than so many.")] = 50,
@@ -43,6 +46,7 @@ def trace(
         event_name=event_name,
         actor=actor,
         caller=caller,
+        request_id=request_id,
         since=since,
         until=until,
         limit=limit,
