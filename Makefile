@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast coverage bench bench-growth faults fuzz check format proto lock clean
+.PHONY: help setup run demo test test-fast coverage bench bench-growth faults fuzz check format proto clients lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,10 +59,13 @@ format: $(READY) ## format and mend what can be mended
 proto: $(READY) ## generate shared/gen from proto/
 	$(BIN)/python proto/generate.py
 
+clients: $(READY) ## write packages for callers in Python and TypeScript to dist/clients (wants node and npm)
+	$(BIN)/python -m deploy.clients.generate
+
 lock: $(READY) ## resolve the dependencies anew into the lock files; UPGRADE=yes to the newest that the rules allow
 	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -c requirements-dev.lock -o deploy/requirements-build.lock
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .local dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -2,6 +2,8 @@
 
     python proto/generate.py            write it
     python proto/generate.py --check    exit 1 where what is committed differs
+    python proto/generate.py --describe SOURCE FILE
+                                        write a FileDescriptorSet of one source and all that it imports, comments too
 
 Needs no schema registry and no network: the imported `buf/validate` and `google/rpc` descriptors come out of the
 installed protovalidate and googleapis-common-protos packages, the compiler and its plugins from PyPI. The generated
@@ -32,10 +34,18 @@ PACKAGE_DOCSTRING = '"""Generated from `proto/` by `make proto`; never edited.""
 
 
 def main() -> int:
-    check = sys.argv[1:] == ["--check"]
-    if sys.argv[1:] and not check:
-        print(f"usage: {sys.argv[0]} [--check]", file=sys.stderr)
-        return 2
+    match sys.argv[1:]:
+        case [] | ["--check"]:
+            return write_or_check(check=len(sys.argv) > 1)
+        case ["--describe", source, target]:
+            describe(source, Path(target))
+            return 0
+        case _:
+            print(f"usage: {sys.argv[0]} [--check | --describe SOURCE FILE]", file=sys.stderr)
+            return 2
+
+
+def write_or_check(*, check: bool) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch) / "gen"
         generate(fresh)
@@ -65,6 +75,17 @@ def generate(output: Path) -> None:
     )  # fmt: skip
     for package in [output, *(entry for entry in output.rglob("*") if entry.is_dir())]:
         (package / "__init__.py").write_text(PACKAGE_DOCSTRING)
+
+
+def describe(source: str, target: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        descriptors = Path(scratch) / "imports.binpb"
+        descriptors.write_bytes(_imported_descriptors(Path(scratch)).to_binary())
+        subprocess.run(
+            [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}", f"-I{PROTO_ROOT}",
+             "--include_imports", "--include_source_info", f"--descriptor_set_out={target}", source],
+            check=True,
+        )  # fmt: skip
 
 
 def _imported_descriptors(scratch: Path) -> descriptor_pb.FileDescriptorSet:
