@@ -398,7 +398,7 @@ async def test_the_oldest_pending_event_of_all_shards_tells_the_age(storage: Sto
     assert await storage.ledger.oldest_pending_seconds() is None
 
     oldest = await logged(storage, shard=15)
-    await storage.time_passes(AGE)
+    await storage.time_passes(10 * AGE)  # longer than the reads of all shards take
     await logged(storage, shard=0)
     both = await storage.ledger.oldest_pending_seconds()
     await storage.ledger.settle_delivered([attempt(oldest)])
@@ -406,7 +406,7 @@ async def test_the_oldest_pending_event_of_all_shards_tells_the_age(storage: Sto
 
     assert both is not None
     assert younger is not None
-    assert both >= AGE > 0
+    assert both >= 10 * AGE > 0
     assert 0 <= younger < both
 
 

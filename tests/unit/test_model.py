@@ -463,4 +463,5 @@ def without_log() -> Iterator[None]:
     structlog.configure(**before)
 
 
-test_events_on_their_way = pytest.mark.usefixtures("without_log")(EventsOnTheirWay.TestCase)
+# Twenty seconds alone, minutes on a busy machine.
+test_events_on_their_way = pytest.mark.timeout(300)(pytest.mark.usefixtures("without_log")(EventsOnTheirWay.TestCase))
