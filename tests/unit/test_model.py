@@ -450,7 +450,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
 
 EventsOnTheirWay.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=150, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=120, stateful_step_count=150, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
