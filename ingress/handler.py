@@ -1,4 +1,4 @@
-"""The Connect handler: takes messages apart and puts answers together, nothing else."""
+"""The Connect handler: takes messages apart, puts answers together, and notes what was answered."""
 
 from collections import Counter
 from typing import Literal, cast

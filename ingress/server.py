@@ -22,8 +22,8 @@ GRACE_SECONDS: Final = 5.0
 """For calls in flight after SIGTERM. With the runtime's own end this stays within 7 s; Cloud Run kills after 10."""
 
 BODY_BYTES: Final = 64 * 1024 * 1024
-"""What is read of a body at the most, most of it past a refusal: a client that is still sending does not see the answer
-before it is done. One that announces more is answered 413 without a body."""
+"""What the server itself takes of a body; `ingress/body_bounds.py` bounds what is read of it by method, far below. One
+that announces more is answered 413 without a body."""
 
 HTTP2_WINDOW_BYTES: Final = 1024 * 1024
 """What a client may send ahead, on one stream and on all of a connection. As much waits in memory for each."""

@@ -101,37 +101,25 @@ def closing(subject: str, message_id: str, by: Closing) -> tuple[object, ...]:
 
 def summary(row: Sequence[Any]) -> DeadLetterSummary:
     """Of SUMMARY_COLUMNS."""
-    subject, message_id, kind, reason, dead_at, event_id, event_name, caller = row
-    return DeadLetterSummary(
-        subject=subject,
-        message_id=message_id,
-        kind=LetterKind(kind),
-        reason=reason,
-        dead_at=dead_at,
-        event_id=event_id,
-        event_name=event_name,
-        caller=caller,
-    )
+    return DeadLetterSummary(**_summary_values(row))
 
 
 def letter(row: Sequence[Any]) -> DeadLetterRow:
     """Of ROW_COLUMNS."""
-    subject, message_id, kind, reason, dead_at, event_id, event_name, caller, data, attributes, at, closed_at, by = row
+    data, attributes, collected_at, closed_at, closed_by = row[len(SUMMARY_COLUMNS) :]
     return DeadLetterRow(
-        subject=subject,
-        message_id=message_id,
-        kind=LetterKind(kind),
-        reason=reason,
-        dead_at=dead_at,
-        event_id=event_id,
-        event_name=event_name,
-        caller=caller,
+        **_summary_values(row[: len(SUMMARY_COLUMNS)]),
         data=base64.b64decode(data),
         attributes=dict(zip(attributes[::2], attributes[1::2], strict=True)),
-        collected_at=at,
+        collected_at=collected_at,
         closed_at=closed_at,
-        closed_by=None if by is None else Closing(by),
+        closed_by=None if closed_by is None else Closing(closed_by),
     )
+
+
+def _summary_values(row: Sequence[Any]) -> dict[str, Any]:
+    values = dict(zip(SUMMARY_COLUMNS, row, strict=True))
+    return values | {"kind": LetterKind(values["kind"])}
 
 
 def _inserted(letter: DeadLetterRow, closed_by: Closing | None) -> tuple[object, ...]:

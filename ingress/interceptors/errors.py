@@ -13,14 +13,13 @@ from connectrpc.request import RequestContext
 from ingress.call import Call, current_call
 from ingress.error_codes import to_connect_error
 from ingress.reporting import Tally
-from shared.errors import EventLoggingError
+from shared.errors import EventLoggingError, RequestTooLargeError
 from shared.gen.google.rpc.error_details_pb import RequestInfo
 from shared.logs import get_logger
 
 OWN_WORDS: Final = {
     Code.DEADLINE_EXCEEDED: "the call's deadline passed",
     Code.CANCELED: "the call was cancelled",
-    Code.RESOURCE_EXHAUSTED: "the body is too large",
     Code.UNIMPLEMENTED: "the body's encoding must be gzip or identity",
 }
 OTHERWISE: Final = "the request is malformed"
@@ -55,11 +54,11 @@ def _mapped(error: Exception, request_id: str) -> ConnectError:
             if mapped.code is Code.INTERNAL:
                 _log.error("rpc_failed", request_id=request_id, exc_info=error)
             return mapped
-        case ConnectError(__cause__=EventLoggingError() as cause):
-            # What connectrpc makes of an error of ours where it decompresses.
-            return to_connect_error(cause, request_id)
+        case ConnectError(code=Code.RESOURCE_EXHAUSTED):
+            # Of a message that is larger than it may be, which is never taken; of ours the code means no room now.
+            return to_connect_error(RequestTooLargeError("is larger than it may be"), request_id)
         case ConnectError():
-            # connectrpc's own: a deadline, a hang-up, an oversized request. Its texts may repeat what the caller sent.
+            # connectrpc's own: a deadline, a hang-up. Its texts may repeat what the caller sent.
             return ConnectError(error.code, OWN_WORDS.get(error.code, OTHERWISE), [RequestInfo(request_id=request_id)])
         case _:
             _log.error("rpc_crashed", request_id=request_id, exc_info=error)
@@ -70,8 +69,6 @@ def _reason(error: Exception) -> str:
     match error:
         case EventLoggingError():
             return error.reason
-        case ConnectError(__cause__=EventLoggingError() as cause):
-            return cause.reason
         case ConnectError():
             return "connect"
         case _:

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +20,7 @@ from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
 from deploy.local.emulators import local_channel
+from ingress.edge import AsgiApp
 from ingress.main import create_app
 from ingress.server import listener, server_on
 from shared.event_log import LOG_COLUMNS
@@ -43,12 +44,20 @@ class Ingress:
 
 @asynccontextmanager
 async def running_ingress(
-    environment: Mapping[str, str], *, telemetry: Telemetry | None = None, **overrides: str
+    environment: Mapping[str, str],
+    *,
+    telemetry: Telemetry | None = None,
+    around: Callable[[AsgiApp], AsgiApp] = lambda app: app,
+    **overrides: str,
 ) -> AsyncIterator[Ingress]:
-    """Serve in this event loop; leaving drains as a SIGTERM does. `overrides` are environment variables."""
+    """Serve in this event loop; leaving drains as a SIGTERM does.
+
+    `around` puts something between server and application, to look at what comes and goes. `overrides` are environment
+    variables.
+    """
     settings = from_environment(IngressSettings, {"HOST": "127.0.0.1", "PORT": "0", **environment, **overrides})
     with listener(settings) as listening:
-        server = server_on(listening, create_app(settings, telemetry), settings)
+        server = server_on(listening, around(create_app(settings, telemetry)), settings)
         serving = asyncio.create_task(server.serve())
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -48,3 +48,10 @@ def test_the_body_of_a_refused_call_is_freed_without_the_collector(call: Callabl
     finally:
         gc.enable()
         gc.collect()
+
+
+def test_errors_that_caused_each_other_are_let_go_of_once() -> None:
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__context__ = second, first
+
+    let_go(first)  # and does not go round for ever

@@ -182,7 +182,12 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
             False,
         ),
         (record(state=ForwardState.PENDING), True, "lies among the dead letters", False),
-        (record(state=ForwardState.PENDING, replays=1, pending_since=AT), False, "was replayed 0s ago", False),
+        (
+            record(state=ForwardState.PENDING, replays=1, pending_since=AT),
+            False,
+            "was replayed once, last 0s ago",
+            False,
+        ),
         (DEAD, True, "given up with http_400 after 1 attempt and lies", False),
         (DEAD, False, "its dead letter is not collected", False),
         (record(state=ForwardState.DEAD, replays=3), True, "quarantined", False),

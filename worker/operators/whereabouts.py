@@ -78,7 +78,7 @@ def _pending(record: Record, *, has_letter: bool) -> Whereabouts:
     tried_since = record.last_attempt_at and record.pending_since and record.last_attempt_at >= record.pending_since
     if record.replays and not tried_since:
         return Whereabouts(
-            f"It was replayed {age} ago, for the {record.replays}. time, and no worker has tried to send it since.",
+            f"It was replayed {_times(record.replays)}, last {age} ago, and no worker has tried to send it since.",
             "Look again in a minute; the reconciler publishes it again if need be. Is a worker running?",
             is_well=False,
         )
@@ -93,6 +93,10 @@ def _pending(record: Record, *, has_letter: bool) -> Whereabouts:
         "Is a worker running? `nest-events reconcile --now` publishes it again.",
         is_well=False,
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _dead(record: Record, *, has_letter: bool) -> Whereabouts:

@@ -95,8 +95,8 @@ class OpenLetters:
         shown: Counter[str] = Counter(dict(found.most_common(REASONS_SHOWN)))
         if rest := found.total() - shown.total():
             shown["other"] += rest
-        # A series of which nothing more is told keeps its last value.
-        gone = dict.fromkeys(self._by_reason or (), 0.0)
+        # What went since the last look is told once as nothing, and then no more: anybody may write new reasons.
+        gone = {reason: 0.0 for reason, letters in (self._by_reason or {}).items() if letters}
         self._by_reason = gone | {reason: float(letters) for reason, letters in shown.items()} or {"": 0.0}
 
     async def look_for_ever(self, telemetry: Telemetry) -> None:
