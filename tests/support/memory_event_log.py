@@ -13,7 +13,7 @@ from shared.dead_letter_table import DeadLetterRow
 from shared.errors import RowExistsError, StoragePreconditionError, StorageRejectedError
 from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
 from shared.event_log import Written
-from shared.forward_ledger import ForwardState, forward_shard
+from shared.forward_ledger import DEFAULT_SHARDS, ForwardState, forward_shard
 from shared.process_states import ProcessState
 from shared.telemetry.tracing import TRACEPARENT
 from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
@@ -53,6 +53,7 @@ class MemoryStore:
     """The tables. Spanner's time is the clock."""
 
     clock: ManualClock = field(default_factory=ManualClock)
+    shards: int = DEFAULT_SHARDS
     log: dict[str, EventLogRow] = field(default_factory=dict)
     ledger: dict[str, LedgerRow] = field(default_factory=dict)
     processes: dict[str, tuple[ProcessState, datetime]] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class MemoryEventLogRepository:
                         event_id=row.event.event_id,
                         state=ForwardState.PENDING,
                         pending_since=self._store.clock.now(),
-                        forward_shard=forward_shard(row.event.event_id),
+                        forward_shard=forward_shard(row.event.event_id, shards=self._store.shards),
                     )
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
