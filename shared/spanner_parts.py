@@ -1,11 +1,10 @@
 """Divides what is read and written by key into transactions of a moderate size."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
-import anyio
-
-from shared.errors import EventLoggingError
+from shared.concurrency import gathered
 
 ROWS_AT_ONCE: Final = 100
 """Rows of one transaction. Spanner coordinates all splits that a commit writes to: smaller ones, over neighbours in the
@@ -23,20 +22,4 @@ async def in_parts(items: Sequence[S], call: Callable[[Sequence[S]], Awaitable[T
     """
     if len(items) <= rows:
         return [await call(items)]
-    parts = [items[start : start + rows] for start in range(0, len(items), rows)]
-    made: dict[int, T] = {}
-    failures: list[EventLoggingError] = []
-
-    async def run(number: int) -> None:
-        try:
-            made[number] = await call(parts[number])
-        except EventLoggingError as error:  # outside the group, which would wrap it
-            failures.append(error)
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(len(parts)):
-            tasks.start_soon(run, number)
-    if failures:
-        raise failures[0]
-    return [made[number] for number in range(len(parts))]
+    return await gathered([partial(call, items[start : start + rows]) for start in range(0, len(items), rows)])

@@ -40,7 +40,7 @@ from worker.pull_loop import PullLoop
 from worker.pulling import Pulling
 from worker.reconciler import Reconciler
 from worker.reporting import taken
-from worker.sending import Sending
+from worker.sending import MORE_REQUESTS, Sending
 from worker.settling import Settling
 from worker.statsig_forwarder import SdkStatsigForwarder
 from worker.statsig_lane import StatsigLane
@@ -93,7 +93,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         clock=clock,
     )
     attempt_seconds = 2.0 * settings.statsig_timeout_seconds
-    at_statsig = settings.lanes + settings.spare_lanes + TRIALS_AT_ONCE
+    at_statsig = settings.lanes + settings.spare_lanes + TRIALS_AT_ONCE + MORE_REQUESTS
     async with (
         open_database(settings, telemetry) as database,
         open_publisher_client(settings) as publisher_client,

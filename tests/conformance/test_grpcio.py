@@ -72,7 +72,7 @@ async def test_a_message_that_is_too_large_is_refused(ingress: Ingress) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(ingress, bytes(ingress.settings.max_request_bytes + 1))
 
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_request_that_never_ends_is_refused_in_time(ingress: Ingress) -> None:

@@ -27,7 +27,7 @@ from tests.support.worker_world import TickingClock, WorkerWorld
 from worker.accounts import Accounts
 from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
 from worker.guilt import Ruling
-from worker.sending import LONGEST_BACKOFF_SECONDS, Delivery
+from worker.sending import LIVELY_SECONDS, LONGEST_BACKOFF_SECONDS, MORE_REQUESTS, Delivery
 from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 from worker.statsig_requests import MAX_EVENTS, SEARCH_PARTS
 
@@ -201,7 +201,7 @@ async def test_of_a_request_only_what_is_not_yet_written_down_is_noted(world: Wo
     await send(world, batch(3), ledger=ledger)
 
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
-    assert ledger.noted == [["e-0"], ["e-1"], ["e-2"]]
+    assert ledger.noted == [["e-0"], ["e-1", "e-2"]]  # once for those that go at the same time
 
 
 async def test_what_cannot_be_written_down_is_not_sent_again_and_trying_ends(world: WorkerWorld) -> None:
@@ -354,7 +354,57 @@ async def test_after_a_failure_requests_are_smaller_and_grow_with_each_that_is_c
 
     await send(world, batch(80))
 
-    assert [len(request) for request in world.forwarder.requests] == [10, 20, 40, 10]
+    assert [len(request) for request in world.forwarder.requests] == [10] * 8  # at once, since others are confirmed
+    assert world.size.events == 20
+    world.size.events = 10
+    world.forwarder.requests.clear()
+    world.clock.advance(LIVELY_SECONDS + 0.1)
+
+    await send(world, batch(80))
+
+    assert [len(request) for request in world.forwarder.requests] == [10, 20, 20, 20, 10]
+
+
+async def test_while_others_are_confirmed_the_parts_of_a_search_are_in_flight_together(world: WorkerWorld) -> None:
+    world.forwarder.spoilers, world.forwarder.spoiling = {"e-3"}, SERVER_ERROR
+    world.circuit.confirmed()
+    world.forwarder.on_send = lambda: world.forwarder.requests[1:] and world.forwarder.failures.hold("send")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send, world, batch(8))
+        await eventually(lambda: world.forwarder.failures.waiting("send") == SEARCH_PARTS)
+        assert world.forwarder.requests[1:] == [[f"e-{n}"] for n in range(8)]
+        world.forwarder.failures.mend()
+
+    assert world.forwarder.confirmed == {f"e-{n}" for n in range(8) if n != 3}
+
+
+async def test_while_nothing_is_confirmed_one_part_of_a_search_is_in_flight(world: WorkerWorld) -> None:
+    world.forwarder.always = SERVER_ERROR
+    in_flight: list[int] = []
+    world.forwarder.on_send = lambda: in_flight.append(
+        len(world.forwarder.requests) - world.forwarder.failures.count("send")
+    )
+
+    await send(world, batch(64))
+
+    assert in_flight == [1] * FAILURES_TO_OPEN
+
+
+async def test_the_requests_that_searches_have_in_flight_together_are_bounded(world: WorkerWorld) -> None:
+    """And given back: two rounds would not do otherwise."""
+    batches = 3
+    world.size.events = 1
+    world.circuit.confirmed()
+    world.forwarder.failures.hold("send")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(batches):
+            tasks.start_soon(send, world, batch(50))
+        await eventually(lambda: world.forwarder.failures.waiting("send") == batches + MORE_REQUESTS)
+        await anyio.wait_all_tasks_blocked()
+        assert len(world.forwarder.requests) == batches + MORE_REQUESTS
+        world.forwarder.failures.mend()
 
 
 async def test_an_answer_that_came_in_two_pieces_is_searched_only_where_it_failed(
