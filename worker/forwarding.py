@@ -24,8 +24,9 @@ from shared.telemetry.tracing import TRACEPARENT
 from worker.accounts import Accounts
 from worker.burying import Burying
 from worker.circuit import Circuit
+from worker.delivery import Delivery
 from worker.guilt import Guilt, Ruling, reason_of
-from worker.sending import Delivery, Sending
+from worker.sending import Sending
 from worker.settling import Claim, Settling
 from worker.statsig_outcome import Verdict
 from worker.subscription import ReceivedMessage

@@ -1,9 +1,7 @@
 """Sending a claimed batch: requests, the search for what spoils one, retries with jittered backoff inside a budget."""
 
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -16,8 +14,8 @@ from shared.concurrency import gathered
 from shared.fault_points import fault_point
 from shared.logs import get_logger
 from shared.statsig_projection import StatsigEvent
-from worker.accounts import Accounts
 from worker.circuit import Circuit
+from worker.delivery import Delivery
 from worker.statsig_forwarder import StatsigForwarder
 from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 from worker.statsig_requests import RequestSize, parts_of, split_into_requests
@@ -37,41 +35,6 @@ LIVELY_SECONDS: Final = 1.0
 would fail together and each leave copies."""
 
 _log = get_logger()
-
-
-@dataclass(slots=True, kw_only=True)
-class Delivery:
-    """One batch on its way to Statsig, and what its sender must be asked and told meanwhile."""
-
-    accounts: Accounts
-
-    deadline: float
-    """Monotonic: the end of the claim, less what settling takes. No attempt begins that could outlast it."""
-
-    note: Callable[[Sequence[str]], Awaitable[set[str]]]
-    """Write down durably what was sent of these events so far; returns those that may be sent again. An event whose
-    last attempt may have left a copy is sent again only after it: a worker that dies counts only its last attempt."""
-
-    confirmed: Callable[[Sequence[str]], Awaitable[None]]
-    """Told of every confirmed request, before those that come after it."""
-
-    is_trial: bool = False
-    """One suspect alone: one attempt. Where it is no probe, its failure says nothing of the destination."""
-
-    is_probe: bool = False
-    """The circuit was open when it began: one attempt."""
-
-    unsent: list[StatsigEvent] = field(default_factory=list)
-    """What no request has carried yet."""
-
-    parts: deque[list[StatsigEvent]] = field(default_factory=deque)
-    """Of requests that failed: the requests to be made next."""
-
-    alone: list[StatsigEvent] = field(default_factory=list)
-    """What failed alone, while it is not known whether others are confirmed."""
-
-    failures: int = 0
-    """Requests that failed in a row, with nothing confirmed since they began. Rejections are not among them."""
 
 
 class Sending:
@@ -217,7 +180,7 @@ class Sending:
             self._circuit.confirmed()
             if not failed:
                 self._size.confirmed(len(request))
-            await delivery.confirmed(confirmed)
+            await delivery.settle(confirmed)
         if failed:
             self._failed(failed, outcomes[failed[0].event_id], began, delivery)
 

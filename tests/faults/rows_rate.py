@@ -67,9 +67,11 @@ RATE_ROWS: Final = tuple(
         ),
     )
     for letter, what, seconds, reason, behaviour in (
-        ("a", "draws a 400", 5.0, "http_400", status(400, delay_seconds=ANSWER_SECONDS)),
-        ("b", "draws a 500", 5.0, "exhausted", status(500, delay_seconds=ANSWER_SECONDS)),
-        ("c", "has the connection reset", 5.0, "exhausted", {"kind": "reset"}),
+        # 100 events a second: half of what an emulator commits that takes one commit at a time. Beyond it the ratio
+        # tells of the emulator: a search notes and settles in commits of its own.
+        ("a", "draws a 400", 10.0, "http_400", status(400, delay_seconds=ANSWER_SECONDS)),
+        ("b", "draws a 500", 10.0, "exhausted", status(500, delay_seconds=ANSWER_SECONDS)),
+        ("c", "has the connection reset", 10.0, "exhausted", {"kind": "reset"}),
         # What waits beside a hang is late by the seconds of its search, however long the load lasts.
         ("d", "makes Statsig hang", 20.0, "exhausted", {"kind": "hang"}),
     )

@@ -1,5 +1,6 @@
 """Calls gathered: all at the same time, one failure for all."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -36,8 +37,9 @@ async def test_a_failure_is_raised_as_it_is_and_the_others_are_cancelled(others:
             cancelled.append(number)
             raise
 
+    waiting: list[Callable[[], Awaitable[None]]] = [partial(wait, number) for number in range(others)]
     with pytest.raises(LookupError, match="this one"):
-        await gathered([*(partial(wait, number) for number in range(others)), fail])
+        await gathered([fail, *waiting])
 
     assert sorted(cancelled) == list(range(others))
 

@@ -1,5 +1,6 @@
 """Sending: what becomes of each event by each answer, how often and how long it is tried."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,8 +27,9 @@ from tests.support.scripted_forwarder import (
 from tests.support.worker_world import TickingClock, WorkerWorld
 from worker.accounts import Accounts
 from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
+from worker.delivery import Delivery
 from worker.guilt import Ruling
-from worker.sending import LIVELY_SECONDS, LONGEST_BACKOFF_SECONDS, MORE_REQUESTS, Delivery
+from worker.sending import LIVELY_SECONDS, LONGEST_BACKOFF_SECONDS, MORE_REQUESTS
 from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 from worker.statsig_requests import MAX_EVENTS, SEARCH_PARTS
 
@@ -302,7 +304,7 @@ async def test_the_one_that_spoils_a_request_fails_alone_and_the_others_are_conf
 
     assert world.forwarder.requests == [[f"e-{n}" for n in range(8)], *([f"e-{n}"] for n in range(8))]
     assert accounts.with_verdict(spoiling.verdict) == ["e-5"]
-    assert sorted(ledger.confirmed) == [[f"e-{n}"] for n in range(8) if n != 5]
+    assert sorted(itertools.chain(*ledger.confirmed)) == [f"e-{n}" for n in range(8) if n != 5]
     assert [e for e, account in accounts.of.items() if account.failed_alone_at is not None] == ["e-5"]
     assert world.circuit.open_reason is None
 
@@ -368,8 +370,12 @@ async def test_after_a_failure_requests_are_smaller_and_grow_with_each_that_is_c
 async def test_while_others_are_confirmed_the_parts_of_a_search_are_in_flight_together(world: WorkerWorld) -> None:
     world.forwarder.spoilers, world.forwarder.spoiling = {"e-3"}, SERVER_ERROR
     world.circuit.confirmed()
-    world.forwarder.on_send = lambda: world.forwarder.requests[1:] and world.forwarder.failures.hold("send")
 
+    def hold_the_parts() -> None:
+        if len(world.forwarder.requests) > 1:
+            world.forwarder.failures.hold("send")
+
+    world.forwarder.on_send = hold_the_parts
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send, world, batch(8))
         await eventually(lambda: world.forwarder.failures.waiting("send") == SEARCH_PARTS)
@@ -377,6 +383,28 @@ async def test_while_others_are_confirmed_the_parts_of_a_search_are_in_flight_to
         world.forwarder.failures.mend()
 
     assert world.forwarder.confirmed == {f"e-{n}" for n in range(8) if n != 3}
+
+
+async def test_what_is_confirmed_during_a_settlement_is_settled_together_after_it() -> None:
+    ledger = Ledger()
+    may_end = anyio.Event()
+    delivery = delivery_of(batch(), ledger=ledger)
+
+    async def slow(event_ids: Sequence[str]) -> None:
+        await ledger.confirm(event_ids)
+        await may_end.wait()
+
+    delivery.confirmed = slow
+    async with anyio.create_task_group() as requests:
+        requests.start_soon(delivery.settle, ["e-0"])
+        await eventually(lambda: ledger.confirmed)
+        requests.start_soon(delivery.settle, ["e-1"])
+        requests.start_soon(delivery.settle, ["e-2"])
+        await anyio.wait_all_tasks_blocked()
+        assert ledger.confirmed == [["e-0"]]
+        may_end.set()
+
+    assert ledger.confirmed == [["e-0"], ["e-1", "e-2"]]
 
 
 async def test_while_nothing_is_confirmed_one_part_of_a_search_is_in_flight(world: WorkerWorld) -> None:
@@ -392,7 +420,6 @@ async def test_while_nothing_is_confirmed_one_part_of_a_search_is_in_flight(worl
 
 
 async def test_the_requests_that_searches_have_in_flight_together_are_bounded(world: WorkerWorld) -> None:
-    """And given back: two rounds would not do otherwise."""
     batches = 3
     world.size.events = 1
     world.circuit.confirmed()
@@ -405,6 +432,8 @@ async def test_the_requests_that_searches_have_in_flight_together_are_bounded(wo
         await anyio.wait_all_tasks_blocked()
         assert len(world.forwarder.requests) == batches + MORE_REQUESTS
         world.forwarder.failures.mend()
+
+    assert len(world.forwarder.confirmed) == 50
 
 
 async def test_an_answer_that_came_in_two_pieces_is_searched_only_where_it_failed(
@@ -422,7 +451,7 @@ async def test_an_answer_that_came_in_two_pieces_is_searched_only_where_it_faile
     accounts = await send(world, batch(4), ledger=ledger)
 
     assert world.forwarder.requests[1:] == [["e-2"], ["e-3"]]
-    assert ledger.confirmed == [["e-0", "e-1"], ["e-2"], ["e-3"]]
+    assert list(itertools.chain(*ledger.confirmed)) == ["e-0", "e-1", "e-2", "e-3"]
     assert len(accounts.with_verdict(Verdict.CONFIRMED)) == 4
 
 

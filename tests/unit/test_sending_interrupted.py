@@ -11,7 +11,7 @@ from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.worker_world import ATTEMPT_SECONDS, WorkerWorld
 from worker.accounts import Accounts
-from worker.sending import Delivery
+from worker.delivery import Delivery
 from worker.statsig_outcome import Verdict
 
 FAR = 1e9
