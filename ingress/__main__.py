@@ -5,13 +5,13 @@ import sys
 
 import anyio
 
-from ingress.main import create_app
-from ingress.server import serve
+from ingress.app import create_app
+from ingress.http.server import serve
 from shared.errors import SettingsError
-from shared.fault_points import enable_fault_points
-from shared.garbage import tune_garbage_collection
-from shared.logs import configure_logging
-from shared.settings import IngressSettings, from_environment
+from shared.process.fault_points import enable_fault_points
+from shared.process.garbage_collection import tune_garbage_collection
+from shared.process.logs import configure_logging
+from shared.process.settings import IngressSettings, from_environment
 from shared.telemetry.providers import Telemetry, open_telemetry
 
 

@@ -7,10 +7,10 @@ from connectrpc.request import RequestContext
 from protobuf import Oneof
 
 from ingress import error_codes
-from ingress.call import Call, current_call
+from ingress.call_context import Call, current_call
+from ingress.decoding.undecoded import DecodedEvents
 from ingress.reporting import Tally
 from ingress.service import EventLogging, Logged
-from ingress.undecoded import DecodedEvents
 from shared.errors import EventLoggingError, UncheckedCallerError
 from shared.gen.events.v1.event_logging_connect import EventLoggingService
 from shared.gen.events.v1.event_logging_pb import (

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from protobuf.wkt import Struct, Timestamp
 
-from shared import canonical_json
 from shared.errors import FieldViolation, InvalidEventError
-from shared.event import RESERVED_METADATA_KEY, Caller, Event, EventLogRow
-from shared.event_ids import MAX_KEY_LENGTH, keyed_event_id
+from shared.events import canonical_json
+from shared.events.event import RESERVED_METADATA_KEY, Caller, Event, EventLogRow
+from shared.events.event_ids import MAX_KEY_LENGTH, keyed_event_id
+from shared.events.json_nesting import has_more_levels
+from shared.events.statsig_projection import is_dropped_name
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from shared.json_nesting import has_more_levels
-from shared.statsig_projection import is_dropped_name
 from shared.telemetry.tracing import TRACEPARENT
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
 
 MAX_NAME_LENGTH: Final = 256
 MAX_TYPE_LENGTH: Final = 128

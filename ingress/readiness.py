@@ -11,7 +11,7 @@ import anyio
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
 from shared.cancellation import own_cancellation
-from shared.spanner_reading import AT_INTERVALS
+from shared.spanner.reading import AT_INTERVALS
 from shared.telemetry.tracing import untraced
 
 CHECK_SECONDS: Final = 2.0

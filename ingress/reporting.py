@@ -5,9 +5,9 @@ from typing import Final
 
 from connectrpc.code import Code
 
-from shared.event import EventLogRow
-from shared.event_log import EventLogRepository, Written
-from shared.process_states import Report
+from shared.events.event import EventLogRow
+from shared.process.process_states import Report
+from shared.spanner.event_log import EventLogRepository, Written
 
 _OURS: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS})
 """Codes that are no fault of the caller's. A limit (`resource_exhausted`) is one that the caller can keep to."""

@@ -8,10 +8,10 @@ from typing import Final
 import anyio
 import stamina
 
-from ingress.backlog import Gate
-from ingress.caller_rates import CallerRates
-from ingress.forward_publisher import ForwardPublisher
-from ingress.group_commit import GroupCommitter, Limits
+from ingress.callers.backpressure import Gate
+from ingress.callers.rate_limits import CallerRates
+from ingress.commit.forward_publisher import ForwardPublisher
+from ingress.commit.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.readiness import Readiness
 from ingress.reporting import CountingRepository, Tally
@@ -19,15 +19,15 @@ from ingress.service import EventLogging
 from ingress.telemetry import ObservedEventLogRepository, observe_state
 from shared.clock import SystemClock
 from shared.errors import StorageUnavailableError
-from shared.event_log import EventLogRepository, SpannerEventLogRepository
-from shared.logs import get_logger
-from shared.process_states import Role
+from shared.process.logs import get_logger
+from shared.process.process_states import Role
+from shared.process.reporting import Reporting
+from shared.process.settings import IngressSettings
 from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, topic_path
-from shared.reporting import Reporting
-from shared.schema import check_schema
-from shared.settings import IngressSettings
-from shared.spanner import open_database
-from shared.spanner_process_states import SpannerProcessStates
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import EventLogRepository, SpannerEventLogRepository
+from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.schema import check_schema
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import untraced

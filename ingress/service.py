@@ -4,16 +4,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingress.caller_rates import CallerRates
-from ingress.fair_share import queue_of
-from ingress.group_commit import GroupCommitter
+from ingress.callers.fair_share import queue_of
+from ingress.callers.rate_limits import CallerRates
+from ingress.commit.group_commit import GroupCommitter
+from ingress.decoding.turns import Slices
 from ingress.normalization import Defaults, normalize_log_event_request
-from ingress.turns import Slices
 from shared.clock import Clock
 from shared.errors import EventLoggingError
-from shared.event import Caller, EventLogRow
+from shared.events.event import Caller, EventLogRow
+from shared.events.statsig_projection import NAME_DROPPED, Loss, project
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from shared.statsig_projection import NAME_DROPPED, Loss, project
 from shared.telemetry.tracing import current_traceparent
 
 

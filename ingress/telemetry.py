@@ -6,11 +6,11 @@ from connectrpc.interceptor import Interceptor
 from connectrpc_otel import OpenTelemetryInterceptor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ingress.forward_publisher import ForwardPublisher
-from ingress.group_commit import GroupCommitter
+from ingress.commit.forward_publisher import ForwardPublisher
+from ingress.commit.group_commit import GroupCommitter
 from ingress.interceptors.call_events import CallEventsInterceptor, CallMessagesInterceptor
-from shared.event import EventLogRow
-from shared.event_log import EventLogRepository, Written
+from shared.events.event import EventLogRow
+from shared.spanner.event_log import EventLogRepository, Written
 from shared.telemetry.metrics import (
     COMMIT_DURATION,
     COMMIT_ROWS,

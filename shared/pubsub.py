@@ -17,8 +17,8 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from shared.cancellation import own_cancellation
 from shared.errors import PublishFailedError
-from shared.forward_message import OutgoingMessage
-from shared.settings import Settings
+from shared.events.forward_message import OutgoingMessage
+from shared.process.settings import Settings
 
 MAX_MESSAGES_PER_PUBLISH: Final = 1000
 MAX_BYTES_PER_PUBLISH: Final = 9_000_000

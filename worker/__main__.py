@@ -7,10 +7,10 @@ import sys
 import anyio
 
 from shared.errors import EventLoggingError, SettingsError
-from shared.fault_points import enable_fault_points
-from shared.garbage import tune_garbage_collection
-from shared.logs import configure_logging, get_logger
-from shared.settings import WorkerSettings, from_environment
+from shared.process.fault_points import enable_fault_points
+from shared.process.garbage_collection import tune_garbage_collection
+from shared.process.logs import configure_logging, get_logger
+from shared.process.settings import WorkerSettings, from_environment
 from shared.telemetry.providers import Telemetry, open_telemetry
 from worker.runtime import run
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Self
 
-from shared.attempt_history import History, HistoryEntry, HistoryKind, extended
-from shared.forward_ledger import Attempt, Entry
-from shared.logs import get_logger, log_each
-from worker.statsig_outcome import SendOutcome, Verdict
+from shared.events.attempt_history import History, HistoryEntry, HistoryKind, extended
+from shared.events.forward_ledger import Attempt, Entry
+from shared.process.logs import get_logger, log_each
+from worker.statsig.outcome import SendOutcome, Verdict
 
 INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
 NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")

@@ -1,7 +1,7 @@
 """The circuit: what is known of the destination, Statsig, and whether anything but probes may be sent to it.
 
 It opens where requests fail one after the other and nothing is confirmed between them, and closes with the first
-confirmation. It knows nothing of events: which of them is to blame is `worker/guilt.py`'s business.
+confirmation. It knows nothing of events: which of them is to blame is `worker/poison.py`'s business.
 """
 
 import random
@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 
 from shared.clock import Clock
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 
 FAILURES_TO_OPEN: Final = 3
 """Failed requests in a row, all lanes together. Fewer would open for a single bad connection."""

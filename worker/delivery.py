@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from shared.statsig_projection import StatsigEvent
+from shared.events.statsig_projection import StatsigEvent
 from worker.accounts import Accounts
 
 

@@ -12,23 +12,23 @@ from typing import Final
 
 import anyio
 
-from shared import forward_message
 from shared.clock import Clock
 from shared.errors import StorageUnavailableError, UndecodableMessageError
-from shared.event import Event
-from shared.fault_points import fault_point
-from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
-from shared.logs import get_logger, log_each
-from shared.statsig_projection import project
+from shared.events import forward_message
+from shared.events.event import Event
+from shared.events.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
+from shared.events.statsig_projection import project
+from shared.process.fault_points import fault_point
+from shared.process.logs import get_logger, log_each
 from shared.telemetry.tracing import TRACEPARENT
 from worker.accounts import Accounts
-from worker.burying import Burying
 from worker.circuit import Circuit
+from worker.dead_lettering import Burying
 from worker.delivery import Delivery
-from worker.guilt import Guilt, Ruling, reason_of
+from worker.poison import Guilt, Ruling, reason_of
 from worker.sending import Sending
 from worker.settling import Claim, Settling
-from worker.statsig_outcome import Verdict
+from worker.statsig.outcome import Verdict
 from worker.subscription import ReceivedMessage
 
 MISSING_ROW_DELIVERIES: Final = 3

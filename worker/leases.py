@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 
 from shared.errors import SubscriptionUnavailableError
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 from worker.subscription import ReceivedMessage, Subscription
 
 LEASE_SECONDS: Final = 30

@@ -6,16 +6,16 @@ from typing import Final
 
 import anyio
 
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
 from worker.forwarding import Fate, Forward
+from worker.held_messages import Parked
+from worker.lane_turns import Turn, Turns
 from worker.leases import Leases
-from worker.parked import Parked
-from worker.pulling import Pulling
+from worker.prefetch import Pulling
+from worker.stoppable_waits import Pauses, Waits
 from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
-from worker.turns import Turn, Turns
-from worker.waits import Pauses, Waits
 
 PROBE_PULL_SECONDS: Final = 1.0
 """For the fresh messages of a probe. One that finds nothing to send must not keep another lane from probing."""

@@ -13,11 +13,11 @@ from typing import Final
 import anyio
 
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
-from shared.forward_ledger import DEFAULT_SHARDS, ForwardLedger
-from shared.logs import get_logger
+from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardLedger
+from shared.events.republish_ledger import Cursor, RepublishLedger
+from shared.process.logs import get_logger
 from shared.pubsub import Publisher
-from shared.republish_ledger import Cursor, RepublishLedger
-from worker.dead_letters import DeadLetters
+from worker.dead_letter_publisher import DeadLetters
 from worker.republishing import Republishing
 from worker.unpublishable import Unpublishable
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from shared.process_states import Report
+from shared.process.process_states import Report
 from worker.circuit import Circuit
 from worker.tally import Tally
 

@@ -7,13 +7,13 @@ is then gone through row by row, and what still fails is skipped with a line in 
 from collections.abc import Sequence
 from typing import Final
 
-from shared import forward_message
 from shared.errors import PublishFailedError, StorageUnavailableError, UndecodableMessageError
-from shared.fault_points import fault_point
-from shared.forward_message import OutgoingMessage
-from shared.logs import get_logger
+from shared.events import forward_message
+from shared.events.forward_message import OutgoingMessage
+from shared.events.republish_ledger import Marked, RepublishLedger
+from shared.process.fault_points import fault_point
+from shared.process.logs import get_logger
 from shared.pubsub import Publisher
-from shared.republish_ledger import Marked, RepublishLedger
 from worker.unpublishable import Unpublishable, stand_in
 
 FAILURES_OF_AN_OUTAGE: Final = 2

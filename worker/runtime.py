@@ -9,8 +9,10 @@ import stamina
 
 from shared.clock import SystemClock
 from shared.errors import StorageUnavailableError
-from shared.logs import get_logger
-from shared.process_states import Role
+from shared.process.logs import get_logger
+from shared.process.process_states import Role
+from shared.process.reporting import Reporting
+from shared.process.settings import WorkerSettings
 from shared.pubsub import (
     PubSubPublisher,
     open_publisher_client,
@@ -18,40 +20,38 @@ from shared.pubsub import (
     subscription_path,
     topic_path,
 )
-from shared.reporting import Reporting
-from shared.schema import check_schema
-from shared.settings import WorkerSettings
-from shared.spanner import open_database
-from shared.spanner_dead_letters import SpannerDeadLetterTable
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_process_states import SpannerProcessStates
-from shared.spanner_republishing import SpannerRepublishLedger
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.schema import check_schema
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import untraced
-from worker.burying import Burying
 from worker.circuit import Circuit
-from worker.collecting import Collecting
-from worker.dead_letters import DeadLetters
+from worker.dead_letter_collector import Collecting
+from worker.dead_letter_publisher import DeadLetters
+from worker.dead_lettering import Burying
 from worker.forwarding import Forward, Forwarding
-from worker.guilt import Guilt
+from worker.held_messages import Parked
+from worker.lane_turns import Turns
 from worker.leases import Leases
-from worker.parked import Parked
+from worker.poison import Guilt
+from worker.prefetch import Pulling
 from worker.pull_loop import PullLoop
-from worker.pulling import Pulling
 from worker.reconciler import Reconciler
 from worker.reporting import taken
 from worker.sending import MORE_REQUESTS, Sending
 from worker.settling import Settling
-from worker.statsig_forwarder import SdkStatsigForwarder
-from worker.statsig_lane import StatsigLane
-from worker.statsig_requests import RequestSize
+from worker.statsig.client import StatsigLane
+from worker.statsig.forwarder import SdkStatsigForwarder
+from worker.statsig.requests import RequestSize
 from worker.subscription import PubSubSubscription
 from worker.suspects import TRIALS_AT_ONCE, Suspects
 from worker.tally import Tally
 from worker.telemetry.batches import ObservedForward
 from worker.telemetry.ports import Ports, observed
 from worker.telemetry.states import OpenLetters, PendingAge, observe_circuit
-from worker.turns import Turns
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a start waits for Spanner before the platform may try another instance."""

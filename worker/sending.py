@@ -11,14 +11,14 @@ import anyio
 
 from shared.clock import Clock
 from shared.concurrency import gathered
-from shared.fault_points import fault_point
-from shared.logs import get_logger
-from shared.statsig_projection import StatsigEvent
+from shared.events.statsig_projection import StatsigEvent
+from shared.process.fault_points import fault_point
+from shared.process.logs import get_logger
 from worker.circuit import Circuit
 from worker.delivery import Delivery
-from worker.statsig_forwarder import StatsigForwarder
-from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
-from worker.statsig_requests import RequestSize, parts_of, split_into_requests
+from worker.statsig.forwarder import StatsigForwarder
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.requests import RequestSize, parts_of, split_into_requests
 from worker.tally import Tally
 
 FIRST_BACKOFF_SECONDS: Final = 0.5

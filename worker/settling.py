@@ -12,8 +12,8 @@ import stamina
 
 from shared.clock import Clock
 from shared.errors import StorageUnavailableError
-from shared.forward_ledger import Attempt, ForwardLedger, ForwardState
-from shared.logs import get_logger, log_each
+from shared.events.forward_ledger import Attempt, ForwardLedger, ForwardState
+from shared.process.logs import get_logger, log_each
 from worker.accounts import untried
 from worker.tally import Tally
 

@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 
 from shared.clock import Clock
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
 from worker.forwarding import Fate, Forward
 from worker.leases import Leases

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from shared.errors import UndecodableMessageError
-from shared.forward_ledger import Attempt, ForwardLedger, Standing
-from shared.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
-from shared.logs import get_logger
+from shared.events.forward_ledger import Attempt, ForwardLedger, Standing
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
+from shared.process.logs import get_logger
 from shared.telemetry.tracing import TRACEPARENT
-from worker.dead_letters import DeadLetter, DeadLetters
+from worker.dead_letter_publisher import DeadLetter, DeadLetters
 from worker.subscription import ReceivedMessage
 
 BURY_SECONDS: Final = 60.0

@@ -15,7 +15,7 @@ from deploy.local.demo_events import DemoEvent, demo_events
 from deploy.local.stack import Stack
 from deploy.local.statsig_stand_in import read_log
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
-from shared.spanner import create_client
+from shared.spanner.connection import create_client
 
 ARRIVAL_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.2

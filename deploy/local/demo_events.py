@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from protobuf.wkt import Struct, Timestamp
 
-from shared import canonical_json
+from shared.events import canonical_json
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 TOTAL: Final = 200

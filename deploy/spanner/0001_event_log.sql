@@ -40,7 +40,7 @@ CREATE TABLE NestEventForward (
   last_attempt_at      TIMESTAMP,
   last_reason          STRING(64),  -- outcome of the last attempt, a stable word such as http_503
   last_status          INT64,       -- its HTTP status, where there was one
-  history              ARRAY<STRING(MAX)>,  -- what became of every attempt, the oldest first; shared/attempt_history.py
+  history              ARRAY<STRING(MAX)>,  -- what became of every attempt, the oldest first; shared/events/attempt_history.py
   alone_failures       INT64      NOT NULL DEFAULT (0),  -- how often it failed alone while others were confirmed
   not_before           TIMESTAMP,  -- of a suspect only: when it may be tried again
   claim_token          STRING(36),  -- the batch that holds the event now, or held it and died
@@ -72,7 +72,7 @@ CREATE TABLE NestEventProcess (
   started_at        TIMESTAMP  NOT NULL,
   seen_at           TIMESTAMP  NOT NULL OPTIONS (allow_commit_timestamp = true),
   stopped           BOOL       NOT NULL,  -- it was told to end, and this is its last word
-  -- What it counted in its last interval, and for how long it counted; shared/process_states.py.
+  -- What it counted in its last interval, and for how long it counted; shared/process/process_states.py.
   interval_seconds  FLOAT64    NOT NULL,
   accepted          INT64      NOT NULL,
   refused           INT64      NOT NULL,
@@ -94,7 +94,7 @@ CREATE TABLE NestEventProcess (
 CREATE TABLE NestEventDeadLetter (
   subject       STRING(36)  NOT NULL,  -- the event_id; of bytes that are no forward message, a UUIDv5 of message_id
   message_id    STRING(64)  NOT NULL,  -- Pub/Sub's, on the dead-letter topic
-  kind          STRING(8)   NOT NULL,  -- reasoned, native or poison; shared/dead_letter_table.py
+  kind          STRING(8)   NOT NULL,  -- reasoned, native or poison; shared/events/dead_letter_table.py
   reason        STRING(64)  NOT NULL,
   dead_at       TIMESTAMP   NOT NULL,  -- as the worker noted it, else when it was published to the dead-letter topic
   event_id      STRING(36),            -- of poison what its attributes claim, where they do

@@ -6,10 +6,10 @@ from typing import Any
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
-from ingress.call import Call, begin_call
-from ingress.letting_go import let_go
+from ingress.call_context import Call, begin_call
+from ingress.http.reference_cycles import let_go
 from shared.clock import Clock
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 
 _log = get_logger()
 

@@ -4,10 +4,10 @@ from typing import Any, Protocol
 
 from connectrpc.request import RequestContext
 
-from ingress.call import Call, current_call
-from ingress.caller import IAP_ASSERTION_HEADER, caller_from_headers
+from ingress.call_context import Call, current_call
+from ingress.callers.identity import IAP_ASSERTION_HEADER, caller_from_headers
 from shared.errors import UncheckedCallerError
-from shared.event import Caller
+from shared.events.event import Caller
 
 
 class AssertionVerifier(Protocol):

@@ -14,7 +14,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 from opentelemetry.metrics import Meter
 
-from ingress.undecoded import DecodedEvents
+from ingress.decoding.undecoded import DecodedEvents
 from shared.gen.events.v1.event_logging_pb import LogEventOutcome, LogEventsResponse
 from shared.telemetry.metrics import CALL_EVENTS, counter
 

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 from connectrpc.request import RequestContext
 
-from ingress.admission import DecodingBudget
-from ingress.call import current_call
-from ingress.compression import decompressed
-from ingress.fair_share import queue_of
-from ingress.turns import Slices, Turns
-from ingress.undecoded import MAX_EVENTS, DecodedEvents, Format, NotInFormatError, RawEvent, Steps, Undecoded
+from ingress.call_context import current_call
+from ingress.callers.fair_share import queue_of
+from ingress.decoding.budgets import DecodingBudget
+from ingress.decoding.turns import Slices, Turns
+from ingress.decoding.undecoded import MAX_EVENTS, DecodedEvents, Format, NotInFormatError, RawEvent, Steps, Undecoded
+from ingress.http.compression import decompressed
 from shared.errors import EventLoggingError, OverloadedError, RequestTooLargeError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 

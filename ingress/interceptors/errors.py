@@ -10,12 +10,12 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
-from ingress.call import Call, current_call
+from ingress.call_context import Call, current_call
 from ingress.error_codes import to_connect_error
 from ingress.reporting import Tally
 from shared.errors import EventLoggingError, RequestTooLargeError
 from shared.gen.google.rpc.error_details_pb import RequestInfo
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 
 OWN_WORDS: Final = {
     Code.DEADLINE_EXCEEDED: "the call's deadline passed",

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 from connectrpc.request import RequestContext
 
-from ingress.call import current_call
-from ingress.undecoded import DecodedEvents
+from ingress.call_context import current_call
+from ingress.decoding.undecoded import DecodedEvents
 from ingress.validation import validate
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest

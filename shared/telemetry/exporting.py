@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from shared.errors import SettingsError
-from shared.logs import get_logger
-from shared.settings import Settings
+from shared.process.logs import get_logger
+from shared.process.settings import Settings
 from shared.telemetry.metrics import RPC_DURATION
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.redaction import RedactingSpanExporter

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
-    from shared.settings import Settings
+    from shared.process.settings import Settings
 
 SHUTDOWN_SECONDS: Final = 1.0
 """For what is left when the process ends: with the 7 s of everything else this stays below Cloud Run's 10 s."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from opentelemetry.trace import SpanKind
 
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
 from shared.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry

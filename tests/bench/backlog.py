@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from shared import forward_message
-from shared.event import EventLogRow
+from shared.events import forward_message
+from shared.events.event import EventLogRow
 from tests.bench.product import opened_event_log, opened_forward_topic
 from tests.support.events import log, normalize
 

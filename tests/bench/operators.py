@@ -21,14 +21,14 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from deploy.local.emulators import running_emulators
 from deploy.local.provision import StackNames, provisioner
-from shared import forward_message
-from shared.dead_letter_rows import INSERTED_COLUMNS
-from shared.dead_letter_table import DEAD_LETTER_TABLE, LetterKind
-from shared.event_log import LOG_TABLE
-from shared.forward_ledger import LEDGER_TABLE, forward_shard
-from shared.settings import OperatorSettings, from_environment
-from shared.spanner import open_database
-from shared.spanner_mutations import insert
+from shared.events import forward_message
+from shared.events.dead_letter_table import DEAD_LETTER_TABLE, LetterKind
+from shared.events.forward_ledger import LEDGER_TABLE, forward_shard
+from shared.process.settings import OperatorSettings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letter_rows import INSERTED_COLUMNS
+from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.mutations import insert
 from tests.support.operating import nest_events
 from tests.support.sample_events import sample_event
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient
 
-from shared.event_log import EventLogRepository, SpannerEventLogRepository
+from shared.process.settings import Settings, from_environment
 from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, topic_path
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import EventLogRepository, SpannerEventLogRepository
 
 TIMEOUT_SECONDS: Final = 60.0
 """For one commit or publish: patience, since what is filled is not measured."""

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from shared.forward_ledger import DEFAULT_SHARDS
-from shared.settings import WorkerSettings
+from shared.events.forward_ledger import DEFAULT_SHARDS
+from shared.process.settings import WorkerSettings
 from tests.bench.markdown import NOTHING, number, table
 from tests.bench.measures import batches, calls, confirmation, drains, memory, payloads
 from tests.bench.outputs import FOLDER

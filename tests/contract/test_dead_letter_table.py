@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared import forward_message
-from shared.dead_letter_table import Closing, DeadLetterRow, LetterChoice, LetterCount, LetterKind, Mismatch
-from shared.event import Event
-from shared.forward_ledger import Attempt
-from shared.replay_ledger import Reopening
+from shared.events import forward_message
+from shared.events.dead_letter_table import Closing, DeadLetterRow, LetterChoice, LetterCount, LetterKind, Mismatch
+from shared.events.event import Event
+from shared.events.forward_ledger import Attempt
+from shared.events.replay_ledger import Reopening
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.storages import Storage
 

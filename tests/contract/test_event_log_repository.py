@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from shared.errors import EventLoggingError, RowExistsError, StoragePreconditionError
-from shared.event import RESERVED_METADATA_KEY, EventLogRow
-from shared.event_log import Written
-from shared.forward_ledger import ForwardState, forward_shard
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.events.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.events.forward_ledger import ForwardState, forward_shard
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.spanner.event_log import Written
 from tests.support.sample_events import TYPICAL_NANOS, sample_event, sample_row
 from tests.support.storages import Storage
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from shared.attempt_history import HistoryKind
-from shared.forward_ledger import Entry, Standing
+from shared.events.attempt_history import HistoryKind
+from shared.events.forward_ledger import Entry, Standing
 from tests.support.claiming import (
     FAILED,
     LONG,

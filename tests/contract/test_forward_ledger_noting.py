@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.attempt_history import HistoryKind
-from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events.attempt_history import HistoryKind
+from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
 from tests.support.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
 from tests.support.storages import Storage
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import anyio
 
-from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.forward_ledger import Attempt, Standing, forward_shard
-from shared.replay_ledger import Reopened, Reopening
+from shared.events.attempt_history import HistoryEntry, HistoryKind
+from shared.events.forward_ledger import Attempt, Standing, forward_shard
+from shared.events.replay_ledger import Reopened, Reopening
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.storages import Storage
 

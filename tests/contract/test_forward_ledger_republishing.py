@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing, forward_shard
-from shared.republish_ledger import Cursor, Marked
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt, Standing, forward_shard
+from shared.events.republish_ledger import Cursor, Marked
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.claiming import LONG, SHORT, attempt, row_of, token
 from tests.support.memory_event_log import LedgerRow
 from tests.support.sample_events import in_shard, sample_event, sample_row

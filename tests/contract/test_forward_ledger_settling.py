@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
 from tests.support.claiming import (
     AT,
     CONFIRMED,

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.forward_ledger import Attempt, Entry, Standing
-from shared.replay_ledger import Reopening
+from shared.events.forward_ledger import Attempt, Entry, Standing
+from shared.events.replay_ledger import Reopening
 from tests.support.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
 from tests.support.storages import Storage
 

@@ -14,10 +14,10 @@ from google.cloud.spanner_v1.services.spanner.transports import SpannerGrpcAsync
 from deploy.local.emulators import Emulators, local_channel
 from deploy.local.provision import StackNames, provisioner
 from shared.errors import StorageUnavailableError
-from shared.event_log import SpannerEventLogRepository
-from shared.lasting_database import LOST_IN_A_ROW
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import SpannerEventLogRepository
+from shared.spanner.lasting_database import LOST_IN_A_ROW
 from tests.support.sample_events import sample_row
 from tests.support.storages import TIMEOUT_SECONDS
 

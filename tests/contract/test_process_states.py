@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.process_states import ProcessState, Report, Role
+from shared.process.process_states import ProcessState, Report, Role
 from tests.support.storages import Storage
 
 QUIET = Report()

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from shared.errors import PublishFailedError, SubscriptionUnavailableError
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
 from tests.support.brokers import ACK_DEADLINE_SECONDS, BACKOFF_SECONDS, MAX_ATTEMPTS, Broker
 from worker.subscription import ReceivedMessage, Subscription
 

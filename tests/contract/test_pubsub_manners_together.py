@@ -25,7 +25,7 @@ from google.pubsub_v1 import Subscription as Resource
 from deploy.local.emulators import Emulators, local_channel
 from deploy.local.provision import StackNames
 from shared.errors import PublishFailedError, SubscriptionUnavailableError
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
 from tests.support.brokers import ACK_DEADLINE_SECONDS, pubsub_broker
 from tests.support.pubsub_manners.behind import (
     WITHIN,

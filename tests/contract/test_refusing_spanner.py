@@ -11,14 +11,14 @@ import pytest
 from google.cloud.spanner_v1 import SpannerAsyncClient
 
 from deploy.local.emulators import Emulators
-from shared.dead_letter_table import Closing
 from shared.errors import StorageUnavailableError
-from shared.forward_ledger import Attempt, Standing
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.spanner_dead_letters import SpannerDeadLetterTable
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_replaying import SpannerReplayLedger
+from shared.events.dead_letter_table import Closing
+from shared.events.forward_ledger import Attempt, Standing
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.replay_ledger import SpannerReplayLedger
 from tests.support.tcp_proxy import Mode, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.emulators

@@ -16,18 +16,18 @@ import anyio
 import pytest
 
 from shared.errors import PublishFailedError, StorageUnavailableError, SubscriptionUnavailableError
-from shared.event_log import SpannerEventLogRepository
-from shared.forward_ledger import Attempt
-from shared.forward_message import OutgoingMessage
-from shared.process_states import ProcessState, Role
+from shared.events.forward_ledger import Attempt
+from shared.events.forward_message import OutgoingMessage
+from shared.events.republish_ledger import Marked
+from shared.process.process_states import ProcessState, Role
+from shared.process.settings import Settings, from_environment
 from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscriber_client, subscription_path, topic_path
-from shared.republish_ledger import Marked
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_parts import ROWS_AT_ONCE
-from shared.spanner_process_states import SpannerProcessStates
-from shared.spanner_republishing import SpannerRepublishLedger
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import SpannerEventLogRepository
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.parts import ROWS_AT_ONCE
+from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.republish_ledger import SpannerRepublishLedger
 from tests.support.sample_events import sample_row
 from worker.subscription import PubSubSubscription
 

@@ -12,9 +12,9 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
-from shared import spanner_mutations
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
+from shared.process.settings import Settings, from_environment
+from shared.spanner import mutations as spanner_mutations
+from shared.spanner.connection import open_database
 
 pytestmark = pytest.mark.emulators
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from google.cloud.spanner_v1 import KeySet
 
-from shared.forward_ledger import LEDGER_TABLE
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_reading import by_key, read_by_key
+from shared.events.forward_ledger import LEDGER_TABLE
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.reading import by_key, read_by_key
 from tests.support.claiming import logged
 from tests.support.storages import SpannerStorage
 

@@ -6,11 +6,11 @@ import anyio
 import pytest
 
 from shared.errors import StorageUnavailableError
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_republishing import SpannerRepublishLedger
-from shared.spanner_transactions import Transactions, current_time
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.transactions import Transactions, current_time
 
 pytestmark = pytest.mark.emulators
 

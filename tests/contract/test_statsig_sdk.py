@@ -20,7 +20,7 @@ import statsig.globals
 
 from shared.clock import SystemClock
 from shared.errors import SettingsError
-from shared.statsig_projection import StatsigEvent
+from shared.events.statsig_projection import StatsigEvent
 from tests.support.scripted_http import (
     ACCEPTED,
     Act,
@@ -33,9 +33,9 @@ from tests.support.scripted_http import (
     reset,
     scripted_http,
 )
-from worker.statsig_forwarder import SdkStatsigForwarder
-from worker.statsig_lane import StatsigLane
-from worker.statsig_outcome import MAX_ANSWER, SendOutcome, Verdict
+from worker.statsig.client import StatsigLane
+from worker.statsig.forwarder import SdkStatsigForwarder
+from worker.statsig.outcome import MAX_ANSWER, SendOutcome, Verdict
 
 SECRET = "secret-contract0123456789"  # noqa: S105 - nobody's
 READ_TIMEOUT = 0.3

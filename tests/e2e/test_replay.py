@@ -14,7 +14,7 @@ import pytest
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import Stack, StackOptions, running_stack
-from shared.event import Event
+from shared.events.event import Event
 from tests.support.delivery import deliveries, until_delivered
 from tests.support.graveyard import Graveyard, graveyard
 from tests.support.operating import nest_events, start_nest_events

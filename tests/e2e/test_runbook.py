@@ -12,7 +12,7 @@ import pytest
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
-from shared.event_ids import event_id_of_key
+from shared.events.event_ids import event_id_of_key
 from tests.support.graveyard import Graveyard, graveyard
 from tests.support.operating import nest_events
 

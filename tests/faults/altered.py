@@ -10,18 +10,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
-from shared import event_log
 from shared.clock import SystemClock
-from shared.event import EventLogRow
-from shared.forward_ledger import Entry, Standing
-from shared.republish_ledger import Marked
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_republishing import SpannerRepublishLedger
+from shared.events.event import EventLogRow
+from shared.events.forward_ledger import Entry, Standing
+from shared.events.republish_ledger import Marked
+from shared.spanner import event_log
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.republish_ledger import SpannerRepublishLedger
 from worker.accounts import Account, Accounts
 from worker.circuit import Circuit
-from worker.guilt import Guilt, Ruling
-from worker.statsig_lane import StatsigLane
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.poison import Guilt, Ruling
+from worker.statsig.client import StatsigLane
+from worker.statsig.outcome import SendOutcome, Verdict
 from worker.subscription import PULL_SECONDS, PubSubSubscription, ReceivedMessage
 
 

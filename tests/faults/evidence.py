@@ -17,11 +17,11 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 from deploy.local.emulators import local_channel
 from deploy.local.stack import Stack
 from deploy.local.statsig_stand_in import LoggedEvent, LoggedRequest, read_log, read_requests
-from shared.attempt_history import History, decode
-from shared.forward_message import EVENT_ID_ATTRIBUTE
-from shared.spanner import create_client
-from shared.timestamps import from_datetime
-from worker.dead_letters import PREFIX
+from shared.events.attempt_history import History, decode
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE
+from shared.events.timestamps import from_datetime
+from shared.spanner.connection import create_client
+from worker.dead_letter_publisher import PREFIX
 
 EMPTY_SECONDS: Final = 0.5
 QUIET_PULLS: Final = 2

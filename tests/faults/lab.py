@@ -15,7 +15,7 @@ from google.pubsub_v1 import PubsubMessage
 
 from deploy.local.errors import StartFailedError
 from deploy.local.stack import Stack
-from shared.fault_points import EXIT_CODE
+from shared.process.fault_points import EXIT_CODE
 from tests.faults.client import OK, Load, OpenLoopClient
 from tests.faults.evidence import (
     FoundDeadLetter,

@@ -10,7 +10,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from deploy.local.emulators import local_channel
 from deploy.local.stack import Stack
-from shared.forward_message import EVENT_ID_ATTRIBUTE
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from tests.faults.evidence import all_messages
 
 LEASE_SECONDS: Final = 600

@@ -10,8 +10,8 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOT
 
 from deploy.local.emulators import local_channel
 from deploy.local.stack import Stack
-from shared import forward_message
-from shared.event import Event
+from shared.events import forward_message
+from shared.events.event import Event
 from tests.faults.evidence import StoredEvent
 
 

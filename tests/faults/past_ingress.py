@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 
-from shared import event_log
-from shared.event import EventLogRow
-from shared.event_log import LOG_COLUMNS, LOG_TABLE
-from shared.forward_ledger import LEDGER_TABLE, forward_shard
+from shared.events.event import EventLogRow
+from shared.events.forward_ledger import LEDGER_TABLE, forward_shard
+from shared.spanner import event_log
+from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE
 from tests.support.sample_events import sample_row
 
 _PENDING_SINCE: Final = event_log._BORN_COLUMNS.index("pending_since")

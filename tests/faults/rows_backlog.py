@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from shared.event import EventLogRow
+from shared.events.event import EventLogRow
 from tests.faults.lab import Lab
 from tests.faults.past_ingress import insert_pending
 from tests.faults.row import Expectations, Row

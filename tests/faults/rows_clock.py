@@ -8,7 +8,7 @@ from typing import Final
 import anyio
 
 from deploy.local.statsig_stand_in import read_log
-from shared.attempt_history import HistoryKind
+from shared.events.attempt_history import HistoryKind
 from tests.faults.client import OK, Attempt
 from tests.faults.lab import Lab
 from tests.faults.row import Expectations, Row

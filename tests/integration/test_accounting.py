@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from shared.accounting import SpannerAccounting
-from shared.event import Event, EventLogRow
-from shared.event_log import LOG_TABLE, SpannerEventLogRepository
-from shared.forward_ledger import Attempt
-from shared.settings import IngressSettings, from_environment
-from shared.spanner import open_database
-from shared.spanner_forward_ledger import SpannerForwardLedger
+from shared.events.event import Event, EventLogRow
+from shared.events.forward_ledger import Attempt
+from shared.process.settings import IngressSettings, from_environment
+from shared.spanner.accounting import SpannerAccounting
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import LOG_TABLE, SpannerEventLogRepository
+from shared.spanner.forward_ledger import SpannerForwardLedger
 
 pytestmark = pytest.mark.emulators
 

@@ -14,11 +14,11 @@ from google.cloud.spanner_v1 import KeySet
 from deploy import schema as ddl
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
-from shared.event import Caller, CallerSource, EventLogRow
-from shared.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS, from_datetime, to_rfc3339
+from shared.events.event import Caller, CallerSource, EventLogRow
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS, from_datetime, to_rfc3339
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
 from tests.support.bigquery import FOLDER, TABLE, Warehouse, newline_json, schema, translated
 from tests.support.events import ALICE, ASTRAL, log, normalize
 

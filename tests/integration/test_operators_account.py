@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from deploy.local.emulators import Emulators
-from shared.event_log import LOG_TABLE
-from shared.forward_ledger import LEDGER_TABLE
+from shared.events.forward_ledger import LEDGER_TABLE
+from shared.spanner.event_log import LOG_TABLE
 from tests.support.graveyard import Graveyard
 from tests.support.operating import COMMAND, SECONDS, inherited, nest_events, start_nest_events
 from tests.support.tcp_proxy import Mode, tcp_proxy

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from shared import forward_message
+from shared.events import forward_message
 from shared.pubsub import subscription_path
 from tests.support.graveyard import LONG_AGO, Graveyard
 from tests.support.operating import nest_events, start_nest_events

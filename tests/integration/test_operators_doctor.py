@@ -16,16 +16,16 @@ from google.pubsub_v1 import ExpirationPolicy, Subscription
 
 from deploy.local.emulators import Emulators
 from deploy.local.statsig_stand_in import read_log, running_stand_in
-from shared.event_log import SpannerEventLogRepository
-from shared.forward_ledger import LEDGER_TABLE
-from shared.process_states import ProcessState, Report, Role
+from shared.events.forward_ledger import LEDGER_TABLE
+from shared.process.process_states import ProcessState, Report, Role
 from shared.pubsub import subscription_path, topic_path
-from shared.spanner_process_states import PROCESSES_TABLE
+from shared.spanner.event_log import SpannerEventLogRepository
+from shared.spanner.process_states import PROCESSES_TABLE
 from tests.support.graveyard import Graveyard
 from tests.support.operating import Ran, nest_events
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.tcp_proxy import Mode, tcp_proxy
-from worker.operators.statsig_key import statsig_findings
+from worker.operators.doctor.statsig_key import statsig_findings
 
 pytestmark = pytest.mark.emulators
 

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import pytest
 
-from shared.accounting import SpannerAccounting
+from shared.spanner.accounting import SpannerAccounting
 from tests.support.graveyard import Graveyard
-from worker.operators.backlog import Backlog
+from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators
 

@@ -9,13 +9,13 @@ import anyio
 import pytest
 
 from deploy.local.emulators import Emulators
-from shared.forward_ledger import LEDGER_TABLE, Attempt
-from shared.process_states import ProcessState, Report, Role
+from shared.events.forward_ledger import LEDGER_TABLE, Attempt
+from shared.process.process_states import ProcessState, Report, Role
 from tests.support.graveyard import Graveyard
 from tests.support.on_terminal import on_terminal
 from tests.support.operating import nest_events
 from tests.support.tcp_proxy import Mode, tcp_proxy
-from worker.operators.backlog import Backlog
+from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.event_ids import event_id_of_key
-from shared.forward_ledger import LEDGER_TABLE
+from shared.events.event_ids import event_id_of_key
+from shared.events.forward_ledger import LEDGER_TABLE
 from tests.support.graveyard import Graveyard
 from tests.support.operating import nest_events
 from tests.support.sample_events import sample_event, sample_row

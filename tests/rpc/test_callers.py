@@ -120,7 +120,7 @@ async def test_without_keys_to_check_an_assertion_only_what_has_no_idempotency_k
     def unreachable(_url: str) -> Any:
         raise requests.ConnectionError("unreachable")
 
-    monkeypatch.setattr("ingress.iap._fetch_keys", unreachable)
+    monkeypatch.setattr("ingress.callers.iap._fetch_keys", unreachable)
     header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": "new"}).encode()).decode().rstrip("=")
     headers = JSON | {"x-goog-iap-jwt-assertion": f"{header}.e30.c2ln", "authorization": bearer(ALICE)}
     free: dict[str, Any] = {"event_name": "unchecked", "forward_to_statsig": False}
@@ -147,7 +147,7 @@ async def test_without_keys_to_check_an_assertion_only_what_has_no_idempotency_k
 async def test_a_forged_assertion_is_of_no_effect(
     module_environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch, key_id: Any
 ) -> None:
-    monkeypatch.setattr("ingress.iap._fetch_keys", lambda _url: {})
+    monkeypatch.setattr("ingress.callers.iap._fetch_keys", lambda _url: {})
     header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": key_id}).encode()).decode().rstrip("=")
     async with (
         running_ingress(module_environment, IAP_AUDIENCE="/projects/1/global/backendServices/2") as ingress,

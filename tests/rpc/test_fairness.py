@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from ingress.edge import AsgiApp
+from ingress.http.guard import AsgiApp
 from tests.support.http1 import JSON, LOG_EVENTS, Answer, Connection, connection
 from tests.support.ingress import open_store, running_ingress
 from tests.support.refusals import assert_error

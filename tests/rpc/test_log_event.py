@@ -12,10 +12,10 @@ from connectrpc.codec import proto_json_codec
 from connectrpc.errors import ConnectError
 from protobuf.wkt import Timestamp
 
+from shared.events.timestamps import from_datetime, to_rfc3339
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventResponse
 from shared.gen.google.rpc.error_details_pb import BadRequest
-from shared.timestamps import from_datetime, to_rfc3339
 from tests.support.events import log, nested_lists, nested_objects
 from tests.support.http1 import JSON, connection
 from tests.support.ingress import Ingress, Store

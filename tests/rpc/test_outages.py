@@ -9,7 +9,7 @@ import pytest
 from deploy import schema
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
-from ingress.commit_search import budget_of
+from ingress.commit.search import budget_of
 from tests.support.http1 import JSON, LOG_EVENTS, connection
 from tests.support.ingress import captured_log, open_store, running_ingress
 from tests.support.refusals import assert_error

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from google.pubsub_v1 import DeadLetterPolicy, PublisherAsyncClient, RetryPolicy, SubscriberAsyncClient, Topic
 from google.pubsub_v1 import Subscription as Resource
 
+from shared.process.settings import Settings, from_environment
 from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, open_subscriber_client
-from shared.settings import Settings, from_environment
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
 from worker.subscription import PubSubSubscription, Subscription

@@ -4,9 +4,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.attempt_history import History, HistoryEntry, HistoryKind
-from shared.event import EventLogRow
-from shared.forward_ledger import Attempt, Entry, Standing
+from shared.events.attempt_history import History, HistoryEntry, HistoryKind
+from shared.events.event import EventLogRow
+from shared.events.forward_ledger import Attempt, Entry, Standing
 from tests.support.memory_event_log import LedgerRow
 from tests.support.sample_events import sample_row
 from tests.support.storages import Storage

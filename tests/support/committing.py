@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from ingress.forward_publisher import ForwardPublisher
-from ingress.group_commit import GroupCommitter, Limits
+from ingress.commit.forward_publisher import ForwardPublisher
+from ingress.commit.group_commit import GroupCommitter, Limits
 from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError
-from shared.event import EventLogRow
-from shared.event_log import Written
-from shared.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
+from shared.events.event import EventLogRow
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
+from shared.spanner.event_log import Written
 from tests.support.clock import ManualClock
 from tests.support.events import log, normalize
 

@@ -5,13 +5,13 @@ from typing import Any, Final, TypeVar
 
 from connectrpc.codec import proto_binary_codec, proto_json_codec
 
-from ingress.admission import DecodingBudget
-from ingress.binary_format import BinaryFormat
-from ingress.call import begin_call
-from ingress.codec import LazyCodec
+from ingress.call_context import begin_call
+from ingress.decoding.binary_format import BinaryFormat
+from ingress.decoding.budgets import DecodingBudget
+from ingress.decoding.codec import LazyCodec
+from ingress.decoding.json_format import JsonFormat
+from ingress.decoding.undecoded import DecodedEvents
 from ingress.interceptors.decoding import BodyLimits, DecodingInterceptor
-from ingress.json_format import JsonFormat
-from ingress.undecoded import DecodedEvents
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
 

@@ -12,9 +12,9 @@ from protobuf.wkt import Struct, Value
 
 from ingress.normalization import Defaults, normalize_log_event_request
 from shared.errors import InvalidEventError
-from shared.event import Caller, CallerSource, Event, EventLogRow
+from shared.events.event import Caller, CallerSource, Event, EventLogRow
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 
 NOW = 1_790_000_000_123_456_789
 ALICE = Caller("alice@example.com", CallerSource.CLOUD_RUN_IAM)

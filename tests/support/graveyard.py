@@ -11,12 +11,12 @@ from typing import Any
 
 from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyncClient
 
-from shared import forward_message
-from shared.attempt_history import HistoryEntry, HistoryKind, extended
-from shared.dead_letter_table import DeadLetterSummary, LetterChoice
-from shared.event import RESERVED_METADATA_KEY, Event
-from shared.event_log import SpannerEventLogRepository
-from shared.forward_ledger import LEDGER_TABLE, Attempt
+from shared.events import forward_message
+from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.events.dead_letter_table import DeadLetterSummary, LetterChoice
+from shared.events.event import RESERVED_METADATA_KEY, Event
+from shared.events.forward_ledger import LEDGER_TABLE, Attempt
+from shared.process.settings import OperatorSettings, from_environment
 from shared.pubsub import (
     PubSubPublisher,
     open_publisher_client,
@@ -24,15 +24,15 @@ from shared.pubsub import (
     subscription_path,
     topic_path,
 )
-from shared.settings import OperatorSettings, from_environment
-from shared.spanner import open_database
-from shared.spanner_dead_letters import SpannerDeadLetterTable
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_process_states import SpannerProcessStates
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.event_log import SpannerEventLogRepository
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.process_states import SpannerProcessStates
 from tests.support.sample_events import sample_event, sample_row
-from worker.collecting import LETTERS_PER_PULL
-from worker.dead_letters import DeadLetter, DeadLetters
-from worker.letters import read_letter
+from worker.dead_letter_collector import LETTERS_PER_PULL
+from worker.dead_letter_messages import read_letter
+from worker.dead_letter_publisher import DeadLetter, DeadLetters
 from worker.subscription import PubSubSubscription, ReceivedMessage
 
 ROWS_PER_COMMIT = 400

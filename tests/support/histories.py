@@ -1,7 +1,7 @@
 """What must hold between a ledger row's history and its counts."""
 
-from shared.attempt_history import KEPT_ENTRIES, History, HistoryKind
-from worker.statsig_outcome import Verdict
+from shared.events.attempt_history import KEPT_ENTRIES, History, HistoryKind
+from worker.statsig.outcome import Verdict
 
 
 def explains(history: History, attempts: int, possible_duplicates: int) -> bool:

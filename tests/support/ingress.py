@@ -20,13 +20,13 @@ from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
 from deploy.local.emulators import local_channel
-from ingress.edge import AsgiApp
-from ingress.main import create_app
-from ingress.server import listener, server_on
-from shared.event_log import LOG_COLUMNS
-from shared.logs import NOISY_LIBRARIES, configure_logging
-from shared.settings import IngressSettings, from_environment
-from shared.spanner import open_database
+from ingress.app import create_app
+from ingress.http.guard import AsgiApp
+from ingress.http.server import listener, server_on
+from shared.process.logs import NOISY_LIBRARIES, configure_logging
+from shared.process.settings import IngressSettings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.event_log import LOG_COLUMNS
 from shared.telemetry.providers import Telemetry
 
 START_SECONDS: Final = 15.0

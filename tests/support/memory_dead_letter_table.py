@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 
-from shared.dead_letter_table import (
+from shared.events.dead_letter_table import (
     Closing,
     DeadLetterRow,
     DeadLetterSummary,
@@ -15,7 +15,7 @@ from shared.dead_letter_table import (
     Mismatch,
     counted,
 )
-from shared.forward_ledger import ForwardState
+from shared.events.forward_ledger import ForwardState
 from tests.support.memory_event_log import MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from shared import attempt_history
-from shared.attempt_history import HistoryEntry, HistoryKind, extended
-from shared.dead_letter_table import DeadLetterRow
 from shared.errors import RowExistsError, StoragePreconditionError, StorageRejectedError
-from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
-from shared.event_log import Written
-from shared.forward_ledger import DEFAULT_SHARDS, ForwardState, forward_shard
-from shared.process_states import ProcessState
+from shared.events import attempt_history
+from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.events.dead_letter_table import DeadLetterRow
+from shared.events.event import RESERVED_METADATA_KEY, Event, EventLogRow
+from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardState, forward_shard
+from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
+from shared.process.process_states import ProcessState
+from shared.spanner.event_log import Written
 from shared.telemetry.tracing import TRACEPARENT
-from shared.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_failures import ScriptedFailures
 

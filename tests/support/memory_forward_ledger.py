@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from shared import attempt_history
-from shared.attempt_history import HistoryKind
-from shared.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events import attempt_history
+from shared.events.attempt_history import HistoryKind
+from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 

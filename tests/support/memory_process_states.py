@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from shared.process_states import ProcessState, SeenProcess
+from shared.process.process_states import ProcessState, SeenProcess
 from tests.support.memory_event_log import MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 

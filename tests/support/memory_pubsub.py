@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 
 from shared.errors import PublishFailedError, SubscriptionUnavailableError
-from shared.forward_message import (
+from shared.events.forward_message import (
     MAX_ATTRIBUTE_KEY_BYTES,
     MAX_ATTRIBUTE_VALUE_BYTES,
     MAX_ATTRIBUTES,

@@ -3,11 +3,11 @@
 import uuid
 from collections.abc import Sequence
 
-from shared.attempt_history import HistoryKind
-from shared.dead_letter_table import Closing
-from shared.event import Event
-from shared.forward_ledger import ForwardState
-from shared.replay_ledger import Reopened, Reopening
+from shared.events.attempt_history import HistoryKind
+from shared.events.dead_letter_table import Closing
+from shared.events.event import Event
+from shared.events.forward_ledger import ForwardState
+from shared.events.replay_ledger import Reopened, Reopening
 from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures

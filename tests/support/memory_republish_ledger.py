@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from shared.event import Event
-from shared.forward_ledger import ForwardState
-from shared.republish_ledger import Cursor, Marked, Page
+from shared.events.event import Event
+from shared.events.forward_ledger import ForwardState
+from shared.events.republish_ledger import Cursor, Marked, Page
 from tests.support.memory_event_log import LedgerRow, MemoryStore
 from tests.support.scripted_failures import ScriptedFailures
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import anyio
 
-from shared import fault_points
 from shared.clock import Clock
-from shared.fault_points import InjectedFaultError, enable_fault_points
-from shared.statsig_projection import StatsigEvent
-from worker.burying import Burying
+from shared.events.statsig_projection import StatsigEvent
+from shared.process import fault_points
+from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from worker.circuit import Circuit
-from worker.dead_letters import DeadLetters
+from worker.dead_letter_publisher import DeadLetters
+from worker.dead_lettering import Burying
 from worker.forwarding import Fate, Forwarding
-from worker.guilt import Guilt
+from worker.poison import Guilt
 from worker.sending import Sending
 from worker.settling import Settling
-from worker.statsig_outcome import SendOutcome, Verdict
-from worker.statsig_requests import RequestSize
+from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.requests import RequestSize
 from worker.subscription import ReceivedMessage
 
 CLAIM_SECONDS = 30.0
@@ -77,7 +77,7 @@ class Mood:
 
 @dataclass(slots=True)
 class AdverseStatsig:
-    """worker.statsig_forwarder.StatsigForwarder. Knows which events it has; what it answers says that or not."""
+    """worker.statsig.forwarder.StatsigForwarder. Knows which events it has; what it answers says that or not."""
 
     moods: list[Mood] = field(default_factory=list)
     """Of the next requests, in order; after them it is itself."""

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from shared import forward_message
-from shared.event import Event
-from shared.forward_message import EVENT_ID_ATTRIBUTE
+from shared.events import forward_message
+from shared.events.event import Event
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
@@ -14,7 +14,7 @@ from tests.support.memory_pubsub import MemoryTopic
 from tests.support.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.sample_events import in_shard, sample_event, sample_row
 from tests.support.worker_world import FixedRandom
-from worker.dead_letters import DeadLetters
+from worker.dead_letter_publisher import DeadLetters
 from worker.reconciler import Reconciler
 
 AFTER_SECONDS = 60.0

@@ -4,8 +4,8 @@ import json
 import uuid
 from typing import Any
 
-from shared.event import RESERVED_METADATA_KEY, Event, EventLogRow
-from shared.forward_ledger import forward_shard
+from shared.events.event import RESERVED_METADATA_KEY, Event, EventLogRow
+from shared.events.forward_ledger import forward_shard
 from shared.telemetry.tracing import TRACEPARENT
 
 TYPICAL_NANOS = 1_763_000_000_123_456_789

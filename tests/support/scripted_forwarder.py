@@ -3,9 +3,9 @@
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from shared.statsig_projection import StatsigEvent
+from shared.events.statsig_projection import StatsigEvent
 from tests.support.scripted_failures import ScriptedFailures
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, Verdict
 
 CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
 UNREACHABLE = SendOutcome(Verdict.TRANSIENT, None, "connection_refused")
@@ -20,7 +20,7 @@ _TAKEN = (Verdict.CONFIRMED, Verdict.AMBIGUOUS)
 
 
 class ScriptedForwarder:
-    """worker.statsig_forwarder.StatsigForwarder. What the script does not say is confirmed."""
+    """worker.statsig.forwarder.StatsigForwarder. What the script does not say is confirmed."""
 
     def __init__(self, *script: SendOutcome, failures: ScriptedFailures | None = None) -> None:
         self.script = deque(script)

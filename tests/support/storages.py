@@ -9,21 +9,21 @@ from typing import Any, Protocol
 import anyio
 from google.cloud.spanner_v1 import KeySet
 
-from shared.dead_letter_table import DeadLetterTable
-from shared.event_log import LOG_COLUMNS, LOG_TABLE, EventLogRepository, SpannerEventLogRepository
-from shared.forward_ledger import LEDGER_TABLE, ForwardLedger
-from shared.process_states import ProcessStates
-from shared.replay_ledger import ReplayLedger
-from shared.republish_ledger import RepublishLedger
-from shared.settings import Settings, from_environment
-from shared.spanner import open_database
-from shared.spanner_dead_letters import SpannerDeadLetterTable
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_process_states import SpannerProcessStates
-from shared.spanner_replaying import SpannerReplayLedger
-from shared.spanner_republishing import SpannerRepublishLedger
-from shared.spanner_transactions import Transactions
-from shared.timestamps import from_datetime
+from shared.events.dead_letter_table import DeadLetterTable
+from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
+from shared.events.replay_ledger import ReplayLedger
+from shared.events.republish_ledger import RepublishLedger
+from shared.events.timestamps import from_datetime
+from shared.process.process_states import ProcessStates
+from shared.process.settings import Settings, from_environment
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, EventLogRepository, SpannerEventLogRepository
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.replay_ledger import SpannerReplayLedger
+from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.transactions import Transactions
 from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from shared import forward_message
-from shared.event import Event
+from shared.events import forward_message
+from shared.events.event import Event
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger
@@ -15,21 +15,21 @@ from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_failures import ScriptedFailures
 from tests.support.scripted_forwarder import ScriptedForwarder
-from worker.burying import Burying
 from worker.circuit import FAILURES_TO_OPEN, Circuit
-from worker.dead_letters import PREFIX, DeadLetters
+from worker.dead_letter_publisher import PREFIX, DeadLetters
+from worker.dead_lettering import Burying
 from worker.forwarding import Forwarding
-from worker.guilt import Guilt
+from worker.held_messages import Parked
+from worker.lane_turns import Turns
 from worker.leases import Leases
-from worker.parked import Parked
+from worker.poison import Guilt
+from worker.prefetch import Pulling
 from worker.pull_loop import PullLoop
-from worker.pulling import Pulling
 from worker.sending import Sending
 from worker.settling import Settling
-from worker.statsig_requests import RequestSize
+from worker.statsig.requests import RequestSize
 from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
-from worker.turns import Turns
 
 PROBE_SECONDS = 0.02
 """Short, because a circuit that waits looks at the manual clock only once this has passed for real."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from protobuf.wkt import Struct
 
-from ingress.admission import DecodingBudget, row_weight
+from ingress.decoding.budgets import DecodingBudget, row_weight
 from shared.errors import CallerOverloadedError, OverloadedError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.decoding import BINARY, JSON, decode_event

@@ -13,7 +13,7 @@ from deploy.local.stack import REPOSITORY
 from ingress import error_codes
 from shared import errors
 from shared.errors import EventLoggingError
-from shared.settings import WorkerSettings
+from shared.process.settings import WorkerSettings
 from shared.telemetry.metrics import METRICS, Kind
 from tests.support.hcl import read_module
 

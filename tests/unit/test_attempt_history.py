@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from shared.attempt_history import KEPT_ENTRIES, HistoryEntry, HistoryKind, decode, encode, extended
+from shared.events.attempt_history import KEPT_ENTRIES, HistoryEntry, HistoryKind, decode, encode, extended
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
 TIMED_OUT = HistoryEntry(HistoryKind.ATTEMPT, AT, "ambiguous", "timeout", None)

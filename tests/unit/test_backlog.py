@@ -1,7 +1,7 @@
 """When a caller's calls are begun no more, and when again."""
 
-from ingress.backlog import LEAST_ROWS, Backlog
-from ingress.waiting_rows import WaitingCall, WaitingRow, WaitingRows
+from ingress.callers.backpressure import LEAST_ROWS, Backlog
+from ingress.commit.waiting_rows import WaitingCall, WaitingRow, WaitingRows
 from tests.support.committing import row
 
 

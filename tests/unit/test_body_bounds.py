@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.binary_format import BinaryFormat
-from ingress.codec import LazyCodec
-from ingress.json_format import JsonFormat
-from ingress.turns import SLICE_SECONDS, Slices
-from shared import canonical_json
+from ingress.decoding.binary_format import BinaryFormat
+from ingress.decoding.codec import LazyCodec
+from ingress.decoding.json_format import JsonFormat
+from ingress.decoding.turns import SLICE_SECONDS, Slices
 from shared.errors import EventLoggingError, InvalidEventError, MalformedRequestError, RequestTooLargeError
+from shared.events import canonical_json
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
 from tests.support.decoding import BINARY, JSON, LIMITS, CountedTurns, decode_event, decode_events, finished
 from tests.support.events import log, nested_lists, nested_objects, stored_metadata

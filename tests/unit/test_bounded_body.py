@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ingress.admission import BodyBudget
-from ingress.body_bounds import STEP_BYTES, BoundedBody, Pace
-from ingress.call import begin_call
+from ingress.call_context import begin_call
+from ingress.decoding.budgets import BodyBudget
+from ingress.http.body_bounds import STEP_BYTES, BoundedBody, Pace
 from shared.errors import CallerOverloadedError, OverloadedError, RequestTooLargeError
-from shared.event import Caller, CallerSource
+from shared.events.event import Caller, CallerSource
 
 LIMIT = 4 * STEP_BYTES
 PIECE_BYTES = STEP_BYTES // 8

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.caller import caller_from_headers, usable_principal
-from shared.event import ANONYMOUS, Caller, CallerSource
+from ingress.callers.identity import caller_from_headers, usable_principal
+from shared.events.event import ANONYMOUS, Caller, CallerSource
 from tests.support.events import hostile_text
 
 

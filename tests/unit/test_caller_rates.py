@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.caller_rates import MAX_KEPT_CALLERS, CallerRates
+from ingress.callers.rate_limits import MAX_KEPT_CALLERS, CallerRates
 from shared.errors import CallerOverloadedError
 from tests.support.clock import ManualClock
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protobuf.wkt import Struct
 
-from shared import canonical_json
+from shared.events import canonical_json
 
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53) + 1, 2**53 - 1)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.codec import LazyCodec
+from ingress.decoding.codec import LazyCodec
 from ingress.error_codes import message_for
 from shared.errors import EventLoggingError, InvalidEventError, MalformedRequestError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest

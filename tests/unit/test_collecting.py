@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from shared import forward_message
-from shared.dead_letter_table import LetterChoice
 from shared.errors import StorageRejectedError, StorageUnavailableError, SubscriptionUnavailableError
-from shared.forward_message import OutgoingMessage
+from shared.events import forward_message
+from shared.events.dead_letter_table import LetterChoice
+from shared.events.forward_message import OutgoingMessage
 from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
@@ -17,8 +17,8 @@ from tests.support.memory_event_log import MemoryStore
 from tests.support.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.sample_events import sample_event
 from tests.support.scripted_failures import When
-from worker import waits
-from worker.collecting import Collecting
+from worker import stoppable_waits as waits
+from worker.dead_letter_collector import Collecting
 
 
 class World:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.commit_search import SPARE_COMMITS, Tried, Verdict, budget_of, search
+from ingress.commit.search import SPARE_COMMITS, Tried, Verdict, budget_of, search
 
 
 class Spanner:

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ingress.codec import lazy_codecs
-from ingress.compression import CHUNK_BYTES, LazyGzip, decompressed
+from ingress.decoding.codec import lazy_codecs
+from ingress.http.compression import CHUNK_BYTES, LazyGzip, decompressed
 from shared.errors import MalformedRequestError, RequestTooLargeError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.decoding import JSON, LIMITS, decode_event, decode_events

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.local.stack import REPOSITORY
-from shared.settings import IngressSettings
+from shared.process.settings import IngressSettings
 from shared.telemetry.metrics import METRICS, Kind, Metric
 from tests.support.hcl import read_module
 

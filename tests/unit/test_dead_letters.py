@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from shared.errors import PublishFailedError
-from shared.forward_message import MAX_ATTRIBUTES, OutgoingMessage
+from shared.events.forward_message import MAX_ATTRIBUTES, OutgoingMessage
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_pubsub import MemoryTopic
-from worker.dead_letters import PREFIX, DeadLetter, DeadLetters
+from worker.dead_letter_publisher import PREFIX, DeadLetter, DeadLetters
 from worker.subscription import ReceivedMessage
 
 PUBLISHED_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

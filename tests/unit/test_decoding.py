@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingress.admission import DecodingBudget
-from ingress.call import begin_call
+from ingress.call_context import begin_call
+from ingress.decoding.budgets import DecodingBudget
 from ingress.interceptors.decoding import DecodingInterceptor
 from shared.errors import EventLoggingError, OverloadedError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest

@@ -5,9 +5,9 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.fair_share import FairShare, queue_of
+from ingress.callers.fair_share import FairShare, queue_of
 from shared.errors import CallerOverloadedError, EventLoggingError, OverloadedError
-from shared.event import ANONYMOUS, Caller, CallerSource
+from shared.events.event import ANONYMOUS, Caller, CallerSource
 
 LIMIT: Final = 1200
 

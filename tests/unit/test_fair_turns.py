@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ingress.fair_turns import LONE_ROUND_SECONDS, ROUND_SECONDS, SLICES_OF_A_ROUND, FairTurns
+from ingress.decoding.fair_turns import LONE_ROUND_SECONDS, ROUND_SECONDS, SLICES_OF_A_ROUND, FairTurns
 from shared.errors import CallerOverloadedError, OverloadedError
 
 LONG = 5 * ROUND_SECONDS

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import SettingsError
-from shared.fault_points import EXIT_CODE, InjectedFaultError, enable_fault_points, fault_point
-from shared.settings import CLOUD_RUN_VARIABLES
+from shared.process.fault_points import EXIT_CODE, InjectedFaultError, enable_fault_points, fault_point
+from shared.process.settings import CLOUD_RUN_VARIABLES
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_raises_at_one_hit_only_where_one_is_named() -> None:
 
 def test_exits_as_a_kill_does() -> None:
     program = (
-        "from shared.fault_points import enable_fault_points, fault_point\n"
+        "from shared.process.fault_points import enable_fault_points, fault_point\n"
         "enable_fault_points({'FAULT_POINTS': 'after_pull=exit'})\n"
         "try: fault_point('after_pull')\n"
         "finally: print('cleaned up')"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import UndecodableMessageError
-from shared.event import Event
-from shared.forward_message import _decode_any, _decode_ours, bounded_attributes, decode, encode
+from shared.events.event import Event
+from shared.events.forward_message import _decode_any, _decode_ours, bounded_attributes, decode, encode
 from shared.gen.events.v1.forward_pb import ForwardMessage
 from tests.support.events import ASTRAL, EVENT_ID, event, events, hostile_text
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from ingress.forward_publisher import LONGEST_PAUSE_SECONDS, ForwardPublisher
+from ingress.commit.forward_publisher import LONGEST_PAUSE_SECONDS, ForwardPublisher
 from shared.errors import PublishFailedError
 from tests.support.clock import ManualClock
 from tests.support.committing import MemoryPublisher, row, until_idle
@@ -156,7 +156,7 @@ async def test_what_gathers_behind_a_publish_is_published_before_the_task_group_
 async def test_what_there_is_no_room_for_is_left_to_the_reconciler(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = row()
     monkeypatch.setattr(
-        f"ingress.forward_publisher.{bound}", 2 if bound == "MAX_GATHERED_EVENTS" else 2 * len(one.metadata_json)
+        f"ingress.commit.forward_publisher.{bound}", 2 if bound == "MAX_GATHERED_EVENTS" else 2 * len(one.metadata_json)
     )
     fixture = Fixture()
     fixture.port.gate = anyio.Event()
@@ -172,7 +172,7 @@ async def test_what_there_is_no_room_for_is_left_to_the_reconciler(bound: str, m
 
 
 async def test_a_publish_takes_no_more_than_pubsub_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingress.forward_publisher.MAX_PUBLISHED_EVENTS", 2)
+    monkeypatch.setattr("ingress.commit.forward_publisher.MAX_PUBLISHED_EVENTS", 2)
     fixture = Fixture()
 
     async with fixture.handing_over() as publisher:

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 import stamina
 
-from shared import forward_message
-from shared.attempt_history import HistoryEntry, HistoryKind, encode
-from shared.event import Event
-from shared.forward_ledger import Attempt, ForwardState, Standing
-from shared.forward_message import OutgoingMessage
+from shared.events import forward_message
+from shared.events.attempt_history import HistoryEntry, HistoryKind, encode
+from shared.events.event import Event
+from shared.events.forward_ledger import Attempt, ForwardState, Standing
+from shared.events.forward_message import OutgoingMessage
 from tests.support.memory_event_log import LedgerRow
 from tests.support.sample_events import sample_event
 from tests.support.scripted_forwarder import (
@@ -23,10 +23,10 @@ from tests.support.scripted_forwarder import (
     UNREACHABLE,
 )
 from tests.support.worker_world import TickingClock, WorkerWorld
-from worker.dead_letters import PREFIX
+from worker.dead_letter_publisher import PREFIX
 from worker.forwarding import LONGEST_SUSPECT_FACTOR, MISSING_ROW_DELIVERIES, Fate
-from worker.guilt import ALLOWANCE, NOTORIOUS_AT
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.poison import ALLOWANCE, NOTORIOUS_AT
+from worker.statsig.outcome import SendOutcome, Verdict
 
 ANOTHER = "another-batch"
 BACKOFF = 15.0

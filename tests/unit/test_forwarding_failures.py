@@ -6,10 +6,10 @@ import anyio
 import pytest
 import stamina
 
-from shared.attempt_history import HistoryKind, decode
 from shared.errors import PublishFailedError, StorageUnavailableError
-from shared.forward_ledger import ForwardState
-from shared.forward_message import OutgoingMessage
+from shared.events.attempt_history import HistoryKind, decode
+from shared.events.forward_ledger import ForwardState
+from shared.events.forward_message import OutgoingMessage
 from tests.support.eventually import eventually
 from tests.support.histories import explains
 from tests.support.memory_replay_ledger import MemoryReplayLedger
@@ -17,8 +17,8 @@ from tests.support.scripted_failures import When
 from tests.support.scripted_forwarder import REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
 from tests.support.worker_world import ATTEMPT_SECONDS, WorkerWorld
 from worker.forwarding import SETTLE_MARGIN_SECONDS, Fate
-from worker.guilt import ALLOWANCE
-from worker.statsig_outcome import SendOutcome
+from worker.poison import ALLOWANCE
+from worker.statsig.outcome import SendOutcome
 from worker.subscription import ReceivedMessage
 
 DOWN = StorageUnavailableError("down")

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from ingress.commit_search import SPARE_COMMITS
+from ingress.commit.search import SPARE_COMMITS
 from shared.errors import (
     EventLoggingError,
     IdempotencyConflictError,
@@ -12,8 +12,8 @@ from shared.errors import (
     StorageRejectedError,
     StorageUnavailableError,
 )
-from shared.event import EventLogRow
-from shared.event_log import Written
+from shared.events.event import EventLogRow
+from shared.spanner.event_log import Written
 from tests.support.committing import Calls, MemoryPublisher, MemoryRepository, committing, row, until_idle
 
 

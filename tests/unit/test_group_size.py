@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingress.group_size import FEWEST_ROWS, GroupSize
+from ingress.commit.group_size import FEWEST_ROWS, GroupSize
 
 MOST = 64
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from shared.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import Entry, Standing
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_forwarder import REFUSED, REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
 from worker.accounts import Account, Accounts
 from worker.circuit import FAILURES_TO_OPEN, SILENCE_SECONDS, Circuit
-from worker.guilt import (
+from worker.poison import (
     ALLOWANCE,
     EXHAUSTED,
     NAMES_REMEMBERED,
@@ -16,7 +16,7 @@ from worker.guilt import (
     Ruling,
     reason_of,
 )
-from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
 
 ATTEMPTS = 3
 LIMITED = SendOutcome(Verdict.TRANSIENT, 429, "http_429")

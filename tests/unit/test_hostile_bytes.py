@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, sys
 from shared.errors import EventLoggingError, UndecodableMessageError
-from shared.forward_message import decode
+from shared.events.forward_message import decode
 from tests.support.decoding import BINARY, decode_event, decode_events
 
 ARRAY = b"[" * 100_000 + b"]" * 100_000

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import jwt
 from google.auth.crypt.es import EsSigner
 
-from ingress.caller import caller_from_headers
-from ingress.iap import REFRESH_SECONDS, RETRY_SECONDS, IapVerifier
+from ingress.callers.iap import REFRESH_SECONDS, RETRY_SECONDS, IapVerifier
+from ingress.callers.identity import caller_from_headers
 from shared.errors import UncheckedCallerError
-from shared.event import Caller, CallerSource
+from shared.events.event import Caller, CallerSource
 from tests.support.clock import ManualClock
 
 AUDIENCE = "/projects/1/global/backendServices/2"

@@ -7,7 +7,7 @@ import pytest
 from protobuf.wkt import Struct, Timestamp
 
 from ingress.normalization import Defaults, normalize_log_event_request
-from shared.event import ANONYMOUS, Caller, CallerSource
+from shared.events.event import ANONYMOUS, Caller, CallerSource
 from tests.support.events import ALICE, DEFAULTS, NOW, log, normalize
 
 BOB = Caller("bob@example.com", CallerSource.CLOUD_RUN_IAM)

@@ -10,8 +10,8 @@ import pytest
 from google.api_core import exceptions as google
 from google.rpc.error_details_pb2 import ResourceInfo
 
-from shared.lasting_database import LOST_IN_A_ROW, LastingDatabase
-from shared.spanner import _is_lost_session
+from shared.spanner.connection import _is_lost_session
+from shared.spanner.lasting_database import LOST_IN_A_ROW, LastingDatabase
 
 SESSION = "type.googleapis.com/google.spanner.v1.Session"
 DATABASE = "type.googleapis.com/google.spanner.admin.database.v1.Database"
@@ -185,7 +185,7 @@ async def test_many_calls_at_once_replace_it_once() -> None:
 async def test_an_old_one_that_does_not_close_holds_up_neither_calls_nor_for_long_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.lasting_database.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("shared.spanner.lasting_database.CLOSE_SECONDS", 0.05)
     connections = Connections([FakeDatabase(failure=not_found(SESSION), close_gate=anyio.Event())])
     database = connections.open()
     for _ in range(LOST_IN_A_ROW):

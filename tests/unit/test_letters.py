@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from shared import forward_message
-from shared.dead_letter_table import LetterKind
+from shared.events import forward_message
+from shared.events.dead_letter_table import LetterKind
 from tests.support.sample_events import sample_event
-from worker.dead_letters import PREFIX
-from worker.letters import native_deliveries, original, poison_subject, published_at, read_letter
+from worker.dead_letter_messages import native_deliveries, original, poison_subject, published_at, read_letter
+from worker.dead_letter_publisher import PREFIX
 from worker.subscription import ReceivedMessage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

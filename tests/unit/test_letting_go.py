@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingress.letting_go import let_go
+from ingress.http.reference_cycles import let_go
 
 
 class Body:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pytest
 
-from shared.log_handler import PIECE_BYTES, LineHandler, LineLogger, LineWriter
+from shared.process.log_handler import PIECE_BYTES, LineHandler, LineLogger, LineWriter
 
 
 class Pipe:

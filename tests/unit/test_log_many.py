@@ -2,10 +2,10 @@
 
 import anyio
 
-from ingress.caller_rates import CallerRates
+from ingress.callers.rate_limits import CallerRates
+from ingress.decoding.turns import Checkpoints, Slices
+from ingress.decoding.undecoded import DecodedEvents
 from ingress.service import EventLogging, Logged
-from ingress.turns import Checkpoints, Slices
-from ingress.undecoded import DecodedEvents
 from shared.errors import MalformedRequestError
 from tests.support.clock import ManualClock
 from tests.support.committing import MemoryRepository, committing, until_idle

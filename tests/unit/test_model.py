@@ -20,23 +20,23 @@ import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ingress.caller_rates import CallerRates
-from ingress.forward_publisher import ForwardPublisher
-from ingress.group_commit import GroupCommitter, Limits
+from ingress.callers.rate_limits import CallerRates
+from ingress.commit.forward_publisher import ForwardPublisher
+from ingress.commit.group_commit import GroupCommitter, Limits
 from ingress.normalization import Defaults
 from ingress.service import EventLogging
-from shared.attempt_history import decode
-from shared.dead_letter_table import LetterChoice
 from shared.errors import (
     EventLoggingError,
     PublishFailedError,
     StorageUnavailableError,
     SubscriptionUnavailableError,
 )
-from shared.event import ANONYMOUS
-from shared.fault_points import InjectedFaultError, enable_fault_points
-from shared.forward_ledger import ForwardState
+from shared.events.attempt_history import decode
+from shared.events.dead_letter_table import LetterChoice
+from shared.events.event import ANONYMOUS
+from shared.events.forward_ledger import ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from tests.support.histories import explains
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
@@ -47,12 +47,12 @@ from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
 from tests.support.scripted_failures import When
-from worker.collecting import Collecting
-from worker.dead_letters import DeadLetters
+from worker.dead_letter_collector import Collecting
+from worker.dead_letter_publisher import DeadLetters
 from worker.forwarding import Fate
-from worker.operators.replaying import Job, Replaying
+from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.reconciler import Reconciler
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, Verdict
 
 RECONCILE_AFTER_SECONDS = 60.0
 POISONED = "poisoned"

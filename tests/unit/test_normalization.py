@@ -7,7 +7,7 @@ from protobuf.wkt import Timestamp
 
 from ingress.normalization import Defaults
 from shared.errors import InvalidEventError
-from shared.timestamps import NANOS_PER_SECOND
+from shared.events.timestamps import NANOS_PER_SECOND
 from tests.support.events import ASTRAL, DEFAULTS, NOW, log, normalize, violations
 
 DAY = 24 * 3600 * NANOS_PER_SECOND

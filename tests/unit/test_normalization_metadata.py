@@ -8,7 +8,7 @@ import pytest
 from protobuf.wkt import Struct, Value
 
 from ingress.normalization import Defaults
-from shared.event import ANONYMOUS, Caller, CallerSource
+from shared.events.event import ANONYMOUS, Caller, CallerSource
 from tests.support.events import (
     ALICE,
     ASTRAL,

@@ -9,9 +9,9 @@ from protobuf import Oneof
 from protobuf.wkt import ListValue, NullValue, Struct, Timestamp, Value
 
 from ingress.normalization import Defaults
-from shared import canonical_json
 from shared.errors import InvalidEventError
-from shared.event import Caller, CallerSource, EventLogRow
+from shared.events import canonical_json
+from shared.events.event import Caller, CallerSource, EventLogRow
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.events import DEFAULTS, hostile_text, json_objects, log, normalize, stored_metadata
 

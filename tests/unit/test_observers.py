@@ -8,11 +8,11 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ingress.telemetry import ObservedEventLogRepository
-from shared.dead_letter_table import Closing
 from shared.errors import PublishFailedError, RowExistsError, StorageRejectedError, StorageUnavailableError
-from shared.forward_ledger import Attempt
-from shared.forward_message import OutgoingMessage
-from shared.statsig_projection import StatsigEvent, project
+from shared.events.dead_letter_table import Closing
+from shared.events.forward_ledger import Attempt
+from shared.events.forward_message import OutgoingMessage
+from shared.events.statsig_projection import StatsigEvent, project
 from shared.telemetry.metrics import (
     ATTEMPTS,
     CIRCUIT_OPEN,
@@ -37,9 +37,9 @@ from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.telemetry import MemoryTelemetry
 from tests.support.worker_world import WorkerWorld
-from worker.dead_letters import REASON_ATTRIBUTE
+from worker.dead_letter_messages import read_letter
+from worker.dead_letter_publisher import REASON_ATTRIBUTE
 from worker.forwarding import Fate
-from worker.letters import read_letter
 from worker.subscription import ReceivedMessage
 from worker.telemetry.batches import ObservedForward
 from worker.telemetry.ledger import ObservedForwardLedger

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shared import forward_message
-from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.dead_letter_table import DeadLetterRow, DeadLetterSummary, LetterKind
-from shared.forward_ledger import ForwardState
-from shared.replay_ledger import Reopened, Reopening
+from shared.events import forward_message
+from shared.events.attempt_history import HistoryEntry, HistoryKind
+from shared.events.dead_letter_table import DeadLetterRow, DeadLetterSummary, LetterKind
+from shared.events.forward_ledger import ForwardState
+from shared.events.replay_ledger import Reopened, Reopening
 from tests.support.sample_events import sample_event
-from worker.dead_letters import PREFIX
-from worker.letters import poison_subject, read_letter
+from worker.dead_letter_messages import poison_subject, read_letter
+from worker.dead_letter_publisher import PREFIX
 from worker.operators.cli import app
-from worker.operators.exits import UsageError
-from worker.operators.filters import Filters
-from worker.operators.forecast import Outcome, forecast, histogram, outcome_of
-from worker.operators.publication import first_attempt_at, publication
-from worker.operators.records import Record
-from worker.operators.selection import Selection, read_ids, selection
-from worker.operators.whereabouts import whereabouts
+from worker.operators.dead_letters.filters import Filters
+from worker.operators.dead_letters.forecast import Outcome, forecast, histogram, outcome_of
+from worker.operators.dead_letters.selection import Selection, read_ids, selection
+from worker.operators.events.event_status import whereabouts
+from worker.operators.events.publish_times import first_attempt_at, publication
+from worker.operators.events.records import Record
+from worker.operators.exit_codes import UsageError
 from worker.subscription import ReceivedMessage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -15,11 +15,11 @@ from shared.errors import (
     StorageUnavailableError,
     SubscriptionUnavailableError,
 )
-from shared.settings import OperatorSettings
+from shared.process.settings import OperatorSettings
 from worker.operators.cli import app
-from worker.operators.exits import OutputFailedError, UnknownError, UsageError
-from worker.operators.reasons import explained
-from worker.operators.running import failed
+from worker.operators.exit_codes import OutputFailedError, UnknownError, UsageError
+from worker.operators.failure_reasons import explained
+from worker.operators.run_command import failed
 
 SETTINGS = OperatorSettings.model_validate(
     {

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.operators.durations import moment, parse_age, parse_moment, shown
-from worker.operators.exits import UsageError
+from worker.operators.exit_codes import UsageError
+from worker.operators.terminal.durations import moment, parse_age, parse_moment, shown
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 

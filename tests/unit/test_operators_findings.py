@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from google.pubsub_v1 import DeadLetterPolicy, ExpirationPolicy, RetryPolicy, Subscription
 
-from worker.operators.findings import dead_letter_problems, forward_problems
+from worker.operators.doctor.findings import dead_letter_problems, forward_problems
 
 
 def test_settings_of_subscriptions_that_lose_or_hide_messages_are_found() -> None:

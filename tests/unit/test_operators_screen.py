@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.operators.blocks import beside, shortened, wrapped
-from worker.operators.terminal import bar, clean
-from worker.operators.watch import fitting
+from worker.operators.state.watch import fitting
+from worker.operators.terminal.layout import beside, shortened, wrapped
+from worker.operators.terminal.output import bar, clean
 
 
 def test_long_sentences_are_wrapped_and_indented() -> None:

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from shared.process_states import ProcessState, Report, Role, SeenProcess
-from shared.spanner_shards import BEGINNING
-from worker.operators.advice import advice_for, delivery_advice
-from worker.operators.asking import Unknown
-from worker.operators.backlog import Dead, Oldest, Recent, Waiting
-from worker.operators.findings import Verdict as Found
-from worker.operators.flow import flow_findings
-from worker.operators.processes import open_circuits, process_as_dict, process_lines, rates, running
-from worker.operators.situation import SLOW, Situation, nothing_pending_before
-from worker.operators.status import as_dict, lines
-from worker.operators.verdict import State, judged
+from shared.process.process_states import ProcessState, Report, Role, SeenProcess
+from shared.spanner.shards import BEGINNING
+from worker.operators.doctor.findings import Verdict as Found
+from worker.operators.doctor.flow import flow_findings
+from worker.operators.state.advice import advice_for, delivery_advice
+from worker.operators.state.asking import Unknown
+from worker.operators.state.backlog import Dead, Oldest, Recent, Waiting
+from worker.operators.state.processes import open_circuits, process_as_dict, process_lines, rates, running
+from worker.operators.state.snapshot import SLOW, Situation, nothing_pending_before
+from worker.operators.state.status import as_dict, lines
+from worker.operators.state.verdict import State, judged
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 DOWN = Unknown("Spanner did not answer within 5 s")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.parked import MAX_PARKED_MESSAGES, ROTATED_MESSAGES, Parked
+from worker.held_messages import MAX_PARKED_MESSAGES, ROTATED_MESSAGES, Parked
 from worker.subscription import ReceivedMessage
 
 
@@ -65,7 +65,7 @@ def test_there_is_room_for_so_many_messages(parked: Parked) -> None:
 def test_there_is_room_for_so_many_bytes_and_what_is_taken_makes_room(
     parked: Parked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.parked.MAX_PARKED_BYTES", 100)
+    monkeypatch.setattr("worker.held_messages.MAX_PARKED_BYTES", 100)
     parked.park([message(1, size=99)])
     assert parked.room == MAX_PARKED_MESSAGES - 1
     parked.park([message(1, size=99), message(2, size=1)])  # the first one is there already

@@ -8,12 +8,12 @@ import pytest
 import stamina
 
 from shared.errors import StorageUnavailableError, SubscriptionUnavailableError
-from shared.forward_ledger import ForwardState
+from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import REFUSED, REJECTED, UNAVAILABLE, UNREACHABLE
 from tests.support.worker_world import PROBE_SECONDS, TickingClock, WorkerWorld
-from worker.guilt import ALLOWANCE, NOTORIOUS_AT
-from worker.statsig_outcome import SendOutcome
+from worker.poison import ALLOWANCE, NOTORIOUS_AT
+from worker.statsig.outcome import SendOutcome
 
 UNAVAILABLE_SUBSCRIPTION = SubscriptionUnavailableError("down")
 DOWN = StorageUnavailableError("down")
@@ -22,8 +22,8 @@ DOWN = StorageUnavailableError("down")
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Constants that no setting reaches."""
-    monkeypatch.setattr("worker.waits.FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("worker.waits.LONGEST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr("worker.stoppable_waits.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("worker.stoppable_waits.LONGEST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr("worker.pull_loop.PROBE_PULL_SECONDS", 0.01)
     monkeypatch.setattr("worker.leases.EXTENSION_SECONDS", 0.005)
     monkeypatch.setattr("worker.suspects.CHECK_SECONDS", 0.002)
@@ -193,8 +193,8 @@ async def test_fresh_messages_are_pulled_for_probes(world: WorkerWorld) -> None:
 async def test_when_no_more_can_be_parked_some_are_given_back_for_fresh_ones(
     world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.parked.MAX_PARKED_MESSAGES", 10)
-    monkeypatch.setattr("worker.parked.ROTATED_MESSAGES", 3)
+    monkeypatch.setattr("worker.held_messages.MAX_PARKED_MESSAGES", 10)
+    monkeypatch.setattr("worker.held_messages.ROTATED_MESSAGES", 3)
     bad = await world.log(10, "bad")
     world.forwarder.spoilers, world.forwarder.spoiling = {event.event_id for event in bad}, UNAVAILABLE
 
@@ -212,8 +212,8 @@ async def test_when_no_more_can_be_parked_some_are_given_back_for_fresh_ones(
 
 async def test_no_pull_ever_asks_for_nothing(world: WorkerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pub/Sub refuses it. One pull can bring far more bytes than there was room for."""
-    monkeypatch.setattr("worker.parked.MAX_PARKED_BYTES", 1000)
-    monkeypatch.setattr("worker.parked.ROTATED_MESSAGES", 3)
+    monkeypatch.setattr("worker.held_messages.MAX_PARKED_BYTES", 1000)
+    monkeypatch.setattr("worker.held_messages.ROTATED_MESSAGES", 3)
     asked: list[int] = []
     real_pull = world.subscription.pull
 
@@ -271,14 +271,14 @@ async def test_while_spanner_is_away_nothing_is_given_back_and_the_lane_pauses(w
 async def test_claims_that_fail_pause_the_lane_with_doubling_bounds(
     world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.waits.LONGEST_PAUSE_SECONDS", 0.008)
+    monkeypatch.setattr("worker.stoppable_waits.LONGEST_PAUSE_SECONDS", 0.008)
     bounds: list[float] = []
 
     def uniform(_: float, bound: float) -> float:
         bounds.append(bound)
         return 0.0
 
-    monkeypatch.setattr("worker.waits.random.uniform", uniform)
+    monkeypatch.setattr("worker.stoppable_waits.random.uniform", uniform)
     await world.log(1)
     world.ledger.failures.fail_next("claim", DOWN, times=6)
 
@@ -294,8 +294,8 @@ async def test_claims_that_fail_pause_the_lane_with_doubling_bounds(
 async def test_an_outage_of_statsig_is_no_setback_of_the_lane(
     world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.waits.FIRST_PAUSE_SECONDS", 1e6)
-    monkeypatch.setattr("worker.waits.LONGEST_PAUSE_SECONDS", 1e6)
+    monkeypatch.setattr("worker.stoppable_waits.FIRST_PAUSE_SECONDS", 1e6)
+    monkeypatch.setattr("worker.stoppable_waits.LONGEST_PAUSE_SECONDS", 1e6)
     await world.log(3)
     world.forwarder.always = UNAVAILABLE
 
@@ -334,7 +334,7 @@ async def test_as_many_lanes_work_as_there_are_turns(world: WorkerWorld) -> None
 async def test_a_lane_that_waits_long_lends_its_turn_while_others_are_confirmed(
     world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.turns.SLOW_SECONDS", 0.02)
+    monkeypatch.setattr("worker.lane_turns.SLOW_SECONDS", 0.02)
     world.forwarder.failures.hold("send")
 
     async with world.running(lanes=5, batch_messages=1):

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from shared.errors import SubscriptionUnavailableError
-from shared.forward_ledger import ForwardState
+from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.worker_world import PROBE_SECONDS, TickingClock, WorkerWorld
@@ -20,12 +20,12 @@ DOWN = SubscriptionUnavailableError("down")
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Constants that no setting reaches."""
-    monkeypatch.setattr("worker.waits.FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("worker.waits.LONGEST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr("worker.stoppable_waits.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("worker.stoppable_waits.LONGEST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr("worker.pull_loop.PROBE_PULL_SECONDS", 0.01)
     monkeypatch.setattr("worker.leases.EXTENSION_SECONDS", 0.005)
     monkeypatch.setattr("worker.suspects.CHECK_SECONDS", 0.002)
-    monkeypatch.setattr("worker.pulling.TAKE_SECONDS", 0.02)
+    monkeypatch.setattr("worker.prefetch.TAKE_SECONDS", 0.02)
 
 
 def world_of(pulls: int = 2, pull_messages: int = 500, ahead_messages: int = 500) -> WorkerWorld:
@@ -79,7 +79,7 @@ async def test_what_several_pulls_brought_is_taken_together_in_its_order() -> No
 async def test_a_lone_message_is_taken_as_soon_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of()
 
-    monkeypatch.setattr("worker.pulling.TAKE_SECONDS", 1e6)
+    monkeypatch.setattr("worker.prefetch.TAKE_SECONDS", 1e6)
 
     async with pulling(world), anyio.create_task_group() as tasks:
         taken: list[ReceivedMessage] = []
@@ -113,7 +113,7 @@ async def test_no_pull_begins_while_enough_waits_and_one_does_once_some_is_taken
 
 
 async def test_no_pull_begins_while_too_many_bytes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.pulling.MAX_AHEAD_BYTES", 100)
+    monkeypatch.setattr("worker.prefetch.MAX_AHEAD_BYTES", 100)
     world = world_of(pulls=1, pull_messages=1)
     await world.log(5)
 

@@ -1,6 +1,6 @@
 """Whether a caller is alone."""
 
-from ingress.recent_callers import COMPANY_SECONDS, RecentCallers
+from ingress.callers.recent import COMPANY_SECONDS, RecentCallers
 
 
 def test_a_caller_is_alone_however_often_it_calls() -> None:

@@ -6,11 +6,11 @@ from collections import Counter
 import anyio
 import pytest
 
-from shared import forward_message
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
-from shared.event import Event
-from shared.forward_ledger import DEFAULT_SHARDS, Attempt
-from shared.republish_ledger import Marked
+from shared.events import forward_message
+from shared.events.event import Event
+from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt
+from shared.events.republish_ledger import Marked
 from tests.support.eventually import eventually
 from tests.support.reconciling import AFTER_SECONDS, INTERVAL_SECONDS, OLD_SECONDS, ReconcilingWorld
 from tests.support.sample_events import sample_event, sample_row

@@ -7,11 +7,11 @@ from itertools import count
 import anyio
 import pytest
 
-from shared import forward_message
-from shared.dead_letter_table import Closing, LetterChoice
 from shared.errors import PublishFailedError, StorageUnavailableError
-from shared.event import Event
-from shared.forward_ledger import Attempt
+from shared.events import forward_message
+from shared.events.dead_letter_table import Closing, LetterChoice
+from shared.events.event import Event
+from shared.events.forward_ledger import Attempt
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
@@ -20,10 +20,10 @@ from tests.support.memory_pubsub import MemoryTopic
 from tests.support.memory_replay_ledger import MemoryReplayLedger
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.scripted_failures import ScriptedFailures, When
-from worker.letters import read_letter
-from worker.operators import replaying
-from worker.operators.forecast import Outcome
-from worker.operators.replaying import Job, Replaying
+from worker.dead_letter_messages import read_letter
+from worker.operators.dead_letters import replay_job as replaying
+from worker.operators.dead_letters.forecast import Outcome
+from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.subscription import ReceivedMessage
 
 FAST = 1e9

@@ -12,11 +12,11 @@ from connectrpc.code import Code
 
 from ingress.reporting import CountingRepository
 from ingress.reporting import Tally as IngressTally
-from shared import reporting
 from shared.errors import StorageUnavailableError
-from shared.event import EventLogRow
-from shared.process_states import ProcessState, Report, Role
-from shared.reporting import Reporting
+from shared.events.event import EventLogRow
+from shared.process import reporting
+from shared.process.process_states import ProcessState, Report, Role
+from shared.process.reporting import Reporting
 from tests.support.eventually import eventually
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_process_states import MemoryProcessStates

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingress.request_body import CLOSE, MAX_DISCARDED, READ_PAST_BYTES, Discarding, RequestBody, declared_length
+from ingress.http.request_body import CLOSE, MAX_DISCARDED, READ_PAST_BYTES, Discarding, RequestBody, declared_length
 from shared.errors import RequestReadTimeoutError
 
 Message = dict[str, Any]

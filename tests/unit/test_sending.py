@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.forward_ledger import Entry, Standing
-from shared.statsig_projection import StatsigEvent
+from shared.events.attempt_history import HistoryEntry, HistoryKind
+from shared.events.forward_ledger import Entry, Standing
+from shared.events.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import (
     CONFIRMED,
@@ -28,10 +28,10 @@ from tests.support.worker_world import TickingClock, WorkerWorld
 from worker.accounts import Accounts
 from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
 from worker.delivery import Delivery
-from worker.guilt import Ruling
+from worker.poison import Ruling
 from worker.sending import LIVELY_SECONDS, LONGEST_BACKOFF_SECONDS, MORE_REQUESTS
-from worker.statsig_outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
-from worker.statsig_requests import MAX_EVENTS, SEARCH_PARTS
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.requests import MAX_EVENTS, SEARCH_PARTS
 
 FAR = 1e9
 RETRY_AFTER_SECONDS = 0.05

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from shared.forward_ledger import Entry, Standing
-from shared.statsig_projection import StatsigEvent
+from shared.events.forward_ledger import Entry, Standing
+from shared.events.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import UNAVAILABLE
 from tests.support.worker_world import ATTEMPT_SECONDS, WorkerWorld
 from worker.accounts import Accounts
 from worker.delivery import Delivery
-from worker.statsig_outcome import Verdict
+from worker.statsig.outcome import Verdict
 
 FAR = 1e9
 

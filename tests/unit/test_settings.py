@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.errors import SettingsError
-from shared.settings import IngressSettings, Settings, WorkerSettings, from_environment
+from shared.process.settings import IngressSettings, Settings, WorkerSettings, from_environment
 
 INGRESS = {
     "GOOGLE_CLOUD_PROJECT": "project",

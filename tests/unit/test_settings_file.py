@@ -1,8 +1,8 @@
 """deploy/settings.env documents every setting, with the default that the code has."""
 
 from deploy.local.stack import REPOSITORY
-from shared.fault_points import VARIABLE
-from shared.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
+from shared.process.fault_points import VARIABLE
+from shared.process.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
 
 
 def documented() -> dict[str, str]:

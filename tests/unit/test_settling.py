@@ -7,9 +7,9 @@ import anyio
 import pytest
 import stamina
 
-from shared.attempt_history import HistoryKind, decode
 from shared.errors import StorageUnavailableError
-from shared.forward_ledger import Attempt, ForwardState
+from shared.events.attempt_history import HistoryKind, decode
+from shared.events.forward_ledger import Attempt, ForwardState
 from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_failures import When

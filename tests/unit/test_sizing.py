@@ -14,14 +14,14 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from deploy import schema
 from deploy.local.stack import REPOSITORY
 from ingress.normalization import Defaults, normalize_log_event_request
-from shared import forward_ledger_rows as ledger
-from shared import forward_message
-from shared.attempt_history import HistoryEntry, HistoryKind
-from shared.event import Caller, CallerSource, EventLogRow
-from shared.event_log import _BORN_COLUMNS, LOG_COLUMNS, LOG_TABLE, _born_pending, _log_values
-from shared.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, Attempt, ForwardState
+from shared.events import forward_message
+from shared.events.attempt_history import HistoryEntry, HistoryKind
+from shared.events.event import Caller, CallerSource, EventLogRow
+from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, Attempt, ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from shared.logs import get_logger
+from shared.process.logs import get_logger
+from shared.spanner import forward_ledger_rows as ledger
+from shared.spanner.event_log import _BORN_COLUMNS, LOG_COLUMNS, LOG_TABLE, _born_pending, _log_values
 from tests.bench import sizing
 from tests.bench.bodies import usual_event
 from tests.bench.sizing import MARKERS, Measured, Plan, about, limits, markers, tables, units

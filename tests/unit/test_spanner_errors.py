@@ -13,7 +13,7 @@ from shared.errors import (
     StorageRejectedError,
     StorageUnavailableError,
 )
-from shared.spanner import translated
+from shared.spanner.connection import translated
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from shared.errors import StorageUnavailableError
-from shared.spanner_parts import in_parts
+from shared.spanner.parts import in_parts
 
 
 async def test_every_item_is_in_one_part_and_the_answers_are_in_their_order() -> None:

@@ -7,7 +7,7 @@ import requests
 import urllib3.exceptions
 from urllib3 import HTTPSConnectionPool
 
-from worker.statsig_outcome import SendOutcome, Verdict, classify
+from worker.statsig.outcome import SendOutcome, Verdict, classify
 
 NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC).timestamp()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import Event
-from shared.statsig_projection import StatsigEvent, is_dropped_name, project
+from shared.events.event import Event
+from shared.events.statsig_projection import StatsigEvent, is_dropped_name, project
 from tests.support.events import ASTRAL, EVENT_ID, NOW, event, events, hostile_text
 
 OBJECT_LIMIT = 4096

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.statsig_projection import StatsigEvent
-from worker.statsig_requests import (
+from shared.events.statsig_projection import StatsigEvent
+from worker.statsig.requests import (
     MAX_EVENTS,
     SEARCH_PARTS,
     RequestSize,

@@ -9,12 +9,12 @@ import anyio
 import pytest
 import stamina
 
-from shared.forward_ledger import ForwardState
+from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.scripted_forwarder import REJECTED, SERVER_ERROR, UNAVAILABLE
 from tests.support.worker_world import PROBE_SECONDS, TickingClock, WorkerWorld
 from worker.forwarding import Fate
-from worker.guilt import ALLOWANCE
+from worker.poison import ALLOWANCE
 from worker.subscription import ReceivedMessage
 from worker.suspects import LONGEST_PAUSE_SECONDS, MAX_SUSPECTS, SHARE, TRIALS_AT_ONCE, Suspects
 

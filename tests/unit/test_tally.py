@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import StorageUnavailableError
-from shared.forward_ledger import Attempt
+from shared.events.forward_ledger import Attempt
 from tests.support.manual_clock import ManualClock
 from tests.support.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.memory_forward_ledger import MemoryForwardLedger

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.auth.transport.requests import AuthorizedSession
 
 from shared.errors import SettingsError
-from shared.settings import CLOUD_RUN_VARIABLES, Settings, from_environment
+from shared.process.settings import CLOUD_RUN_VARIABLES, Settings, from_environment
 from shared.telemetry import exporting
 from shared.telemetry.exporting import _resource, _session
 from shared.telemetry.metrics import ATTEMPTS, METRICS, counter

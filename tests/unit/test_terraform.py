@@ -14,8 +14,8 @@ import pytest
 
 from deploy import schema
 from deploy.local import provision
-from ingress.edge import HEALTH_PATH, READY_PATH
-from shared.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
+from ingress.http.guard import HEALTH_PATH, READY_PATH
+from shared.process.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
 from tests.support.hcl import read_module, references, strings
 from tests.support.terraform import (
     HAS_TERRAFORM,

@@ -7,7 +7,7 @@ import pytest
 
 from deploy import schema
 from deploy.local.stack import REPOSITORY
-from shared.forward_ledger_rows import EVENT_COLUMNS
+from shared.spanner.forward_ledger_rows import EVENT_COLUMNS
 from tests.support.hcl import read_module
 
 MODULE = read_module(REPOSITORY / "deploy" / "terraform")

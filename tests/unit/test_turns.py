@@ -9,14 +9,14 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.manual_clock import ManualClock
 from worker.circuit import Circuit
-from worker.turns import Turn, Turns
+from worker.lane_turns import Turn, Turns
 
 SLOW = 0.01
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.turns.SLOW_SECONDS", SLOW)  # no setting reaches it
+    monkeypatch.setattr("worker.lane_turns.SLOW_SECONDS", SLOW)  # no setting reaches it
 
 
 class World:

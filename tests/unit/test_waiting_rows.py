@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.group_size import FEWEST_ROWS
-from ingress.waiting_rows import ROW_BYTES, TURN_BYTES, WaitingCall, WaitingRow, WaitingRows
+from ingress.commit.group_size import FEWEST_ROWS
+from ingress.commit.waiting_rows import ROW_BYTES, TURN_BYTES, WaitingCall, WaitingRow, WaitingRows
 from shared.errors import CallerOverloadedError, OverloadedError
 from tests.support.committing import row
 

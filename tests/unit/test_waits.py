@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from worker.waits import Pauses, Waits
+from worker.stoppable_waits import Pauses, Waits
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def test_pauses_grow_with_each_setback_and_begin_anew_once_something_got_o
         bounds.append(bound)
         return 0.0
 
-    monkeypatch.setattr("worker.waits.random.uniform", uniform)
+    monkeypatch.setattr("worker.stoppable_waits.random.uniform", uniform)
     pauses = Pauses(anyio.Event())
 
     for _ in range(7):
@@ -92,7 +92,7 @@ async def test_pauses_grow_with_each_setback_and_begin_anew_once_something_got_o
 
 
 async def test_stopping_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.waits.random.uniform", lambda _, bound: 1e6 * bound)
+    monkeypatch.setattr("worker.stoppable_waits.random.uniform", lambda _, bound: 1e6 * bound)
     stopping = anyio.Event()
 
     with anyio.fail_after(5):

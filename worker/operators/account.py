@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.accounting import LEDGER_RETENTION, HourlyAccount, Unaccounted
+from shared.spanner.accounting import LEDGER_RETENTION, HourlyAccount, Unaccounted
 from shared.telemetry.metrics import ACCOUNT, gauge
 from worker.operators.connections import Connections
-from worker.operators.durations import moment, parse_moment, shown
-from worker.operators.exits import BAD_NEWS, OK, UsageError
-from worker.operators.progress import reaching
-from worker.operators.terminal import bar, say, show_json, show_table
+from worker.operators.exit_codes import BAD_NEWS, OK, UsageError
+from worker.operators.terminal.durations import moment, parse_moment, shown
+from worker.operators.terminal.output import bar, say, show_json, show_table
+from worker.operators.terminal.progress import reaching
 
 COUNTS: Final = ("accepted", "delivered", "pending", "dead", "possible_duplicates", "unaccounted")
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from shared.logs import get_logger
+from shared.process.logs import get_logger
 
 _log = get_logger()
 

@@ -15,7 +15,7 @@ from worker.operators.commands.reconcile import reconcile
 from worker.operators.commands.status import status
 from worker.operators.commands.trace import trace
 from worker.operators.commands.watch import watch
-from worker.operators.exits import EXPLAINED
+from worker.operators.exit_codes import EXPLAINED
 
 app = typer.Typer(
     name="nest-events",

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
-from shared.accounting import Accounting, SpannerAccounting
-from shared.dead_letter_table import DeadLetterTable
-from shared.forward_ledger import ForwardLedger
-from shared.process_states import ProcessStates
+from shared.events.dead_letter_table import DeadLetterTable
+from shared.events.forward_ledger import ForwardLedger
+from shared.events.replay_ledger import ReplayLedger
+from shared.events.republish_ledger import RepublishLedger
+from shared.process.process_states import ProcessStates
+from shared.process.settings import OperatorSettings
 from shared.pubsub import (
     Publisher,
     PubSubPublisher,
@@ -19,18 +21,16 @@ from shared.pubsub import (
     open_subscriber_client,
     topic_path,
 )
-from shared.replay_ledger import ReplayLedger
-from shared.republish_ledger import RepublishLedger
-from shared.settings import OperatorSettings
-from shared.spanner import open_database
-from shared.spanner_dead_letters import SpannerDeadLetterTable
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_process_states import SpannerProcessStates
-from shared.spanner_replaying import SpannerReplayLedger
-from shared.spanner_republishing import SpannerRepublishLedger
+from shared.spanner.accounting import Accounting, SpannerAccounting
+from shared.spanner.connection import open_database
+from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.replay_ledger import SpannerReplayLedger
+from shared.spanner.republish_ledger import SpannerRepublishLedger
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
-from worker.operators.records import Records
+from worker.operators.events.records import Records
 
 PUBLISH_SECONDS: Final = 10.0
 

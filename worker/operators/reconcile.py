@@ -8,17 +8,17 @@ from typing import Final
 import anyio
 
 from shared.errors import EventLoggingError, PublishFailedError
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
-from worker.dead_letters import DeadLetters
-from worker.operators.asking import ANSWER_SECONDS, Unknown, asked
+from worker.dead_letter_publisher import DeadLetters
 from worker.operators.audit import note_action
-from worker.operators.backlog import Backlog
 from worker.operators.connections import Connections
-from worker.operators.durations import parse_age
-from worker.operators.exits import OK, UsageError
-from worker.operators.progress import advancing
-from worker.operators.terminal import say, show_json
+from worker.operators.exit_codes import OK, UsageError
+from worker.operators.state.asking import ANSWER_SECONDS, Unknown, asked
+from worker.operators.state.backlog import Backlog
+from worker.operators.terminal.durations import parse_age
+from worker.operators.terminal.output import say, show_json
+from worker.operators.terminal.progress import advancing
 from worker.reconciler import Reconciler
 
 FIRST_INTERVAL_SECONDS: Final = 60.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from opentelemetry.trace import Span, SpanKind
 
-from shared.forward_message import EVENT_ID_ATTRIBUTE
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from shared.telemetry.metrics import FORWARD_DELAY, histogram
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of

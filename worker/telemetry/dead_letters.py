@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
 from shared.telemetry.metrics import DEAD_LETTERS, counter
 from shared.telemetry.providers import Telemetry
-from worker.dead_letters import REASON_ATTRIBUTE
+from worker.dead_letter_publisher import REASON_ATTRIBUTE
 
 
 class CountedDeadLetters:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from shared.clock import Clock, SystemClock
-from shared.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
-from shared.republish_ledger import Cursor, Marked, Page, RepublishLedger
+from shared.events.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
+from shared.events.republish_ledger import Cursor, Marked, Page, RepublishLedger
+from shared.events.timestamps import NANOS_PER_SECOND, from_datetime
 from shared.telemetry.metrics import CLAIMED, DELIVERY_DELAY, LEDGER_DURATION, SETTLED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
-from shared.timestamps import NANOS_PER_SECOND, from_datetime
 
 MAX_REMEMBERED: Final = 20_000
 """Claimed events whose delay may yet be measured: eight lanes of 500, several times over. Only what is claimed and then

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from shared.forward_ledger import ForwardLedger
+from shared.events.forward_ledger import ForwardLedger
+from shared.events.republish_ledger import RepublishLedger
 from shared.pubsub import Publisher
-from shared.republish_ledger import RepublishLedger
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
-from worker.statsig_forwarder import StatsigForwarder
+from worker.statsig.forwarder import StatsigForwarder
 from worker.telemetry.dead_letters import CountedDeadLetters
 from worker.telemetry.ledger import ObservedForwardLedger, ObservedRepublishLedger
 from worker.telemetry.requests import ObservedForwarder

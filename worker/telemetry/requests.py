@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from shared.statsig_projection import StatsigEvent
+from shared.events.statsig_projection import StatsigEvent
 from shared.telemetry.metrics import ATTEMPTS, REQUEST_DURATION, counter, histogram
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import traced, word_of
-from worker.statsig_forwarder import StatsigForwarder
-from worker.statsig_outcome import SendOutcome, Verdict
+from worker.statsig.forwarder import StatsigForwarder
+from worker.statsig.outcome import SendOutcome, Verdict
 
 
 class ObservedForwarder:

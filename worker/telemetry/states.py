@@ -6,10 +6,10 @@ from typing import Final
 import anyio
 
 from shared.clock import Clock
-from shared.dead_letter_table import DeadLetterTable, LetterChoice
 from shared.errors import EventLoggingError
-from shared.forward_ledger import ForwardLedger
-from shared.logs import get_logger
+from shared.events.dead_letter_table import DeadLetterTable, LetterChoice
+from shared.events.forward_ledger import ForwardLedger
+from shared.process.logs import get_logger
 from shared.telemetry.metrics import CIRCUIT_OPEN, OLDEST_PENDING, OPEN_DEAD_LETTERS, gauge
 from shared.telemetry.providers import Telemetry
 from worker.circuit import Circuit

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
-from shared.republish_ledger import Cursor
-from shared.spanner_forward_ledger import SpannerForwardLedger
-from shared.spanner_republishing import SpannerRepublishLedger
+from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
+from shared.events.republish_ledger import Cursor
+from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.republish_ledger import SpannerRepublishLedger
 from tests.bench.backlog import commit, new_rows
 from tests.bench.bench import Figures
 from tests.bench.errors import MeasurementError

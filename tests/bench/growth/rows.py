@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.event import EventLogRow
+from shared.events.event import EventLogRow
 from tests.bench.backlog import commit, new_rows
 from tests.bench.display import Display
 from tests.bench.proc import LEAST_AVAILABLE, available_share

@@ -5,7 +5,7 @@ import uuid
 
 import uvloop
 
-from shared.spanner import ABORTED_RETRY_SECONDS
+from shared.spanner.connection import ABORTED_RETRY_SECONDS
 from tests.bench.backlog import new_rows
 from tests.bench.limits.arguments import Arguments, arguments
 from tests.bench.limits.closed_loop import measured, tell

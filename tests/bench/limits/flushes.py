@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import uvloop
 
 from shared.clock import SystemClock
-from shared.statsig_projection import StatsigEvent, project
+from shared.events.statsig_projection import StatsigEvent, project
 from tests.bench.backlog import new_rows
 from tests.bench.limits.arguments import Arguments, arguments
 from tests.bench.limits.closed_loop import measured, tell
-from worker.statsig_lane import StatsigLane
-from worker.statsig_outcome import Verdict
+from worker.statsig.client import StatsigLane
+from worker.statsig.outcome import Verdict
 
 TIMEOUT_SECONDS = 10.0
 

@@ -5,7 +5,7 @@ import os
 import uvloop
 from google.pubsub_v1 import PubsubMessage
 
-from shared import forward_message
+from shared.events import forward_message
 from shared.pubsub import topic_path
 from tests.bench.backlog import new_rows
 from tests.bench.limits.arguments import Arguments, arguments

@@ -12,9 +12,9 @@ from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
-from shared.forward_message import OutgoingMessage
+from shared.events.forward_message import OutgoingMessage
+from shared.process.settings import Settings, from_environment
 from shared.pubsub import PubSubPublisher, open_publisher_client, open_subscriber_client
-from shared.settings import Settings, from_environment
 from tests.support.brokers import ACK_DEADLINE_SECONDS, PubSubBroker, pubsub_broker
 from tests.support.pubsub_manners.double import PubSubDouble, pubsub_double
 from tests.support.pubsub_manners.manners import KIND, Counts, Manners

@@ -27,6 +27,6 @@ def account(
     nest-events account --since 24h --until 1h
     """
     from worker.operators.account import report_account
-    from worker.operators.running import run_command
+    from worker.operators.run_command import run_command
 
     run_command(partial(report_account, since=since, until=until, as_json=as_json))

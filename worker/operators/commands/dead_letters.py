@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker.operators.filters import Filters, with_filters
+from worker.operators.dead_letters.filters import Filters, with_filters
 from worker.operators.options import MAX_REPLAYS, AsJson, MaxReplays, Yes
 
 
@@ -25,8 +25,8 @@ def list_letters(
     nest-events dead-letters list
     nest-events dead-letters list --reason http_400 --older-than 24h --json
     """
-    from worker.operators.dead_letters_list import list_dead_letters
-    from worker.operators.running import run_command
+    from worker.operators.dead_letters.listing import list_dead_letters
+    from worker.operators.run_command import run_command
 
     run_command(partial(list_dead_letters, filters=filters, limit=limit, newest=newest, as_json=as_json))
 
@@ -42,8 +42,8 @@ def show_letter(
     \b
     nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
     """
-    from worker.operators.dead_letters_show import show_dead_letter
-    from worker.operators.running import run_command
+    from worker.operators.dead_letters.showing import show_dead_letter
+    from worker.operators.run_command import run_command
 
     run_command(partial(show_dead_letter, subject=subject, max_replays=max_replays, as_json=as_json))
 
@@ -71,8 +71,8 @@ def replay_letters(
     nest-events dead-letters replay --ids-from ids.txt --rate 5 --yes
     nest-events dead-letters replay --from-rows --yes
     """
-    from worker.operators.dead_letters_replay import replay_dead_letters
-    from worker.operators.running import run_command
+    from worker.operators.dead_letters.replay import replay_dead_letters
+    from worker.operators.run_command import run_command
 
     run_command(
         partial(
@@ -98,7 +98,7 @@ def discard_letters(*, filters: Filters, yes: Yes = False, as_json: AsJson = Fal
     nest-events dead-letters discard --reason undecodable
     nest-events dead-letters discard --reason undecodable --yes
     """
-    from worker.operators.dead_letters_discard import discard_dead_letters
-    from worker.operators.running import run_command
+    from worker.operators.dead_letters.discard import discard_dead_letters
+    from worker.operators.run_command import run_command
 
     run_command(partial(discard_dead_letters, filters=filters, yes=yes, as_json=as_json))

@@ -15,7 +15,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     \b
     nest-events doctor
     """
-    from worker.operators.doctor import diagnose
-    from worker.operators.running import run_command
+    from worker.operators.doctor.diagnosis import diagnose
+    from worker.operators.run_command import run_command
 
     run_command(partial(diagnose, as_json=as_json))

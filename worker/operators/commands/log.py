@@ -26,7 +26,7 @@ def log(
     nest-events log
     ID_TOKEN=$(gcloud auth print-identity-token) nest-events log --url https://ingress-abc.a.run.app
     """
-    from worker.operators.log import log_test_event
-    from worker.operators.running import run_command
+    from worker.operators.events.test_event import log_test_event
+    from worker.operators.run_command import run_command
 
     run_command(partial(log_test_event, url=url, event_name=event_name, wait=wait, id_token=id_token, as_json=as_json))

@@ -28,6 +28,6 @@ def reconcile(
     nest-events reconcile --older-than 5m
     """
     from worker.operators.reconcile import publish_again
-    from worker.operators.running import run_command
+    from worker.operators.run_command import run_command
 
     run_command(partial(publish_again, now=now, older_than=older_than, rate=rate, as_json=as_json))

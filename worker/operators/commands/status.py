@@ -15,7 +15,7 @@ def status(*, as_json: AsJson = False) -> None:
     nest-events status
     nest-events status --json
     """
-    from worker.operators.running import run_command
-    from worker.operators.status import show_status
+    from worker.operators.run_command import run_command
+    from worker.operators.state.status import show_status
 
     run_command(partial(show_status, as_json=as_json))

@@ -36,8 +36,8 @@ def trace(
     nest-events trace --actor user-17 --since 2h
     nest-events trace --event-name order_paid --since 2026-11-24T22:00Z --until 2026-11-24T23:00Z
     """
-    from worker.operators.running import run_command
-    from worker.operators.trace import Asked, trace_events
+    from worker.operators.events.trace import Asked, trace_events
+    from worker.operators.run_command import run_command
 
     asked = Asked(
         event_ids=tuple(event_ids or ()),

@@ -21,7 +21,7 @@ def watch(
     nest-events watch --interval 2
     nest-events watch --once --json
     """
-    from worker.operators.running import run_command
-    from worker.operators.watch import watch_events
+    from worker.operators.run_command import run_command
+    from worker.operators.state.watch import watch_events
 
     run_command(partial(watch_events, interval=interval, once=once, as_json=as_json))

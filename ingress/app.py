@@ -1,0 +1,122 @@
+"""The ASGI application and the bridge between its lifespan and the runtime.
+
+`create_app` is a function and not a module-level application, so that nothing is built at import and tests decide the
+settings.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from ingress.callers.iap import IapVerifier
+from ingress.decoding.budgets import BodyBudget, DecodingBudget
+from ingress.decoding.codec import lazy_codecs
+from ingress.decoding.fair_turns import FairTurns
+from ingress.handler import EventLoggingHandler
+from ingress.http.compression import LazyGzip
+from ingress.http.guard import AsgiApp, Edge
+from ingress.http.heads import Heads
+from ingress.interceptors.access_log import AccessLogInterceptor
+from ingress.interceptors.auth import AuthInterceptor
+from ingress.interceptors.decoding import BodyLimits, DecodingInterceptor
+from ingress.interceptors.errors import ErrorInterceptor
+from ingress.interceptors.proto_validation import ProtoValidationInterceptor
+from ingress.reporting import Tally
+from ingress.runtime import Runtime, open_runtime
+from ingress.telemetry import message_interceptors, outer_interceptors
+from shared.clock import SystemClock
+from shared.errors import EventLoggingError
+from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
+from shared.process.logs import get_logger
+from shared.process.settings import MAX_METADATA_BYTES, IngressSettings
+from shared.telemetry.providers import Telemetry
+
+T = TypeVar("T")
+
+_log = get_logger()
+
+
+def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) -> AsgiApp:
+    """The whole ingress as one ASGI application; its lifespan opens and closes everything."""
+    opened: list[Runtime] = []
+    tally = Tally()
+    turns = FairTurns()
+
+    async def lifespan() -> AsyncGenerator[EventLoggingHandler, None]:
+        try:
+            async with in_own_task(open_runtime(settings, telemetry, tally, turns)) as runtime:
+                opened[:] = [runtime]
+                yield EventLoggingHandler(runtime.service, tally)
+        except EventLoggingError as error:
+            _log.error("start_failed", reason=error.reason, error=str(error))
+            raise
+
+    async def is_ready() -> bool:
+        return await opened[0].readiness.check()
+
+    clock = SystemClock()
+    verifier = IapVerifier(audience=settings.iap_audience, clock=clock) if settings.iap_audience else None
+    rpc = EventLoggingServiceASGIApplication(
+        lifespan(),
+        # They start in this order and end in the reverse: span and log line see the code that the caller sees.
+        interceptors=(
+            *(outer_interceptors(telemetry) if telemetry else ()),
+            AccessLogInterceptor(clock),
+            ErrorInterceptor(tally),
+            AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
+            DecodingInterceptor(
+                limits=BodyLimits(
+                    request_bytes=settings.max_request_bytes,
+                    gzip_members=settings.max_gzip_members,
+                    event_bytes=settings.max_event_bytes,
+                    metadata_bytes=MAX_METADATA_BYTES,
+                    request_values=settings.max_request_values,
+                ),
+                budget=DecodingBudget(settings.max_decoded_bytes),
+                turns=turns,
+            ),
+            *(message_interceptors() if telemetry else ()),
+            ProtoValidationInterceptor(),
+        ),
+        read_max_bytes=settings.max_request_bytes,
+        codecs=lazy_codecs(),
+        compressions=(LazyGzip(),),
+    )
+    heads = Heads(
+        rpc,
+        body_bytes={
+            f"{rpc.path}/LogEvent": min(settings.max_event_bytes, settings.max_request_bytes),
+            f"{rpc.path}/LogEvents": settings.max_request_bytes,
+        },
+        budget=BodyBudget(settings.max_body_bytes_in_flight),
+    )
+    return Edge(heads, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
+
+
+@asynccontextmanager
+async def in_own_task(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager in a task made for it.
+
+    The runtime holds a task group, which must be left in the task that entered it; an ASGI lifespan that is an async
+    generator makes no such promise (and must not keep one open across its yield).
+    """
+    entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            async with manager as value:
+                entered.set_result(value)
+                await leave.wait()
+        except BaseException as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+
+    task = asyncio.create_task(hold())
+    try:
+        yield await entered
+    finally:
+        leave.set()
+        await task

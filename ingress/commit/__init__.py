@@ -1,0 +1,1 @@
+"""From rows to committed rows: queues, group commits, the publish behind them."""

@@ -1,0 +1,1 @@
+"""From bytes to messages, in slices and within budgets."""

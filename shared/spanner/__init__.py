@@ -1,0 +1,1 @@
+"""Spanner: the adapters of the ports in shared/events and shared/process, and what they share."""

@@ -1,0 +1,191 @@
+"""Dead letters on Spanner."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
+
+from google.cloud.spanner_v1 import param_types
+
+from shared.events.dead_letter_table import (
+    DEAD_LETTER_TABLE,
+    Closing,
+    DeadLetterRow,
+    DeadLetterSummary,
+    LetterChoice,
+    LetterCount,
+    LetterKind,
+    Mismatch,
+    counted,
+)
+from shared.events.forward_ledger import LEDGER_TABLE
+from shared.spanner import dead_letter_rows as table
+from shared.spanner.connection import translated
+from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.forward_ledger_rows import DEAD_INDEX
+from shared.spanner.mutations import insert, update
+from shared.spanner.parts import in_parts
+from shared.spanner.reading import AT_INTERVALS, read_by_key
+from shared.spanner.transactions import Transactions
+
+LETTERS_PER_READ: Final = 100
+"""Of 64 KiB each these are 9 MB on the wire."""
+
+SUMMARIES_PER_READ: Final = 1000
+
+READ_SECONDS: Final = 60.0
+"""For what goes through everything that is open, or dead: a hundred thousand letters take some seconds."""
+
+# The emulator refuses to force a NULL-filtered index on a query by itself. `open_shard >= 0` is true of every entry.
+_HINT: Final = "@{spanner_emulator.disable_query_null_filtered_index_check=true}"
+
+# By the index on what is open, and bounded by that.
+_OPEN: Final = f"FROM {DEAD_LETTER_TABLE}@{{FORCE_INDEX={table.OPEN_INDEX}}} WHERE open_shard >= 0"
+
+# By the index on what is dead and the one on what is open, and bounded by both.
+_BOTH: Final = f"""
+(SELECT event_id FROM {LEDGER_TABLE}@{{FORCE_INDEX={DEAD_INDEX}}} WHERE dead_shard >= 0) AS f
+FULL JOIN (SELECT subject {_OPEN} AND kind != 'poison') AS l ON l.subject = f.event_id"""  # noqa: S608 - constants
+
+_MISMATCH: Final = f"{_HINT} SELECT COUNTIF(l.subject IS NULL), COUNTIF(f.event_id IS NULL) FROM {_BOTH}"  # noqa: S608 - as above
+
+_WITHOUT_LETTER: Final = f"""
+{_HINT} SELECT f.event_id FROM {_BOTH}
+WHERE l.subject IS NULL AND f.event_id > @after ORDER BY f.event_id LIMIT @limit"""  # noqa: S608 - as above
+
+
+class SpannerDeadLetterTable:
+    """DeadLetterTable on NestEventDeadLetter."""
+
+    def __init__(self, transactions: Transactions, *, timeout_seconds: float) -> None:
+        """The transactions are those of the SpannerForwardLedger on the same database."""
+        self._transactions = transactions
+        self._timeout_seconds = timeout_seconds
+
+    async def collect(self, letters: Sequence[DeadLetterRow]) -> int:
+        async def work(transaction: Any) -> int:
+            event_ids = sorted({each.event_id for each in letters if each.event_id is not None})
+            ledger = await read_by_key(transaction, LEDGER_TABLE, table.LEDGER_COLUMNS, event_ids)
+            callers = await read_by_key(transaction, LOG_TABLE, ("event_id", "caller"), event_ids)
+            places = [table.Place(*row) for row in await _read(transaction, table.PLACE_COLUMNS, _subjects(letters))]
+            found = table.collected(
+                letters, places, {row[0]: row for row in ledger}, {row[0]: row[1] for row in callers}
+            )
+            if found.inserts:
+                insert(transaction, DEAD_LETTER_TABLE, table.INSERTED_COLUMNS, found.inserts)
+            if found.closings:
+                update(transaction, DEAD_LETTER_TABLE, table.CLOSED_COLUMNS, found.closings)
+            return len(found.inserts)
+
+        return await self._transactions.run(work, within_seconds=self._timeout_seconds) if letters else 0
+
+    async def count(self, choice: LetterChoice, *, ages: Sequence[datetime]) -> list[LetterCount]:
+        if choice.subjects is not None:
+            return counted(await self._open_of(choice), ages)
+        clause, values, types = _chosen(choice)
+        names = [f"age{number}" for number in range(len(ages))]
+        values |= dict(zip(names, ages, strict=True))
+        types |= dict.fromkeys(names, param_types.TIMESTAMP)
+        age = " + ".join(["0", *(f"IF(dead_at <= @{name}, 1, 0)" for name in names)])
+        query = f"""{_HINT} SELECT kind, reason, event_name, caller, {age} AS age, COUNT(*), MIN(dead_at)
+            {_OPEN}{clause} GROUP BY kind, reason, event_name, caller, age"""
+        return [LetterCount(LetterKind(kind), *rest) for kind, *rest in await self._query(query, values, types)]
+
+    async def open(
+        self, choice: LetterChoice, *, limit: int | None = None, newest: bool = False
+    ) -> list[DeadLetterSummary]:
+        if choice.subjects is not None:
+            found = sorted(await self._open_of(choice), key=attrgetter("dead_at", "subject"), reverse=newest)
+            return found[:limit]
+        clause, values, types = _chosen(choice)
+        order = "DESC" if newest else "ASC"
+        ending = f"ORDER BY dead_at {order}, subject {order}"
+        if limit is not None:
+            ending += " LIMIT @limit"
+            values |= {"limit": limit}
+            types |= {"limit": param_types.INT64}
+        query = f"{_HINT} SELECT {', '.join(table.SUMMARY_COLUMNS)} {_OPEN}{clause} {ending}"
+        return [table.summary(row) for row in await self._query(query, values, types)]
+
+    async def _open_of(self, choice: LetterChoice) -> list[DeadLetterSummary]:
+        """By key, and so by no more than the subjects that are named."""
+
+        async def read(part: Sequence[str]) -> list[Sequence[Any]]:
+            async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+                return await _read(snapshot, (*table.SUMMARY_COLUMNS, "open_shard"), part)
+
+        named = sorted(set(choice.subjects or ()))
+        parts = await in_parts(named, read, rows=SUMMARIES_PER_READ) if named else []
+        found = [table.summary(row[:-1]) for rows in parts for row in rows if row[-1] is not None]
+        return [each for each in found if choice.takes(each)]
+
+    async def of(self, subjects: Collection[str]) -> dict[str, list[DeadLetterRow]]:
+        async def read(part: Sequence[str]) -> list[Sequence[Any]]:
+            async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+                return await _read(snapshot, table.ROW_COLUMNS, part)
+
+        found: dict[str, list[DeadLetterRow]] = {}
+        if subjects:
+            for rows in await in_parts(sorted(set(subjects)), read, rows=LETTERS_PER_READ):
+                for row in rows:
+                    found.setdefault(row[0], []).append(table.letter(row))
+        for letters in found.values():
+            letters.sort(key=lambda each: (each.dead_at, each.message_id))
+        return found
+
+    async def close(self, subjects: Collection[str], by: Closing) -> int:
+        async def close_part(part: Sequence[str]) -> int:
+            async def work(transaction: Any) -> int:
+                return len(await close_open(transaction, part, by))
+
+            return await self._transactions.run(work, within_seconds=self._timeout_seconds)
+
+        parts = await in_parts(sorted(set(subjects)), close_part, rows=LETTERS_PER_READ) if subjects else []
+        return sum(parts)
+
+    async def mismatch(self) -> Mismatch:
+        (row,) = await self._query(_MISMATCH, {}, {})
+        return Mismatch(*row)
+
+    async def dead_without_letter(self, *, after: str = "", limit: int) -> list[str]:
+        types = {"after": param_types.STRING, "limit": param_types.INT64}
+        return [row[0] for row in await self._query(_WITHOUT_LETTER, {"after": after, "limit": limit}, types)]
+
+    async def _query(self, query: str, values: dict[str, Any], types: dict[str, Any]) -> list[Sequence[Any]]:
+        async with translated(READ_SECONDS), self._transactions.database.snapshot() as snapshot:
+            rows = await snapshot.execute_sql(query, values or None, types or None, retry=AT_INTERVALS)
+            return [row async for row in rows]
+
+
+async def close_open(transaction: Any, subjects: Collection[str], by: Closing) -> set[str]:
+    """Within a transaction: close what is open of these; returned are the subjects that had an open letter."""
+    rows = [table.Place(*row) for row in await _read(transaction, table.PLACE_COLUMNS, subjects)] if subjects else []
+    found = [place for place in rows if place.open_shard is not None]
+    if found:
+        closings = [table.closing(place.subject, place.message_id, by) for place in found]
+        update(transaction, DEAD_LETTER_TABLE, table.CLOSED_COLUMNS, closings)
+    return {place.subject for place in found}
+
+
+def _subjects(letters: Sequence[DeadLetterRow]) -> set[str]:
+    return {each.subject for each in letters}
+
+
+async def _read(reader: Any, columns: Sequence[str], subjects: Collection[str]) -> list[Sequence[Any]]:
+    keys = table.of_subjects(subjects)
+    return [row async for row in await reader.read(DEAD_LETTER_TABLE, columns, keys, retry=AT_INTERVALS)]
+
+
+def _chosen(choice: LetterChoice) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The conditions behind _OPEN, and their parameters."""
+    texts = param_types.Array(param_types.STRING)
+    given: list[tuple[str, str, Any, Any]] = [
+        ("reason IN UNNEST(@reasons)", "reasons", list(choice.reasons) or None, texts),
+        ("event_name IN UNNEST(@event_names)", "event_names", list(choice.event_names) or None, texts),
+        ("caller IN UNNEST(@callers)", "callers", list(choice.callers) or None, texts),
+        ("dead_at <= @dead_until", "dead_until", choice.dead_until, param_types.TIMESTAMP),
+        ("dead_at > @dead_after", "dead_after", choice.dead_after, param_types.TIMESTAMP),
+    ]
+    set_ones = [each for each in given if each[2] is not None]
+    clause = "".join(f" AND {condition}" for condition, *_ in set_ones)
+    return clause, {name: value for _, name, value, _ in set_ones}, {name: kind for _, name, _, kind in set_ones}

@@ -1,0 +1,76 @@
+"""The operators' part of the forward ledger on Spanner: replays."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from shared.events import attempt_history
+from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.events.dead_letter_table import Closing
+from shared.events.event import Event
+from shared.events.forward_ledger import LEDGER_TABLE
+from shared.events.replay_ledger import Reopened, Reopening
+from shared.spanner import forward_ledger_rows as table
+from shared.spanner import mutations
+from shared.spanner.connection import translated
+from shared.spanner.dead_letters import close_open
+from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.reading import read_by_key
+from shared.spanner.transactions import Transactions, current_time
+
+_CLOSED_BY: Final = {
+    Reopening.REOPENED: Closing.REPLAYED,
+    Reopening.PENDING: Closing.REPLAYED,
+    Reopening.DELIVERED: Closing.DELIVERED,
+}
+
+
+class SpannerReplayLedger:
+    """ReplayLedger on NestEventForward, NestEventLog and NestEventDeadLetter."""
+
+    def __init__(self, transactions: Transactions, *, timeout_seconds: float) -> None:
+        """The transactions are those of the SpannerForwardLedger on the same database."""
+        self._transactions = transactions
+        self._timeout_seconds = timeout_seconds
+
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+        async def work(transaction: Any) -> dict[str, Reopened]:
+            found: dict[str, Reopened] = {}
+            rows: list[tuple[object, ...]] = []
+            taken: list[tuple[object, ...]] = []
+            now = await current_time(transaction)
+            for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
+                each = found[row[0]] = table.reopened(row, now, max_replays)
+                if each.found is Reopening.REOPENED:
+                    history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
+                    rows.append(table.opened(each, history))
+                elif each.found is Reopening.PENDING and row[5] is not None:
+                    taken.append((each.event_id, str(uuid.uuid4()), now))
+            # From the holder of an expired claim, who could else still bury what is published now.
+            _update(transaction, table.CLAIM_COLUMNS, taken)
+            _update(transaction, table.REOPENED_COLUMNS, rows)
+            return await _with_letters_closed(transaction, found)
+
+        found = await self._transactions.run(work, within_seconds=self._timeout_seconds) if event_ids else {}
+        return {event_id: found.get(event_id, Reopened(event_id, Reopening.MISSING)) for event_id in event_ids}
+
+    async def events(self, event_ids: Sequence[str]) -> dict[str, Event]:
+        async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+            rows = await read_by_key(snapshot, LOG_TABLE, table.EVENT_COLUMNS, event_ids)
+        return {row[0]: table.event(row) for row in rows if table.is_event(row)}
+
+
+async def _with_letters_closed(transaction: Any, found: dict[str, Reopened]) -> dict[str, Reopened]:
+    with_letter: set[str] = set()
+    for by in (Closing.REPLAYED, Closing.DELIVERED):
+        subjects = [each.event_id for each in found.values() if _CLOSED_BY.get(each.found) is by]
+        with_letter |= await close_open(transaction, subjects, by)
+    return {
+        event_id: Reopened(event_id, each.found, each.replays, event_id in with_letter)
+        for event_id, each in found.items()
+    }
+
+
+def _update(buffer: Any, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        mutations.update(buffer, LEDGER_TABLE, columns, rows)

@@ -1,0 +1,49 @@
+"""The part of the database's schema that the code relies on, checked when a process starts."""
+
+from typing import Any, Final
+
+from shared.errors import SchemaMismatchError
+from shared.spanner.connection import translated
+from shared.spanner.reading import AT_INTERVALS
+
+REQUIRED: Final[dict[str, frozenset[str]]] = {
+    "NestEventLog": frozenset({"event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
+                               "metadata", "forward_to_statsig", "request_digest", "write_id", "caller", "log_shard",
+                               "request_id"}),
+    "NestEventForward": frozenset({"event_id", "state", "pending_since", "republished_at", "settled_at", "attempts",
+                                   "last_attempt_at", "last_reason", "last_status", "claim_token", "claimed_until",
+                                   "replays", "possible_duplicates", "forward_shard", "history", "alone_failures",
+                                   "not_before", "republished", "again_at", "dead_shard"}),
+    "NestEventDeadLetter": frozenset({"subject", "message_id", "kind", "reason", "dead_at", "event_id", "event_name",
+                                      "caller", "data", "attributes", "collected_at", "open_shard", "closed_at",
+                                      "closed_by"}),
+    "NestEventProcess": frozenset({"process_id", "role", "version", "started_at", "seen_at", "stopped",
+                                   "interval_seconds", "accepted", "refused", "failed", "delivered", "dead_lettered",
+                                   "failed_requests", "last_failure", "last_failure_at", "circuit_reason",
+                                   "circuit_since", "next_probe_at", "nothing_pending_before"}),
+}  # fmt: skip
+"""Columns by table. A column more is fine: columns are added before the code that uses them."""
+
+_COLUMNS: Final = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ''"
+
+
+async def check_schema(database: Any, *, timeout_seconds: float) -> None:
+    """Make sure that every required column exists.
+
+    Raises:
+        SchemaMismatchError: names every table and column that is missing.
+        StorageUnavailableError: no answer.
+    """
+    found: dict[str, set[str]] = {}
+    async with translated(timeout_seconds), database.snapshot() as snapshot:
+        async for table, column in await snapshot.execute_sql(_COLUMNS, retry=AT_INTERVALS):
+            found.setdefault(table, set()).add(column)
+    missing = [
+        table if table not in found else f"{table}.{column}"
+        for table, columns in REQUIRED.items()
+        for column in ([""] if table not in found else sorted(columns - found[table]))
+    ]
+    if missing:
+        raise SchemaMismatchError(
+            f"the database lacks {', '.join(missing)}: apply the files of deploy/spanner/ in their order"
+        )

@@ -1,0 +1,65 @@
+"""Reads of the indexes by time, which are led by a shard: a bounded page of each."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.cloud.spanner_v1 import KeyRange, KeySet
+
+from shared.spanner.connection import translated
+from shared.spanner.parts import in_parts
+from shared.spanner.reading import AT_INTERVALS
+
+BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any row: the indexes are by the times of commits."""
+
+PARTS_AT_ONCE: Final = 8
+"""Of the shards, read side by side. More would only wait for each other in the client."""
+
+_LAST: Final = 2**63 - 1
+
+
+async def shards_beyond(database: Any, table: str, index: str, column: str, first: int) -> list[int]:
+    """The shards from `first` on that have entries, `column` being the shard's. One read for each, and one more."""
+    found: list[int] = []
+    while True:
+        begin = found[-1] + 1 if found else first
+        keys = KeySet(ranges=[KeyRange(start_closed=[begin], end_closed=[_LAST])])
+        # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        async with database.snapshot() as snapshot:
+            rows = [row async for row in await snapshot.read(table, (column,), keys, index, 1, retry=AT_INTERVALS)]
+        if not rows:
+            return found
+        found.append(rows[0][0])
+
+
+async def page_of_each(
+    database: Any,
+    table: str,
+    index: str,
+    columns: Sequence[str],
+    *,
+    shards: Sequence[int],
+    begin: datetime = BEGINNING,
+    limit: int,
+    seconds: float,
+) -> list[list[Sequence[Any]]]:
+    """Of each shard the first entries from `begin` on, in the index's order; `limit` of each at the most.
+
+    Raises:
+        StorageUnavailableError: no answer within `seconds`.
+    """
+
+    async def read(part: Sequence[int]) -> list[list[Sequence[Any]]]:
+        pages: list[list[Sequence[Any]]] = []
+        async with translated(seconds):
+            for shard in part:
+                keys = KeySet(ranges=[KeyRange(start_closed=[shard, begin], end_closed=[shard])])
+                async with database.snapshot() as snapshot:
+                    rows = await snapshot.read(table, columns, keys, index, limit, retry=AT_INTERVALS)
+                    pages.append([row async for row in rows])
+        return pages
+
+    parts = await in_parts(shards, read, rows=math.ceil(len(shards) / PARTS_AT_ONCE))
+    return [page for part in parts for page in part]

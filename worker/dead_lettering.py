@@ -1,0 +1,67 @@
+"""Burying: publishes dead letters, and says so in the log."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from shared.clock import Clock
+from shared.errors import PublishFailedError
+from shared.events import forward_message
+from shared.events.forward_ledger import Attempt
+from shared.process.fault_points import fault_point
+from shared.process.logs import get_logger
+from shared.telemetry.tracing import TRACEPARENT
+from worker.dead_letter_publisher import DeadLetter, DeadLetters
+from worker.subscription import ReceivedMessage
+
+_log = get_logger()
+
+
+class Burying:
+    """Each call publishes all it is given; False where Pub/Sub did not confirm it, and then nothing may be settled."""
+
+    def __init__(self, dead_letters: DeadLetters, clock: Clock) -> None:
+        self._dead_letters = dead_letters
+        self._clock = clock
+
+    async def publish(self, messages: Sequence[ReceivedMessage], reason: str) -> bool:
+        """Of messages that were never sent."""
+        return await self._publish([DeadLetter(message, reason, None, 0, self._now()) for message in messages])
+
+    async def publish_rejected(self, letters: Sequence[tuple[ReceivedMessage, Attempt]]) -> bool:
+        """Of events that Statsig does not take."""
+        return await self._publish(
+            [
+                DeadLetter(
+                    message,
+                    attempt.reason,
+                    attempt.status,
+                    attempt.attempts,
+                    self._now(),
+                    attempt.history[-1].text if attempt.history else None,
+                )
+                for message, attempt in letters
+            ]
+        )
+
+    async def _publish(self, letters: Sequence[DeadLetter]) -> bool:
+        if not letters:
+            return True
+        try:
+            await self._dead_letters.publish(letters)
+        except PublishFailedError as error:
+            _log.warning("dead_letter_publish_failed", messages=len(letters), error=str(error))
+            return False
+        fault_point("after_dead_letter_publish")
+        for letter in letters:
+            _log.warning(
+                "message_dead_lettered",
+                event_id=letter.message.attributes.get(forward_message.EVENT_ID_ATTRIBUTE),
+                message_id=letter.message.message_id,
+                reason=letter.reason,
+                status=letter.status,
+                traceparent=letter.message.attributes.get(TRACEPARENT),
+            )
+        return True
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)

@@ -1,0 +1,1 @@
+"""`nest-events dead-letters`: list, show, replay, discard."""

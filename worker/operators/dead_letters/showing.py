@@ -1,0 +1,108 @@
+"""`nest-events dead-letters show`: one dead letter, decoded, and what a replay would make of it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from shared.events import forward_message
+from shared.events.dead_letter_table import DeadLetterRow, LetterKind
+from worker.dead_letter_messages import native_deliveries, note_of, poison_subject, published_at
+from worker.operators.connections import Connections
+from worker.operators.dead_letters.forecast import EXPLAINED, forecast
+from worker.operators.events.history import history_as_dict, show_history
+from worker.operators.events.records import Record
+from worker.operators.exit_codes import OK, UnknownError
+from worker.operators.terminal.output import say, show_fields, show_json
+
+BYTES_SHOWN: Final = 256
+"""Of what does not decode."""
+
+
+async def show_dead_letter(connections: Connections, *, subject: str, max_replays: int, as_json: bool) -> int:
+    """Every dead letter of this event, or the poison of this message id.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    wanted = subject.strip()
+    found = await connections.letters.of([wanted.lower(), poison_subject(wanted)])
+    if not found:
+        raise UnknownError(f"no dead letter of '{wanted}'; `nest-events trace` tells where an event is")
+    (letters,) = found.values()
+    record = (await connections.records.of([wanted.lower()])).get(wanted.lower())
+    outcome = forecast(letters[-1].kind, None if record is None else record.ledger_state, max_replays=max_replays)
+    document = {**described(letters, record), "on_replay": outcome.value if letters[-1].is_open else "nothing"}
+    if as_json:
+        show_json(document)
+        return OK
+    _show(document)
+    if record is not None:
+        show_history(record)
+    say()
+    say(f"On replay: {EXPLAINED[outcome]}." if letters[-1].is_open else "On replay: nothing, it is closed.")
+    return OK
+
+
+def described(letters: Sequence[DeadLetterRow], record: Record | None) -> dict[str, Any]:
+    """As a document."""
+    latest = letters[-1]
+    event = None if latest.kind is LetterKind.POISON else forward_message.decode(latest.data)
+    ledger = None if record is None or record.state is None else record
+    return {
+        "event_id": latest.event_id,
+        "event": None
+        if event is None
+        else {
+            "event_name": event.event_name,
+            "event_type": event.event_type,
+            "actor_id": event.actor_id,
+            "event_ts_nanos": event.event_ts_nanos,
+            "metadata": event.metadata,
+        },
+        "bytes": None if event is not None else repr(latest.data[:BYTES_SHOWN])[2:-1],
+        "caller": latest.caller,
+        "ledger": None
+        if ledger is None
+        else {
+            "state": ledger.state,
+            "attempts": ledger.attempts,
+            "last_attempt_at": ledger.last_attempt_at,
+            "last_reason": ledger.last_reason,
+            "last_status": ledger.last_status,
+            "replays": ledger.replays,
+            "possible_duplicates": ledger.possible_duplicates,
+        },
+        "dead_letters": [letter_as_dict(letter) for letter in letters],
+        **history_as_dict(record),
+    }
+
+
+def letter_as_dict(letter: DeadLetterRow) -> dict[str, Any]:
+    """What is known of one death: who gave up, why, after what."""
+    return {
+        "message_id": letter.message_id,
+        "kind": letter.kind.value,
+        "reason": letter.reason,
+        "status": note_of(letter, "status"),
+        "answer": note_of(letter, "answer"),
+        "attempts": note_of(letter, "attempts"),
+        "published_at": published_at(letter),
+        "dead_at": letter.dead_at,
+        "deliveries": note_of(letter, "delivery_attempt") or native_deliveries(letter),
+        "worker_version": note_of(letter, "worker_version"),
+        "source_message_id": note_of(letter, "source_message_id"),
+        "collected_at": letter.collected_at,
+        "closed_at": letter.closed_at,
+        "closed_by": letter.closed_by,
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    show_fields({"event_id": document["event_id"], "caller": document["caller"], "bytes": document["bytes"]})
+    show_fields(document["event"] or {})
+    for title, fields in (
+        ("In the ledger", document["ledger"]),
+        *((f"Dead letter {number}", letter) for number, letter in enumerate(document["dead_letters"], start=1)),
+    ):
+        say()
+        say(title if fields else f"{title}: nothing")
+        show_fields(fields or {})

@@ -1,0 +1,1 @@
+"""`nest-events doctor`: checks, and what they find."""

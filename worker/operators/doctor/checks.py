@@ -1,0 +1,179 @@
+"""The checks of `doctor`, side by side and each on its own: what one finds or fails at keeps no other from looking."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from google.api_core import exceptions as google
+
+from shared.cancellation import own_cancellation
+from shared.errors import EventLoggingError, SchemaMismatchError
+from shared.pubsub import subscription_path, topic_path
+from shared.spanner.schema import check_schema
+from worker.operators.connections import Connections
+from worker.operators.doctor.findings import (
+    MAX_CLOCK_SKEW,
+    Finding,
+    Verdict,
+    dead_letter_problems,
+    forward_problems,
+    judged,
+)
+from worker.operators.doctor.flow import flow_findings
+from worker.operators.doctor.statsig_key import statsig_findings
+from worker.operators.failure_reasons import address, explained
+from worker.operators.state.asking import Unknown
+from worker.operators.state.backlog import Backlog
+from worker.operators.state.snapshot import look
+
+CALL_SECONDS: Final = 5.0
+
+SPANNER: Final = "spanner"
+
+_EMULATED: Final = "an emulator does not tell"
+
+Check = Callable[[], Awaitable[list[Finding]]]
+
+
+async def examine(connections: Connections) -> list[Finding]:
+    """All findings, in a fixed order, within some six seconds."""
+    settings = connections.settings
+    topics = {name: topic_path(settings, getattr(settings, name)) for name in ("forward_topic", "dead_letter_topic")}
+    forward = subscription_path(settings, settings.forward_subscription)
+    dead = subscription_path(settings, settings.dead_letter_subscription)
+    of_forward = partial(forward_problems, topic=topics["forward_topic"], dead_letter_topic=topics["dead_letter_topic"])
+    of_dead = partial(dead_letter_problems, topic=topics["dead_letter_topic"])
+    checks: list[tuple[str, Check]] = [
+        (SPANNER, partial(_spanner, connections)),
+        ("schema", partial(_schema, connections)),
+        ("shards", partial(_shards, connections)),
+        *((name.replace("_", " "), partial(_topic, connections, name, path)) for name, path in topics.items()),
+        *(
+            (subject, partial(_subscription, connections, subject, path, problems))
+            for subject, path, problems in (
+                ("forward subscription", forward, of_forward),
+                ("dead-letter subscription", dead, of_dead),
+            )
+        ),
+        (
+            "grant to publish",
+            partial(_grant, connections.publisher_client, topics["forward_topic"], "pubsub.topics.publish"),
+        ),
+        ("grant to read", partial(_grant, connections.subscriber_client, dead, "pubsub.subscriptions.consume")),
+        ("flow", partial(_flow, connections)),
+        ("statsig", partial(_statsig, connections)),
+    ]
+    found: dict[int, list[Finding]] = {}
+
+    async def run(number: int, subject: str, check: Check) -> None:
+        found[number] = await _unless_it_fails(subject, check, connections)
+
+    async with anyio.create_task_group() as tasks:
+        for number, (subject, check) in enumerate(checks):
+            tasks.start_soon(run, number, subject, check)
+    findings = [
+        Finding("settings", Verdict.OK, "complete"),
+        *(each for number in sorted(found) for each in found[number]),
+    ]
+    return [_without_repetition(each, findings) for each in findings]
+
+
+def _without_repetition(finding: Finding, findings: Iterable[Finding]) -> Finding:
+    """Where Spanner does not answer, a dozen findings say so in the same words: all but the first refer to it."""
+    told = {str(Unknown(each.detail)) for each in findings if each.subject == SPANNER}
+    return replace(finding, detail=f"not known: see {SPANNER}") if finding.detail in told else finding
+
+
+async def _unless_it_fails(subject: str, check: Check, connections: Connections) -> list[Finding]:
+    try:
+        with anyio.fail_after(CALL_SECONDS + 1):
+            async with own_cancellation():
+                return await check()
+    except (EventLoggingError, google.GoogleAPICallError, google.RetryError, OSError) as error:
+        return [_failed(subject, error, connections)]
+
+
+def _failed(subject: str, error: Exception, connections: Connections) -> Finding:
+    match error:
+        case SchemaMismatchError():
+            return Finding(subject, Verdict.WRONG, str(error), "apply them, or go back to the version before")
+        case EventLoggingError() if subject == SPANNER:
+            why = explained(error, connections.settings)
+            return Finding(subject, Verdict.WRONG, why, "is it up, and does this identity have access?")
+        case EventLoggingError():
+            return Finding(subject, Verdict.UNSEEN, str(Unknown(explained(error, connections.settings))))
+        case google.NotFound():
+            return Finding(subject, Verdict.WRONG, "does not exist", "check the settings; deploy/ creates it")
+        case google.Forbidden() | google.Unauthenticated():
+            return Finding(subject, Verdict.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer")
+        case _:
+            what = address(subject, connections.settings)
+            detail = f"{what} does not answer ({type(error).__name__})"
+            return Finding(subject, Verdict.WRONG, detail, "is it up and reachable?")
+
+
+async def _spanner(connections: Connections) -> list[Finding]:
+    before = datetime.now(UTC)
+    theirs = await Backlog(connections.database, shards=connections.settings.forward_shards).now()
+    after = datetime.now(UTC)
+    spanner = Finding(SPANNER, Verdict.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
+    skew = max(before - theirs, theirs - after)
+    if skew > MAX_CLOCK_SKEW:
+        detail = f"{skew.total_seconds():.0f} s beside Spanner's"
+        return [spanner, Finding("clock", Verdict.WRONG, detail, "set this machine's clock")]
+    return [spanner, Finding("clock", Verdict.OK, "as Spanner's")]
+
+
+async def _schema(connections: Connections) -> list[Finding]:
+    await check_schema(connections.database, timeout_seconds=CALL_SECONDS)
+    return [Finding("schema", Verdict.OK, "has every table and column")]
+
+
+async def _shards(connections: Connections) -> list[Finding]:
+    shards = connections.settings.forward_shards
+    beyond = await Backlog(connections.database, shards=shards).beyond()
+    if not beyond:
+        return [Finding("shards", Verdict.OK, f"nothing is pending beyond FORWARD_SHARDS, {shards}")]
+    detail = f"events are pending in {_listed(beyond)}, where no worker looks while FORWARD_SHARDS is {shards}"
+    return [Finding("shards", Verdict.WRONG, detail, f"set FORWARD_SHARDS to {beyond[-1] + 1} for all processes")]
+
+
+def _listed(shards: list[int]) -> str:
+    first = ", ".join(map(str, shards[:5]))
+    return f"shard {first}" if len(shards) == 1 else f"{len(shards)} shards ({first}{', ...' if shards[5:] else ''})"
+
+
+async def _topic(connections: Connections, name: str, path: str) -> list[Finding]:
+    await connections.publisher_client.get_topic(topic=path, retry=None, timeout=CALL_SECONDS)
+    return [Finding(name.replace("_", " "), Verdict.OK, "exists")]
+
+
+async def _subscription(connections: Connections, subject: str, path: str, problems: Any) -> list[Finding]:
+    found = await connections.subscriber_client.get_subscription(subscription=path, retry=None, timeout=CALL_SECONDS)
+    return judged(subject, problems(found), "exists, settings as they should be")
+
+
+async def _grant(client: Any, path: str, permission: str) -> list[Finding]:
+    subject = "grant to publish" if "publish" in permission else "grant to read"
+    try:
+        answer = await client.test_iam_permissions(
+            {"resource": path, "permissions": [permission]}, timeout=CALL_SECONDS
+        )
+    except (google.MethodNotImplemented, google.NotFound, google.InvalidArgument):
+        return [Finding(subject, Verdict.UNSEEN, _EMULATED)]
+    if permission in answer.permissions:
+        return [Finding(subject, Verdict.OK, permission)]
+    return [Finding(subject, Verdict.WRONG, f"lacks {permission}", f"grant it on {path}")]
+
+
+async def _flow(connections: Connections) -> list[Finding]:
+    return flow_findings(await look(connections))
+
+
+async def _statsig(connections: Connections) -> list[Finding]:
+    settings = connections.settings
+    secret = settings.statsig_server_secret
+    return await statsig_findings(settings.statsig_api_url, None if secret is None else secret.get_secret_value())

@@ -1,0 +1,1 @@
+"""One event: its rows, its history, where it is now."""

@@ -1,0 +1,244 @@
+"""What Spanner knows of events: the event log row without its metadata, its caller, and the ledger row beside it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from google.cloud.spanner_v1 import RequestOptions, param_types
+
+from shared.events.attempt_history import History, decode
+from shared.events.event import RESERVED_METADATA_KEY
+from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
+from shared.spanner.accounting import SCAN_SECONDS
+from shared.spanner.connection import translated
+from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.parts import in_parts
+from shared.spanner.reading import AT_INTERVALS, read_by_key
+from shared.spanner.transactions import current_time
+from shared.telemetry.tracing import TRACEPARENT, span_context_of
+
+KEYS_PER_READ: Final = 500
+"""At 64 KiB an event these are 32 MB at the most, where the metadata comes along."""
+
+STATES_PER_READ: Final = 1000
+
+_LOG_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
+                       "forward_to_statsig", "caller")  # fmt: skip
+_STATE_COLUMNS: Final = ("event_id", "state", "replays", "claimed_until")
+_LEDGER_COLUMNS: Final = ("state", "pending_since", "republished", "republished_at", "again_at", "settled_at",
+                          "attempts", "last_attempt_at", "last_reason", "last_status", "alone_failures", "not_before",
+                          "claimed_until", "replays", "possible_duplicates", "history")  # fmt: skip
+
+# By the index by time, and bounded by the events of the window: of each shard it reads that range and no more.
+_SEARCH: Final = f"""
+SELECT event_id FROM {LOG_TABLE}@{{FORCE_INDEX=NestEventLogByTime}}
+WHERE log_shard IN UNNEST(@shards) AND ingested_at >= @since AND ingested_at < @until"""  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What a replay goes by."""
+
+    state: ForwardState
+    replays: int
+    claimed_until: datetime | None
+    read_at: datetime
+    """Spanner's time of the read."""
+
+    @property
+    def is_in_work(self) -> bool:
+        """A worker holds a claim on it that has not expired."""
+        return self.claimed_until is not None and self.claimed_until > self.read_at
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event log row with its ledger row; the ledger's fields are None where there is none."""
+
+    event_id: str
+    event_name: str
+    event_type: str | None
+    actor_id: str | None
+    event_ts: datetime
+    ingested_at: datetime
+    forward_to_statsig: bool
+    caller: str | None
+    caller_source: str | None
+    """This and the trace are in the metadata, and None where that was not asked for."""
+
+    trace_id: str | None
+    """Where the trace that it was logged under is recorded."""
+
+    state: ForwardState | None
+    pending_since: datetime | None
+    republished: int | None
+    """How often by the reconciler, since it was born or replayed."""
+
+    republished_at: datetime | None
+    again_at: datetime | None
+    """When the reconciler looks at it again."""
+
+    settled_at: datetime | None
+    attempts: int | None
+    last_attempt_at: datetime | None
+    last_reason: str | None
+    last_status: int | None
+    alone_failures: int | None
+    """How often it failed alone while others were confirmed."""
+
+    not_before: datetime | None
+    """Of a suspect: when it may be tried again."""
+
+    claimed_until: datetime | None
+    replays: int | None
+    possible_duplicates: int | None
+    history: History
+    """Empty where there is no ledger row, or one from before there was a history."""
+
+    read_at: datetime
+    """Spanner's time of the read: what the others are compared with."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """It stepped aside as a suspect, and its time has not come."""
+        return self.not_before is not None and self.not_before > self.read_at
+
+    @property
+    def is_in_work(self) -> bool:
+        """A worker holds a claim on it that has not expired."""
+        return self.claimed_until is not None and self.claimed_until > self.read_at
+
+    @property
+    def ledger_state(self) -> LedgerState | None:
+        """None where there is no ledger row."""
+        if self.state is None:
+            return None
+        return LedgerState(self.state, self.replays or 0, self.claimed_until, self.read_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which events: what is set must match. Times are aware; `until` is left out."""
+
+    since: datetime
+    until: datetime
+    event_name: str | None = None
+    actor: str | None = None
+    caller: str | None = None
+    request_id: str | None = None
+    """Not in the index: of each event of the time its row is read."""
+
+
+class Records:
+    """Reads of both tables, strong."""
+
+    def __init__(self, database: Any, *, timeout_seconds: float, shards: int) -> None:
+        self._database = database
+        self._shards = shards
+        self._timeout_seconds = timeout_seconds
+
+    async def now(self) -> datetime:
+        """Spanner's time; also how a long query learns at once that nobody would answer it.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+            return await current_time(snapshot)
+
+    async def of(self, event_ids: Iterable[str], *, with_service: bool = True) -> dict[str, Record]:
+        """The records of those that exist, in the order given; `with_service` reads the metadata for what is in it.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        wanted = list(dict.fromkeys(event_ids))
+        found: dict[str, Record] = {}
+        for start in range(0, len(wanted), KEYS_PER_READ):
+            found |= await self._read(wanted[start : start + KEYS_PER_READ], with_service=with_service)
+        return found
+
+    async def ledger_states(self, event_ids: Iterable[str]) -> dict[str, LedgerState]:
+        """Of those that have a ledger row. By key, and of a row no more than this.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        wanted = sorted(set(event_ids))
+        now = await self.now()
+
+        async def read(part: Sequence[str]) -> list[Sequence[Any]]:
+            async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+                return await read_by_key(snapshot, LEDGER_TABLE, _STATE_COLUMNS, part)
+
+        parts = await in_parts(wanted, read, rows=STATES_PER_READ) if wanted else []
+        return {
+            event_id: LedgerState(ForwardState(state), replays, claimed_until, now)
+            for rows in parts
+            for event_id, state, replays, claimed_until in rows
+        }
+
+    async def search(self, chosen: Search, *, limit: int) -> list[Record]:
+        """The chosen events by when they were ingested, the latest first. Costs by the events of the window.
+
+        Raises:
+            StorageUnavailableError: no answer.
+        """
+        fields = {
+            "event_name": chosen.event_name,
+            "actor_id": chosen.actor,
+            "caller": chosen.caller,
+            "request_id": chosen.request_id,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        query = _SEARCH + "".join(f" AND {name} = @{name}" for name in given)
+        query += " ORDER BY ingested_at DESC, event_id LIMIT @limit"
+        shards = list(range(self._shards))
+        parameters = given | {"shards": shards, "since": chosen.since, "until": chosen.until, "limit": limit}
+        types = dict.fromkeys(given, param_types.STRING) | {
+            "shards": param_types.Array(param_types.INT64),
+            "since": param_types.TIMESTAMP,
+            "until": param_types.TIMESTAMP,
+            "limit": param_types.INT64,
+        }
+        low = RequestOptions(priority=RequestOptions.Priority.PRIORITY_LOW)
+        async with translated(SCAN_SECONDS), self._database.snapshot() as snapshot:
+            rows = await snapshot.execute_sql(query, parameters, types, request_options=low, retry=AT_INTERVALS)
+            event_ids = [row[0] async for row in rows]
+        return list((await self.of(event_ids)).values())
+
+    async def _read(self, event_ids: Sequence[str], *, with_service: bool) -> dict[str, Record]:
+        columns = (*_LOG_COLUMNS, "metadata") if with_service else _LOG_COLUMNS
+        async with translated(self._timeout_seconds), self._database.snapshot(multi_use=True) as snapshot:
+            now = await current_time(snapshot)
+            ledger = {
+                row[0]: dict(zip(_LEDGER_COLUMNS, row[1:], strict=True))
+                for row in await read_by_key(snapshot, LEDGER_TABLE, ("event_id", *_LEDGER_COLUMNS), event_ids)
+            }
+            log = {row[0]: row for row in await read_by_key(snapshot, LOG_TABLE, columns, event_ids)}
+        return {
+            event_id: _record(log[event_id], ledger.get(event_id), now) for event_id in event_ids if event_id in log
+        }
+
+
+def _record(logged: Sequence[Any], ledger: dict[str, Any] | None, now: datetime) -> Record:
+    names = (*_LOG_COLUMNS, "metadata")[: len(logged)]
+    values: dict[str, Any] = dict(zip(names, logged, strict=True)) | (ledger or dict.fromkeys(_LEDGER_COLUMNS))
+    service = _service_part(values.pop("metadata", {}))
+    span = span_context_of(service.get(TRACEPARENT))
+    state = values.pop("state")
+    return Record(
+        caller_source=service.get("caller", {}).get("source"),
+        trace_id=None if span is None else f"{span.trace_id:032x}",
+        state=None if state is None else ForwardState(state),
+        history=decode(values.pop("history")),
+        read_at=now,
+        **values,
+    )
+
+
+def _service_part(metadata: Any) -> dict[str, Any]:
+    """What the service itself put into the metadata; of a row that nobody of ours wrote it may be anything."""
+    service = metadata.get(RESERVED_METADATA_KEY) if isinstance(metadata, dict) else None
+    return service if isinstance(service, dict) else {}

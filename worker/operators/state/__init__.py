@@ -1,0 +1,1 @@
+"""The state of the whole: `nest-events status` and `watch`."""

@@ -1,0 +1,107 @@
+"""What a command shows: tables on a terminal, tab-separated lines in a pipe, one JSON document with `--json`."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from worker.operators.exit_codes import OutputFailedError
+
+BAR: Final = "█"
+PLAIN_BAR: Final = "#"
+
+PLAIN_WIDTH: Final = 120
+"""Of lines that no terminal wraps: in a file, a pipe or a log."""
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def width() -> int:
+    """How many columns an answer may take."""
+    return max(40, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns) if is_terminal() else PLAIN_WIDTH
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around every write to stdout.
+
+    Raises:
+        OutputFailedError: it is closed, or full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputFailedError(f"the answer could not be written: {error.strerror}") from error
+
+
+def say(text: str = "") -> None:
+    """One line of an answer. What is not printable is replaced: dead letters hold anything."""
+    _write(clean(text))
+
+
+def show_json(document: Any) -> None:
+    _write(json.dumps(document, ensure_ascii=False, default=_jsonable, indent=2 if is_terminal() else None))
+
+
+def _write(line: str) -> None:
+    with writing():
+        typer.echo(line)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """Rows under headings; columns of numbers to the right on a terminal."""
+    texts = [[clean(text_of(value)) for value in row] for row in rows]
+    if not is_terminal():
+        for row in [list(columns), *texts]:
+            _write("\t".join(row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in texts:
+        table.add_row(*(Text(cell) for cell in row))
+    with writing():
+        Console(highlight=False).print(table)
+
+
+def show_fields(fields: Mapping[str, Any]) -> None:
+    """One name and value a line, those without a value left out."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        if value not in (None, ""):
+            gap = " " * (width - len(name) + 2) if is_terminal() else "\t"
+            _write(f"{name}{gap}{clean(text_of(value))}")
+
+
+def bar(value: int, largest: int, width: int = 30) -> str:
+    """At least one mark for anything at all."""
+    if not value:
+        return ""
+    mark = BAR if is_terminal() and (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_BAR
+    return mark * max(1, round(width * value / max(largest, 1)))
+
+
+def text_of(value: Any) -> str:
+    """Times to the second, in UTC."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return "" if value is None else str(value)
+
+
+def clean(text: str) -> str:
+    """Without what would move a terminal's cursor or split a line."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _jsonable(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
