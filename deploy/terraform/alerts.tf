@@ -1,5 +1,5 @@
 # What wakes people. Each alert says in a sentence what it means and links to its section of deploy/RUNBOOK.md, which has
-# its title (tests/unit/test_alerts.py). Here is what needs nothing of ours to work: log lines and Google's own metrics.
+# its title (tests/unit/deploy/test_alerts.py). Here is what needs nothing of ours to work: log lines and Google's own metrics.
 # alerts_of_ours.tf has those of the metrics that ingress and worker export, objectives.tf those of the objectives.
 
 locals {

@@ -22,7 +22,7 @@ resource "google_service_account" "export" {
   display_name = "Event Logging: export of the event log to BigQuery"
 }
 
-# Where database roles are off. Google's roles/spanner.databaseUser would allow DDL too. tests/unit/test_terraform_grants.py
+# Where database roles are off. Google's roles/spanner.databaseUser would allow DDL too. tests/unit/deploy/test_terraform_grants.py
 # has the call behind each permission.
 resource "google_project_iam_custom_role" "database_writer" {
   count = var.use_database_roles ? 0 : 1

@@ -4,7 +4,7 @@ terraform {
   required_providers {
     google = {
       source = "hashicorp/google"
-      # 6.50 is the version whose arguments tests/unit/test_terraform.py checks against.
+      # 6.50 is the version whose arguments tests/unit/deploy/test_terraform.py checks against.
       version = ">= 6.50, < 8"
     }
   }

@@ -29,7 +29,7 @@ from shared.spanner.connection import open_database
 from shared.spanner.dead_letter_rows import INSERTED_COLUMNS
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.mutations import insert
-from tests.support.operating import nest_events
+from tests.support.operators.nest_events import nest_events
 from tests.support.sample_events import sample_event
 
 ROWS_OF_A_COMMIT: Final = 100

@@ -19,7 +19,7 @@ from deploy.local.provision import StackNames, provisioner
 from deploy.local.stack import REPOSITORY
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.gen.google.rpc.error_details_pb import BadRequest
-from tests.support.ingress import Ingress, Store, open_store, running_ingress
+from tests.support.wire.ingress import Ingress, Store, open_store, running_ingress
 
 NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 50.0

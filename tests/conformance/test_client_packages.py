@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from deploy.clients import generate
 from tests.conformance.conftest import output_of, program
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [
     pytest.mark.emulators,

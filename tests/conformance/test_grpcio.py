@@ -11,8 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventResponse, LogEventsRequest, LogEventsResponse
 from tests.conformance.conftest import READ_TIMEOUT_SECONDS
-from tests.support.http1 import LOG_EVENT, LOG_EVENTS, SECONDS
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.http1 import LOG_EVENT, LOG_EVENTS, SECONDS
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

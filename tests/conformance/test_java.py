@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import output_of, program
-from tests.support.http1 import LOG_EVENT
-from tests.support.ingress import Ingress
+from tests.support.wire.http1 import LOG_EVENT
+from tests.support.wire.ingress import Ingress
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

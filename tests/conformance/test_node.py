@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import output_of, program
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

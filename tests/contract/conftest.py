@@ -6,10 +6,10 @@ import pytest
 
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
-from tests.support.brokers import Broker, MemoryBroker, PubSubBroker, pubsub_broker
-from tests.support.pubsub_manners.double import pubsub_double
-from tests.support.pubsub_manners.manners import GOOD_DAY
-from tests.support.storages import MemoryStorage, SpannerStorage, Storage, spanner_storage
+from tests.support.emulators.brokers import Broker, MemoryBroker, PubSubBroker, pubsub_broker
+from tests.support.emulators.pubsub_manners.double import pubsub_double
+from tests.support.emulators.pubsub_manners.manners import GOOD_DAY
+from tests.support.emulators.storages import MemoryStorage, SpannerStorage, Storage, spanner_storage
 
 BOTH = ["memory", pytest.param("emulator", marks=pytest.mark.emulators)]
 

@@ -12,8 +12,8 @@ from shared.events.dead_letter_table import Closing, DeadLetterRow, LetterChoice
 from shared.events.event import Event
 from shared.events.forward_ledger import Attempt
 from shared.events.replay_ledger import Reopening
+from tests.support.emulators.storages import Storage
 from tests.support.sample_events import sample_event, sample_row
-from tests.support.storages import Storage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
 EVERYTHING = LetterChoice()

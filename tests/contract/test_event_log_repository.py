@@ -12,8 +12,8 @@ from shared.events.event import RESERVED_METADATA_KEY, EventLogRow
 from shared.events.forward_ledger import ForwardState, forward_shard
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from shared.spanner.event_log import Written
+from tests.support.emulators.storages import Storage
 from tests.support.sample_events import TYPICAL_NANOS, sample_event, sample_row
-from tests.support.storages import Storage
 
 
 def written(*rows: EventLogRow) -> dict[str, Written]:

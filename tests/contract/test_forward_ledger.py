@@ -8,7 +8,7 @@ import pytest
 
 from shared.events.attempt_history import HistoryKind
 from shared.events.forward_ledger import Entry, Standing
-from tests.support.claiming import (
+from tests.support.emulators.claiming import (
     FAILED,
     LONG,
     SHORT,
@@ -19,8 +19,8 @@ from tests.support.claiming import (
     standings,
     token,
 )
+from tests.support.emulators.storages import Storage
 from tests.support.sample_events import sample_row
-from tests.support.storages import Storage
 
 
 async def test_a_claim_tells_of_each_event_where_it_stands(storage: Storage) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from shared.events.attempt_history import HistoryKind
 from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
-from tests.support.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
-from tests.support.storages import Storage
+from tests.support.emulators.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
+from tests.support.emulators.storages import Storage
 
 
 async def test_what_is_noted_stands_and_the_claim_goes_on(storage: Storage) -> None:

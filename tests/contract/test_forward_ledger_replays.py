@@ -9,8 +9,8 @@ import anyio
 from shared.events.attempt_history import HistoryEntry, HistoryKind
 from shared.events.forward_ledger import Attempt, Standing, forward_shard
 from shared.events.replay_ledger import Reopened, Reopening
+from tests.support.emulators.storages import Storage
 from tests.support.sample_events import sample_event, sample_row
-from tests.support.storages import Storage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
 REJECTED = HistoryEntry(HistoryKind.ATTEMPT, AT, "rejected", "http_400", 400)

@@ -11,10 +11,10 @@ import pytest
 from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt, Standing, forward_shard
 from shared.events.republish_ledger import Cursor, Marked
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
-from tests.support.claiming import LONG, SHORT, attempt, row_of, token
-from tests.support.memory_event_log import LedgerRow
+from tests.support.emulators.claiming import LONG, SHORT, attempt, row_of, token
+from tests.support.emulators.storages import Storage
+from tests.support.fakes.memory_event_log import LedgerRow
 from tests.support.sample_events import in_shard, sample_event, sample_row
-from tests.support.storages import Storage
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
 AGE = 0.1

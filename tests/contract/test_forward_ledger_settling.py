@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
-from tests.support.claiming import (
+from tests.support.emulators.claiming import (
     AT,
     CONFIRMED,
     FAILED,
@@ -16,7 +16,7 @@ from tests.support.claiming import (
     row_of,
     token,
 )
-from tests.support.storages import Storage
+from tests.support.emulators.storages import Storage
 
 
 @pytest.mark.parametrize("ending", ["settle_delivered", "settle_dead", "release"])

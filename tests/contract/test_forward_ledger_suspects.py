@@ -6,8 +6,8 @@ import pytest
 
 from shared.events.forward_ledger import Attempt, Entry, Standing
 from shared.events.replay_ledger import Reopening
-from tests.support.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
-from tests.support.storages import Storage
+from tests.support.emulators.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
+from tests.support.emulators.storages import Storage
 
 
 async def step_aside(storage: Storage, event_id: str, *, seconds: float, alone_failures: int = 1) -> None:

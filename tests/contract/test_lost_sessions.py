@@ -18,8 +18,8 @@ from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.lasting_database import LOST_IN_A_ROW
+from tests.support.emulators.storages import TIMEOUT_SECONDS
 from tests.support.sample_events import sample_row
-from tests.support.storages import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.emulators
 

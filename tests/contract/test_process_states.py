@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.process.process_states import ProcessState, Report, Role
-from tests.support.storages import Storage
+from tests.support.emulators.storages import Storage
 
 QUIET = Report()
 AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import PublishFailedError, SubscriptionUnavailableError
 from shared.events.forward_message import OutgoingMessage
-from tests.support.brokers import ACK_DEADLINE_SECONDS, BACKOFF_SECONDS, MAX_ATTEMPTS, Broker
+from tests.support.emulators.brokers import ACK_DEADLINE_SECONDS, BACKOFF_SECONDS, MAX_ATTEMPTS, Broker
 from worker.subscription import ReceivedMessage, Subscription
 
 AT_ONCE = 0.1

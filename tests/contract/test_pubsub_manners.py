@@ -13,8 +13,8 @@ from google.pubsub_v1 import (
 
 from deploy.local.emulators import Emulators
 from shared.errors import SubscriptionUnavailableError
-from tests.support.brokers import ACK_DEADLINE_SECONDS
-from tests.support.pubsub_manners.behind import (
+from tests.support.emulators.brokers import ACK_DEADLINE_SECONDS
+from tests.support.emulators.pubsub_manners.behind import (
     AT_ONCE,
     WITHIN,
     Behind,

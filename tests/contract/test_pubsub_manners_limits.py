@@ -9,7 +9,7 @@ from google.pubsub_v1 import (
 )
 
 from deploy.local.emulators import Emulators
-from tests.support.pubsub_manners.behind import (
+from tests.support.emulators.pubsub_manners.behind import (
     Behind,
     behind_double,
     collect,

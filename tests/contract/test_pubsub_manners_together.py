@@ -26,18 +26,18 @@ from deploy.local.emulators import Emulators, local_channel
 from deploy.local.provision import StackNames
 from shared.errors import PublishFailedError, SubscriptionUnavailableError
 from shared.events.forward_message import OutgoingMessage
-from tests.support.brokers import ACK_DEADLINE_SECONDS, pubsub_broker
-from tests.support.pubsub_manners.behind import (
+from tests.support.emulators.brokers import ACK_DEADLINE_SECONDS, pubsub_broker
+from tests.support.emulators.pubsub_manners.behind import (
     WITHIN,
     Behind,
     behind_double,
     numbered,
     texts,
 )
-from tests.support.pubsub_manners.double import pubsub_double
-from tests.support.pubsub_manners.manners import KIND, Counts, Manners
-from tests.support.pubsub_manners.process import double_process
-from tests.support.pubsub_manners.upstream import PUBLISHER, SUBSCRIBER
+from tests.support.emulators.pubsub_manners.double import pubsub_double
+from tests.support.emulators.pubsub_manners.manners import KIND, Counts, Manners
+from tests.support.emulators.pubsub_manners.process import double_process
+from tests.support.emulators.pubsub_manners.upstream import PUBLISHER, SUBSCRIBER
 
 pytestmark = pytest.mark.emulators
 

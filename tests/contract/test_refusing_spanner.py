@@ -19,7 +19,7 @@ from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.replay_ledger import SpannerReplayLedger
-from tests.support.tcp_proxy import Mode, TcpProxy, tcp_proxy
+from tests.support.wire.tcp_proxy import Mode, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

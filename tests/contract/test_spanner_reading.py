@@ -11,8 +11,8 @@ from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.reading import by_key, read_by_key
-from tests.support.claiming import logged
-from tests.support.storages import SpannerStorage
+from tests.support.emulators.claiming import logged
+from tests.support.emulators.storages import SpannerStorage
 
 COLUMNS = ("event_id", "state", "attempts", "claim_token")
 

@@ -21,7 +21,7 @@ import statsig.globals
 from shared.clock import SystemClock
 from shared.errors import SettingsError
 from shared.events.statsig_projection import StatsigEvent
-from tests.support.scripted_http import (
+from tests.support.wire.scripted_http import (
     ACCEPTED,
     Act,
     ScriptedHttp,

@@ -17,8 +17,8 @@ from deploy.local.stack import Stack, StackOptions, running_stack
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from tests.support.delivery import log_events, until_delivered
-from tests.support.pubsub_manners.manners import Manners
-from tests.support.pubsub_manners.process import with_manners
+from tests.support.emulators.pubsub_manners.manners import Manners
+from tests.support.emulators.pubsub_manners.process import with_manners
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 

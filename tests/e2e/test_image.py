@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.stack import REPOSITORY
-from tests.support.dockerfile import carry_out, stages
+from tests.support.parsers.dockerfile import carry_out, stages
 
 pytestmark = pytest.mark.timeout(120)
 

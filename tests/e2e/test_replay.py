@@ -16,10 +16,10 @@ from deploy.local.provision import StackNames
 from deploy.local.stack import Stack, StackOptions, running_stack
 from shared.events.event import Event
 from tests.support.delivery import deliveries, until_delivered
-from tests.support.graveyard import Graveyard, graveyard
-from tests.support.operating import nest_events, start_nest_events
-from tests.support.pubsub_manners.manners import Manners
-from tests.support.pubsub_manners.process import with_manners
+from tests.support.emulators.pubsub_manners.manners import Manners
+from tests.support.emulators.pubsub_manners.process import with_manners
+from tests.support.emulators.seeded_dead_letters import Graveyard, graveyard
+from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]

@@ -13,8 +13,8 @@ from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from shared.events.event_ids import event_id_of_key
-from tests.support.graveyard import Graveyard, graveyard
-from tests.support.operating import nest_events
+from tests.support.emulators.seeded_dead_letters import Graveyard, graveyard
+from tests.support.operators.nest_events import nest_events
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 

@@ -33,10 +33,10 @@ from shared.telemetry.metrics import (
     Metric,
 )
 from tests.support.delivery import log_events, until_delivered
-from tests.support.graveyard import graveyard
-from tests.support.ingress import open_store
-from tests.support.operating import nest_events
-from tests.support.otlp import Receiver, SeenSpan, otlp_receiver
+from tests.support.emulators.seeded_dead_letters import graveyard
+from tests.support.operators.nest_events import nest_events
+from tests.support.wire.ingress import open_store
+from tests.support.wire.otlp import Receiver, SeenSpan, otlp_receiver
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 

@@ -20,7 +20,7 @@ from tests.faults.rows import ROWS, chosen
 from tests.faults.run import DEFAULT_EVENTS, RunOptions, run_row
 from tests.faults.table import table
 from tests.faults.verdict import Verdict, not_run
-from tests.support.pubsub_manners.manners import Manners
+from tests.support.emulators.pubsub_manners.manners import Manners
 
 USUAL_SEEDS = ",".join(map(str, DEFAULT_SEEDS))
 

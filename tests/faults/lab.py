@@ -32,7 +32,7 @@ from tests.faults.measures import MemoryWatch
 from tests.faults.messages import publish_to
 from tests.faults.past_ingress import delete_row
 from tests.faults.row import Row, StandInRule
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from deploy.local.emulators import Emulators
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.wire.tcp_proxy import TcpProxy, tcp_proxy
 
 Links = Mapping[str, TcpProxy]
 

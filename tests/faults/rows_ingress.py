@@ -11,7 +11,7 @@ from tests.faults.client import OK
 from tests.faults.lab import NO_FAULT_POINTS, Lab
 from tests.faults.raw_http import half_sent_request
 from tests.faults.row import PUBLISH_BUDGET_MS, Expectations, Fault, Row
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 RESTARTS: Final = 12
 """Tries that outlast a restart of the ingress."""

@@ -11,7 +11,7 @@ from deploy.local.stack import REPOSITORY
 from tests.faults.lab import Lab
 from tests.faults.large_calls import DEADLINE_SECONDS, Metadata, large_call, long_text, send
 from tests.faults.row import Expectations, Fault, Row
-from tests.support.hcl import read_module
+from tests.support.parsers.hcl import read_module
 
 REFUSED: Final = frozenset({"resource_exhausted", "unavailable"})
 """No room to wait; and what waited in vain, since the emulator takes its time over commits of megabytes."""

@@ -12,7 +12,7 @@ from tests.faults.row import Expectations, Row
 from tests.faults.rows_ingress import RESTARTS, UNAVAILABLE
 from tests.faults.rows_statsig import status
 from tests.faults.rows_worker import WORKER
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 MINUTE: Final = 0.2
 """What stands for the minute after which an event is republished first: the ten, the hour and the six hours after it

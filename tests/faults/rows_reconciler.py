@@ -8,7 +8,7 @@ from tests.faults.lab import Lab
 from tests.faults.past_ingress import insert_unpublishable
 from tests.faults.row import Expectations, Row
 from tests.faults.rows_worker import at, dying_worker
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 CEILING: Final = 100
 """Events a second of the row that watches the rate."""

@@ -8,7 +8,7 @@ import anyio
 from tests.faults.lab import Lab
 from tests.faults.row import IN_FLIGHT, PUBLISH_BUDGET_MS, Expectations, Row
 from tests.faults.rows_ingress import RESTARTS, STORAGE_TROUBLE
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 KILL_EVERY_SECONDS: Final = 3.0
 MEMORY_IS_FLAT_MIB: Final = 60.0

@@ -10,7 +10,7 @@ from tests.faults.client import OK
 from tests.faults.lab import NO_FAULT_POINTS, Lab
 from tests.faults.messages import message_of
 from tests.faults.row import IN_FLIGHT, RECONCILER_OFF, Expectations, Fault, Row
-from tests.support.tcp_proxy import Mode
+from tests.support.wire.tcp_proxy import Mode
 
 WORKER: Final = "worker-1"
 

@@ -21,8 +21,8 @@ from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
 from tests.faults.verdict import Run, Verdict
-from tests.support.pubsub_manners.manners import Manners
-from tests.support.pubsub_manners.process import with_manners
+from tests.support.emulators.pubsub_manners.manners import Manners
+from tests.support.emulators.pubsub_manners.process import with_manners
 
 DEFAULT_EVENTS: Final = 2000
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.statsig_stand_in import StandIn, running_stand_in
-from tests.support.graveyard import Graveyard
-from tests.support.graveyard import graveyard as opened
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import graveyard as opened
 
 
 @pytest.fixture

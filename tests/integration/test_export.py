@@ -19,7 +19,7 @@ from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS, from_datetime
 from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
-from tests.support.bigquery import FOLDER, TABLE, Warehouse, newline_json, schema, translated
+from tests.support.emulators.bigquery import FOLDER, TABLE, Warehouse, newline_json, schema, translated
 from tests.support.events import ALICE, ASTRAL, log, normalize
 
 pytestmark = pytest.mark.emulators

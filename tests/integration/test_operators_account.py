@@ -10,9 +10,9 @@ import pytest
 from deploy.local.emulators import Emulators
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner.event_log import LOG_TABLE
-from tests.support.graveyard import Graveyard
-from tests.support.operating import COMMAND, SECONDS, inherited, nest_events, start_nest_events
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.operators.nest_events import COMMAND, SECONDS, inherited, nest_events, start_nest_events
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

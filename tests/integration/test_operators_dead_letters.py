@@ -8,8 +8,8 @@ import pytest
 
 from shared.events import forward_message
 from shared.pubsub import subscription_path
-from tests.support.graveyard import LONG_AGO, Graveyard
-from tests.support.operating import nest_events, start_nest_events
+from tests.support.emulators.seeded_dead_letters import LONG_AGO, Graveyard
+from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 from worker.subscription import PubSubSubscription, Subscription
 

@@ -21,10 +21,10 @@ from shared.process.process_states import ProcessState, Report, Role
 from shared.pubsub import subscription_path, topic_path
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.process_states import PROCESSES_TABLE
-from tests.support.graveyard import Graveyard
-from tests.support.operating import Ran, nest_events
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.operators.nest_events import Ran, nest_events
 from tests.support.sample_events import sample_event, sample_row
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 from worker.operators.doctor.statsig_key import statsig_findings
 
 pytestmark = pytest.mark.emulators

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 
 from shared.spanner.accounting import SpannerAccounting
-from tests.support.graveyard import Graveyard
+from tests.support.emulators.seeded_dead_letters import Graveyard
 from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators

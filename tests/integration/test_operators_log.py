@@ -3,10 +3,10 @@
 import pytest
 
 from deploy.local.emulators import Emulators
-from tests.support.graveyard import Graveyard
-from tests.support.ingress import running_ingress
-from tests.support.operating import nest_events
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.operators.nest_events import nest_events
+from tests.support.wire.ingress import running_ingress
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

@@ -11,10 +11,10 @@ import pytest
 from deploy.local.emulators import Emulators
 from shared.events.forward_ledger import LEDGER_TABLE, Attempt
 from shared.process.process_states import ProcessState, Report, Role
-from tests.support.graveyard import Graveyard
-from tests.support.on_terminal import on_terminal
-from tests.support.operating import nest_events
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.operators.nest_events import nest_events
+from tests.support.operators.on_terminal import on_terminal
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators

@@ -7,8 +7,8 @@ import pytest
 
 from shared.events.event_ids import event_id_of_key
 from shared.events.forward_ledger import LEDGER_TABLE
-from tests.support.graveyard import Graveyard
-from tests.support.operating import nest_events
+from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.operators.nest_events import nest_events
 from tests.support.sample_events import sample_event, sample_row
 
 pytestmark = pytest.mark.emulators

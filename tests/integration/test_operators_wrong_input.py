@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.support.operating import Ran, nest_events
+from tests.support.operators.nest_events import Ran, nest_events
 
 UNREACHABLE = "127.0.0.1:9"
 SOMEWHERE = {

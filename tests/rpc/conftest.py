@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
-from tests.support.ingress import Ingress, Store, open_store, running_ingress
+from tests.support.wire.ingress import Ingress, Store, open_store, running_ingress
 
 MAX_REQUEST_BYTES = 200_000
 """Small enough to send a body that is too large, large enough for the largest event."""

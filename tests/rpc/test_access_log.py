@@ -6,9 +6,9 @@ import pytest
 import pytest_asyncio
 
 from tests.rpc.test_callers import ALICE, bearer
-from tests.support.http1 import JSON, LOG_EVENTS, PROTO, connection
-from tests.support.ingress import Ingress, LogLines, captured_log
-from tests.support.refusals import CANARY, REFUSALS
+from tests.support.wire.http1 import JSON, LOG_EVENTS, PROTO, connection
+from tests.support.wire.ingress import Ingress, LogLines, captured_log
+from tests.support.wire.refusals import CANARY, REFUSALS
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

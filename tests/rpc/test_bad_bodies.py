@@ -14,9 +14,9 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.support.http1 import JSON, LOG_EVENT, LOG_EVENTS, PROTO, connection
-from tests.support.ingress import Ingress, Store, running_ingress
-from tests.support.refusals import CANARY, assert_error
+from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, PROTO, connection
+from tests.support.wire.ingress import Ingress, Store, running_ingress
+from tests.support.wire.refusals import CANARY, assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

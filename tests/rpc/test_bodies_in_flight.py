@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from tests.rpc.test_fairness import FLOOD, POLITE
-from tests.support.http1 import LOG_EVENT, LOG_EVENTS, Answer, Connection, connection, head_of
-from tests.support.http2 import http2_connection
-from tests.support.ingress import Ingress, running_ingress
-from tests.support.refusals import assert_error
+from tests.support.wire.http1 import LOG_EVENT, LOG_EVENTS, Answer, Connection, connection, head_of
+from tests.support.wire.http2 import http2_connection
+from tests.support.wire.ingress import Ingress, running_ingress
+from tests.support.wire.refusals import assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

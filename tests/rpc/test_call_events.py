@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import pytest
 
 from shared.telemetry.metrics import CALL_EVENTS
-from tests.support.http1 import JSON, LOG_EVENT, LOG_EVENTS, connection
-from tests.support.ingress import running_ingress
-from tests.support.tcp_proxy import Mode, tcp_proxy
 from tests.support.telemetry import MemoryTelemetry
+from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, connection
+from tests.support.wire.ingress import running_ingress
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.http1 import JSON, LOG_EVENTS, connection
-from tests.support.ingress import Ingress, Store, running_ingress
-from tests.support.refusals import assert_error
+from tests.support.wire.http1 import JSON, LOG_EVENTS, connection
+from tests.support.wire.ingress import Ingress, Store, running_ingress
+from tests.support.wire.refusals import assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

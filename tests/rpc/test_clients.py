@@ -7,10 +7,10 @@ import pytest
 
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from tests.support.events import log
-from tests.support.http1 import JSON, LOG_EVENT, Connection, connection, request
-from tests.support.ingress import Ingress, Store, open_store, running_ingress
-from tests.support.refusals import assert_error
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.http1 import JSON, LOG_EVENT, Connection, connection, request
+from tests.support.wire.ingress import Ingress, Store, open_store, running_ingress
+from tests.support.wire.refusals import assert_error
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

@@ -17,9 +17,9 @@ from protobuf.wkt import Duration
 
 from deploy.clients.event_logging_client import EventLog, IdToken, seconds_before_retry
 from shared.gen.google.rpc.error_details_pb import RequestInfo, RetryInfo
-from tests.support.ingress import captured_log, open_store, running_ingress
-from tests.support.tcp_proxy import Mode, tcp_proxy
 from tests.support.telemetry import MemoryTelemetry
+from tests.support.wire.ingress import captured_log, open_store, running_ingress
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 BUDGET = {"COMMIT_TIMEOUT_SECONDS": "0.4", "PUBLISH_TIMEOUT_SECONDS": "0.3"}
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import pytest
 
 from ingress.http.guard import AsgiApp
-from tests.support.http1 import JSON, LOG_EVENTS, Answer, Connection, connection
-from tests.support.ingress import open_store, running_ingress
-from tests.support.refusals import assert_error
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.http1 import JSON, LOG_EVENTS, Answer, Connection, connection
+from tests.support.wire.ingress import open_store, running_ingress
+from tests.support.wire.refusals import assert_error
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

@@ -19,9 +19,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, given, seed, settings
 
 from shared.gen.events.v1.event_logging_pb import LogEventResponse, LogEventsResponse
-from tests.support.fuzzing import PLANTED, Strange, strange_requests
-from tests.support.http1 import JSON, LOG_EVENT
-from tests.support.ingress import Ingress, LogLines, captured_log, open_store, running_ingress
+from tests.support.wire.fuzzing import PLANTED, Strange, strange_requests
+from tests.support.wire.http1 import JSON, LOG_EVENT
+from tests.support.wire.ingress import Ingress, LogLines, captured_log, open_store, running_ingress
 
 pytestmark = pytest.mark.emulators
 

@@ -9,9 +9,9 @@ import pytest
 
 from deploy.local.processes import ManagedProcess, Supervisor, free_port
 from deploy.local.stack import REPOSITORY, Starter
-from tests.support.http1 import connection
-from tests.support.ingress import Ingress, open_store, running_ingress
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.http1 import connection
+from tests.support.wire.ingress import Ingress, open_store, running_ingress
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

@@ -17,8 +17,8 @@ from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventResponse
 from shared.gen.google.rpc.error_details_pb import BadRequest
 from tests.support.events import log, nested_lists, nested_objects
-from tests.support.http1 import JSON, connection
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.http1 import JSON, connection
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,8 +13,8 @@ from shared.gen.events.v1.event_logging_pb import (
     LogEventsRequest,
 )
 from tests.support.events import log
-from tests.support.http1 import LOG_EVENTS, connection
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.http1 import LOG_EVENTS, connection
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,10 +10,10 @@ from deploy import schema
 from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames, provisioner
 from ingress.commit.search import budget_of
-from tests.support.http1 import JSON, LOG_EVENTS, connection
-from tests.support.ingress import captured_log, open_store, running_ingress
-from tests.support.refusals import assert_error
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.http1 import JSON, LOG_EVENTS, connection
+from tests.support.wire.ingress import captured_log, open_store, running_ingress
+from tests.support.wire.refusals import assert_error
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 

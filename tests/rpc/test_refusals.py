@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.support.http1 import JSON, LOG_EVENTS, PROTO, Connection, connection
-from tests.support.ingress import Ingress, Store
-from tests.support.refusals import CANARY, REFUSALS, Refusal, assert_error
+from tests.support.wire.http1 import JSON, LOG_EVENTS, PROTO, Connection, connection
+from tests.support.wire.ingress import Ingress, Store
+from tests.support.wire.refusals import CANARY, REFUSALS, Refusal, assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.rpc.conftest import MAX_REQUEST_BYTES
-from tests.support.http1 import JSON, LOG_EVENT, LOG_EVENTS, PROTO, connection
-from tests.support.ingress import Ingress, Store
-from tests.support.refusals import Broken, assert_error
+from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, PROTO, connection
+from tests.support.wire.ingress import Ingress, Store
+from tests.support.wire.refusals import Broken, assert_error
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

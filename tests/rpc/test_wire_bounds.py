@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.http1 import JSON, LOG_EVENT, LOG_EVENTS, Connection, connection, head_of, request
-from tests.support.ingress import Ingress, Store, running_ingress
+from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, Connection, connection, head_of, request
+from tests.support.wire.ingress import Ingress, Store, running_ingress
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

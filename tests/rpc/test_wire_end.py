@@ -14,9 +14,9 @@ import pytest
 
 from deploy.local.processes import free_port
 from deploy.local.stack import REPOSITORY
-from tests.support.http1 import LOG_EVENTS, Connection, connection, head_of, request
-from tests.support.http2 import Http2Connection
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.http1 import LOG_EVENTS, Connection, connection, head_of, request
+from tests.support.wire.http2 import Http2Connection
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.support.http1 import JSON, LOG_EVENT, Connection, connection, head_of, request
-from tests.support.ingress import Ingress, Store
+from tests.support.wire.http1 import JSON, LOG_EVENT, Connection, connection, head_of, request
+from tests.support.wire.ingress import Ingress, Store
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

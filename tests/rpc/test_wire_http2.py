@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 import pytest_asyncio
 
-from tests.support.http1 import LOG_EVENTS
-from tests.support.http2 import Http2Connection, http2_connection
-from tests.support.ingress import Ingress, running_ingress
+from tests.support.wire.http1 import LOG_EVENTS
+from tests.support.wire.http2 import Http2Connection, http2_connection
+from tests.support.wire.ingress import Ingress, running_ingress
 
 pytestmark = [pytest.mark.emulators, pytest.mark.asyncio(loop_scope="module")]
 

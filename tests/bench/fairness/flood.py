@@ -11,7 +11,7 @@ import uvloop
 
 from tests.bench.fairness.callers import FLOOD
 from tests.bench.fairness.loads import LOADS, FloodLoad, Manner
-from tests.support.http1 import Connection, request
+from tests.support.wire.http1 import Connection, request
 
 PIPELINED: Final = 50
 """Requests of a connection whose answers nobody reads: more than any buffer takes the answers of."""

@@ -10,7 +10,7 @@ import anyio
 from tests.bench.bodies import usual_event
 from tests.bench.fairness.callers import POLITE
 from tests.bench.percentiles import percentile
-from tests.support.http1 import Connection, request
+from tests.support.wire.http1 import Connection, request
 
 PAUSE_SECONDS: Final = 0.02
 

@@ -10,7 +10,7 @@ from tests.bench.load import load, warm_up
 from tests.bench.measures.serving import in_turns
 from tests.bench.options import Options
 from tests.bench.ways import THIS
-from tests.support.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 NAME: Final = "frozen"
 

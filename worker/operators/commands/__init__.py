@@ -2,5 +2,5 @@
 
 Help, completion and wrong usage need no more than this, and answer at once only while nothing here imports a client
 library, or what uses one, at the top of a module: each function imports its work when it runs.
-`tests/unit/test_cli_start.py` holds the modules to that.
+`tests/unit/operators/test_cli_start.py` holds the modules to that.
 """

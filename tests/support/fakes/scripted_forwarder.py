@@ -1,0 +1,63 @@
+"""Statsig as a script: says what each attempt is answered, keeps what it accepted."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from shared.events.statsig_projection import StatsigEvent
+from tests.support.fakes.scripted_failures import ScriptedFailures
+from worker.statsig.outcome import SendOutcome, Verdict
+
+CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
+UNREACHABLE = SendOutcome(Verdict.TRANSIENT, None, "connection_refused")
+TOO_MANY = SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)
+REJECTED = SendOutcome(Verdict.REJECTED, 400, "http_400")
+REFUSED = SendOutcome(Verdict.REFUSED, 401, "http_401")
+UNAVAILABLE = SendOutcome(Verdict.AMBIGUOUS, 503, "http_503")
+SERVER_ERROR = SendOutcome(Verdict.AMBIGUOUS, 500, "http_500")
+TIMED_OUT = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
+
+_TAKEN = (Verdict.CONFIRMED, Verdict.AMBIGUOUS)
+
+
+class ScriptedForwarder:
+    """worker.statsig.forwarder.StatsigForwarder. What the script does not say is confirmed."""
+
+    def __init__(self, *script: SendOutcome, failures: ScriptedFailures | None = None) -> None:
+        self.script = deque(script)
+        self.always: SendOutcome | None = None
+        """The answer once the script is used up; None confirms."""
+
+        self.spoilers: set[str] = set()
+        """event_ids for whose sake a request fails whole."""
+
+        self.spoiling = REJECTED
+        """What a request with a spoiler draws."""
+
+        self.on_send: Callable[[], None] = lambda: None
+        """Called when an attempt begins: for time that passes, or a circuit that opens meanwhile."""
+
+        self.failures = failures or ScriptedFailures()
+        """Its call is `send`; hold it to have attempts that do not end."""
+
+        self.requests: list[list[str]] = []
+        self.taken: Counter[str] = Counter()
+        """Copies of each event that Statsig may have: those confirmed, and those whose outcome nobody knows."""
+
+        self.confirmed: set[str] = set()
+
+    async def send(self, events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
+        event_ids = [event.event_id for event in events]
+        self.requests.append(event_ids)
+        self.on_send()
+        async with self.failures.around("send"):
+            if self.script:
+                outcome = self.script.popleft()
+            elif self.spoilers & set(event_ids):
+                outcome = self.spoiling
+            else:
+                outcome = self.always or CONFIRMED
+            if outcome.verdict in _TAKEN:
+                self.taken.update(event_ids)
+            if outcome.verdict is Verdict.CONFIRMED:
+                self.confirmed.update(event_ids)
+            return dict.fromkeys(event_ids, outcome)

@@ -1,0 +1,37 @@
+"""EventLogging.log_many: what it holds while rows wait for their commit."""
+
+import anyio
+
+from ingress.callers.rate_limits import CallerRates
+from ingress.decoding.turns import Checkpoints, Slices
+from ingress.decoding.undecoded import DecodedEvents
+from ingress.service import EventLogging, Logged
+from shared.errors import MalformedRequestError
+from tests.support.clock import ManualClock
+from tests.support.events import ALICE, DEFAULTS, log
+from tests.support.fakes.committing import MemoryRepository, committing, until_idle
+
+
+async def test_what_was_decoded_is_let_go_of_before_its_rows_are_committed() -> None:
+    repository = MemoryRepository(gate=anyio.Event())
+    refused = MalformedRequestError("is none")
+    decoded = DecodedEvents([log(event_name="a"), refused, log(event_name="b")])
+    found = []
+    async with committing(repository) as calls, anyio.create_task_group() as tasks:
+        clock = ManualClock()
+        service = EventLogging(
+            committer=calls.committer, rates=CallerRates(None, clock), clock=clock, defaults=DEFAULTS
+        )
+
+        async def call() -> None:
+            found.extend(await service.log_many(decoded.events, ALICE, Slices(Checkpoints(), "")))
+
+        tasks.start_soon(call)
+        await until_idle()
+        assert repository.attempts == [["a", "b"]]
+        assert decoded.events == []
+        assert repository.gate is not None
+        repository.gate.set()
+
+    assert [type(each) for each in found] == [Logged, MalformedRequestError, Logged]
+    assert found[1] is refused

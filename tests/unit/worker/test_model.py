@@ -1,0 +1,476 @@
+"""The whole way of an event as a state machine: any order of calls, crashes, outages and time, and nothing is lost.
+
+The real use cases run over the ports' fakes. A crash is modelled as it happens: from the fault point on nothing of that
+process has any effect, clean-up included.
+"""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import anyio
+import hypothesis.strategies as st
+import pytest
+import stamina
+import structlog
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ingress.callers.rate_limits import CallerRates
+from ingress.commit.forward_publisher import ForwardPublisher
+from ingress.commit.group_commit import GroupCommitter, Limits
+from ingress.normalization import Defaults
+from ingress.service import EventLogging
+from shared.errors import (
+    EventLoggingError,
+    PublishFailedError,
+    StorageUnavailableError,
+    SubscriptionUnavailableError,
+)
+from shared.events.attempt_history import decode
+from shared.events.dead_letter_table import LetterChoice
+from shared.events.event import ANONYMOUS
+from shared.events.forward_ledger import ForwardState
+from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.process.fault_points import InjectedFaultError, enable_fault_points
+from tests.support.fakes.manual_clock import ManualClock
+from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
+from tests.support.fakes.memory_event_log import MemoryEventLogRepository, MemoryStore
+from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
+from tests.support.fakes.memory_pubsub import MemorySubscription, MemoryTopic
+from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
+from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
+from tests.support.fakes.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
+from tests.support.fakes.scripted_failures import When
+from tests.support.histories import explains
+from worker.dead_letter_collector import Collecting
+from worker.dead_letter_publisher import DeadLetters
+from worker.forwarding import Fate
+from worker.operators.dead_letters.replay_job import Job, Replaying
+from worker.reconciler import Reconciler
+from worker.statsig.outcome import SendOutcome, Verdict
+
+RECONCILE_AFTER_SECONDS = 60.0
+POISONED = "poisoned"
+MAX_REPLAYS = 2
+WORKERS = 2
+SHARDS = 4
+"""Of the ledger's indexes: a round of the reconciler goes through all of them, and most steps are such a round."""
+
+# One thing goes wrong in a step, and mostly none: where everything fails at once nothing gets far enough to go wrong in
+# an interesting way. Steps in a row combine.
+seldom = st.sampled_from([False, False, False, False, True])
+ingress_troubles = st.sampled_from(
+    [""] * 6 + ["after_commit", "after_publish", "commit answer lost", "publish fails", "publish answer lost"]
+)
+worker_troubles = st.sampled_from(
+    [""] * 8
+    + ["before_send@2", "before_send@3", "after_confirm@2", "after_settle@2"]
+    + ["after_claim", "before_send", "after_confirm", "after_settle", "after_dead_letter_publish"]
+    + ["claim", "note", "settle_delivered", "settle_dead", "release"]
+    + ["dead letter publish fails", "acknowledgement lost"]
+)
+replay_troubles = st.sampled_from(
+    [""] * 6
+    + ["replay_after_reopen", "replay_after_publish"]
+    + ["reopening fails", "reopening answer lost", "publish answer lost"]
+)
+collector_troubles = st.sampled_from(
+    [""] * 4 + ["after_collect", "collecting fails", "collecting answer lost", "acknowledgement lost"]
+)
+# Mostly long enough for leases, claims and backoffs to be over: a pull that finds nothing is a step for nothing.
+waits = st.sampled_from([0, 5, 700, 700, 700])
+# Everything that Statsig or a proxy may say, whatever a request carries. Whether it was kept is drawn apart.
+answers = st.sampled_from(
+    [
+        CONFIRMED,
+        *(SendOutcome(Verdict.AMBIGUOUS, status, f"http_{status}") for status in (408, 409, 500, 503, 524)),
+        SendOutcome(Verdict.AMBIGUOUS, None, "timeout"),
+        SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer"),
+        *(SendOutcome(Verdict.REJECTED, status, f"http_{status}") for status in (400, 413, 422)),
+        *(SendOutcome(Verdict.REFUSED, status, f"http_{status}") for status in (401, 404)),
+        SendOutcome(Verdict.TRANSIENT, 429, "http_429"),
+        SendOutcome(Verdict.TRANSIENT, None, "connection_refused"),
+    ]
+)
+mood = st.builds(Mood, answers, st.booleans())
+# Mostly it is itself. A mood that lasts is an outage.
+moods = st.one_of(
+    st.just([]), st.lists(mood, max_size=6), st.builds(lambda one, times: [one] * times, mood, st.just(6))
+)
+failures = st.sampled_from([1, 3])  # one is made good by the next try, three are not
+
+
+@lru_cache(maxsize=10_000)
+def is_explained(history: tuple[str, ...], attempts: int, possible_duplicates: int) -> bool:
+    """Asked of every row after every step, of which few have changed."""
+    return explains(decode(history), attempts, possible_duplicates)
+
+
+class EventsOnTheirWay(RuleBasedStateMachine):
+    # No event makes a connection be refused, and what is refused so is tried whole for as long as the budget lasts.
+    @initialize(poison=answers.filter(lambda a: a.verdict not in (Verdict.CONFIRMED, Verdict.TRANSIENT)))
+    def start(self, *, poison: SendOutcome) -> None:
+        self.runner = asyncio.Runner()  # one loop for the whole run: the fakes' events belong to it
+        self.clock = ManualClock()
+        self.store = MemoryStore(self.clock, shards=SHARDS)
+        self.topic = MemoryTopic(self.clock)
+        self.dead_topic = MemoryTopic(self.clock)
+        self.subscription = MemorySubscription(
+            self.topic, dead_letter_topic=self.dead_topic, max_delivery_attempts=100, minimum_backoff_seconds=1
+        )
+        self.dead_subscription = MemorySubscription(self.dead_topic, minimum_backoff_seconds=1)
+        self.statsig = AdverseStatsig()
+        self.answered: set[str] = set()
+        self.poisoned_so_far: set[str] = set()
+        self.poison = poison
+        # Whatever is random is so in the same way each time: Hypothesis must find again what it found.
+        self.workers = [ModelWorker(statsig=self.statsig, clock=self.clock, seed=n) for n in range(WORKERS)]
+        self.uuids = random.Random(2)
+        self.shards = random.Random(3)
+
+    # -- what may happen
+
+    @rule(
+        calls=st.sampled_from([3, 2, 1]),
+        name=st.sampled_from([POISONED, "ordinary", "another"]),
+        key=st.sampled_from(["", "", "k1", "k2"]),
+        trouble=ingress_troubles,
+    )
+    def ingest(self, *, calls: int, name: str, key: str, trouble: str) -> None:
+        process = Process(trouble)
+        repository = MemoryEventLogRepository(self.store)
+        if trouble == "commit answer lost":
+            repository.failures.fail_next("append", StorageUnavailableError("lost"), when=When.AFTER)
+        self._let_publish_fail(self.topic, trouble)
+
+        async def call() -> None:
+            async with anyio.create_task_group() as tasks:
+                committer = GroupCommitter(
+                    repository=process.port(repository),
+                    publisher=ForwardPublisher(
+                        process.port(self.topic), self.clock, task_group=tasks, gather_seconds=0
+                    ),
+                    limits=Limits(concurrency=1, rows=10, queue_rows=10, queue_bytes=10**6, patience_seconds=5),
+                    task_group=tasks,
+                )
+                service = EventLogging(
+                    committer=committer,
+                    rates=CallerRates(None, self.clock),
+                    clock=self.clock,
+                    defaults=Defaults(True, 65_536),
+                    new_uuid=self._new_uuid,
+                )
+                for request in [LogEventRequest(event_name=name, idempotency_key=key)] * calls:
+                    logged = await service.log(request, ANONYMOUS)
+                    if not process.is_dead:
+                        self.answered.add(logged.event_id)
+
+        self._run(call)
+        self.topic.failures.mend()
+        self._poison()
+
+    @precondition(lambda self: self.subscription.backlog)
+    @rule(
+        worker=st.integers(0, WORKERS - 1),
+        after=waits,
+        max_messages=st.integers(1, 12),
+        moods=moods,
+        trouble=worker_troubles,
+        failures=failures,
+        when=st.sampled_from(When),
+    )
+    def deliver(
+        self,
+        *,
+        worker: int,
+        after: float,
+        max_messages: int,
+        moods: list[Mood],
+        trouble: str,
+        failures: int,
+        when: When,
+    ) -> None:
+        self.clock.advance(after)
+        self.statsig.moods = list(moods)
+        self._work(self.workers[worker], max_messages, trouble=trouble, failures=failures, when=when)
+        self.statsig.moods = []
+
+    @precondition(lambda self: any(worker.aside for worker in self.workers))
+    @rule(
+        worker=st.integers(0, WORKERS - 1),
+        after=st.sampled_from([0, 5, 5, 11, 700]),
+        moods=moods,
+        trouble=worker_troubles,
+        failures=failures,
+        when=st.sampled_from(When),
+    )
+    def try_alone(
+        self, *, worker: int, after: float, moods: list[Mood], trouble: str, failures: int, when: When
+    ) -> None:
+        """A trial of whatever that worker has set aside longest."""
+        if not self.workers[worker].aside:
+            return
+        self.clock.advance(after)
+        self.statsig.moods = list(moods[:1])
+        self._work(self.workers[worker], 0, trouble=trouble, failures=failures, when=when)
+        self.statsig.moods = []
+
+    @precondition(lambda self: self._is_pending())
+    @rule(crash_at=st.sampled_from(["", "", "reconciler_after_mark", "reconciler_after_publish"]))
+    def reconcile(self, *, crash_at: str) -> None:
+        process = Process(crash_at)
+
+        async def step() -> None:
+            reconciler = Reconciler(
+                ledger=process.port(MemoryForwardLedger(self.store)),
+                republish_ledger=process.port(MemoryRepublishLedger(self.store)),
+                publisher=process.port(self.topic),
+                dead_letters=DeadLetters(process.port(self.dead_topic)),
+                is_resting=lambda: process.is_dead,
+                after_seconds=RECONCILE_AFTER_SECONDS,
+                interval_seconds=1,
+                events_per_second=10**9,
+                shards=SHARDS,
+                rng=self.shards,
+            )
+            await reconciler.reconcile()
+
+        self._run(step)
+
+    @precondition(lambda self: self.dead_subscription.backlog)
+    @rule(after=waits, max_messages=st.integers(1, 12), trouble=collector_troubles)
+    def collect(self, *, after: float, max_messages: int, trouble: str) -> None:
+        self.clock.advance(after)
+        process = Process(trouble)
+        table = MemoryDeadLetterTable(self.store)
+        if trouble.startswith("collecting"):
+            when = When.BEFORE if trouble == "collecting fails" else When.AFTER
+            table.failures.fail_next("collect", StorageUnavailableError("down"), when=when)
+        if trouble == "acknowledgement lost":
+            self.dead_subscription.failures.fail_next("acknowledge", SubscriptionUnavailableError("down"))
+
+        async def step() -> None:
+            messages = await self.dead_subscription.pull(max_messages=max_messages, wait_seconds=0)
+            stopping = anyio.Event()
+            stopping.set()  # so that no pause is made
+            collecting = Collecting(
+                subscription=process.port(self.dead_subscription), table=process.port(table), stopping=stopping
+            )
+            await collecting.keep(messages)
+
+        self._run(step)
+        self.dead_subscription.failures.mend()
+
+    @precondition(lambda self: self._can_be_replayed())
+    @rule(after=waits, trouble=replay_troubles, statsig_takes_them_now=st.booleans(), from_rows=st.booleans())
+    def replay(self, *, after: float, trouble: str, statsig_takes_them_now: bool, from_rows: bool) -> None:
+        """An operator's, of everything that is open, and with `from_rows` of what is dead without a letter."""
+        self.clock.advance(after)
+        process = Process(trouble)
+        ledger = MemoryReplayLedger(self.store)
+        letters = MemoryDeadLetterTable(self.store)
+        if trouble.startswith("reopening"):
+            when = When.BEFORE if trouble == "reopening fails" else When.AFTER
+            ledger.failures.fail_next("reopen", StorageUnavailableError("down"), times=2, when=when)
+        self._let_publish_fail(self.topic, trouble)
+
+        async def step() -> None:
+            jobs = [Job(each.subject) for each in await letters.open(LetterChoice(), limit=50)]
+            if from_rows:
+                jobs += [Job(each, from_row=True) for each in await letters.dead_without_letter(limit=50)]
+            if statsig_takes_them_now:
+                for job in jobs:
+                    self.statsig.poisoned_by.pop(job.event_id, None)
+            replaying = Replaying(
+                ledger=process.port(ledger),
+                letters=process.port(letters),
+                topic=process.port(self.topic),
+                max_replays=MAX_REPLAYS,
+                events_per_second=10**9,
+            )
+            await replaying.replay(jobs, lambda _: None)
+
+        self._run(step)
+        self.topic.failures.mend()
+
+    @rule(seconds=st.sampled_from([5, 15, CLAIM_SECONDS + 1, RECONCILE_AFTER_SECONDS + 1, 300]))
+    def time_passes(self, *, seconds: float) -> None:
+        """Leases and claims expire, backoffs end."""
+        self.clock.advance(seconds)
+
+    @precondition(lambda self: self.subscription.backlog)
+    @rule(really=seldom)
+    def pubsub_loses_every_message(self, *, really: bool) -> None:
+        """A deleted or expired subscription."""
+        if really:
+            self.subscription._backlog.clear()
+
+    # -- what must hold at any time
+
+    @invariant()
+    def nothing_is_settled_that_did_not_happen(self) -> None:
+        dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
+        for event_id, row in self.store.ledger.items():
+            if row.state == ForwardState.DELIVERED:
+                assert self.statsig.has[event_id] >= 1
+            if row.state == ForwardState.DEAD:
+                assert event_id in dead_letters
+                assert self.statsig.failed_alone[event_id], "a neighbour of a bad event was dead-lettered"
+
+    @invariant()
+    def what_is_dead_can_be_replayed(self) -> None:
+        lying = {each.message.attributes["event_id"] for each in self.dead_subscription._backlog.values()}
+        lying |= {subject for (subject, _), letter in self.store.letters.items() if letter.is_open}
+        for event_id, row in self.store.ledger.items():
+            assert row.state != ForwardState.DEAD or event_id in lying
+
+    @invariant()
+    def of_one_event_one_letter_is_open(self) -> None:
+        subjects = [subject for (subject, _), letter in self.store.letters.items() if letter.is_open]
+        assert len(subjects) == len(set(subjects))
+
+    @invariant()
+    def every_letter_is_kept_or_lies_there(self) -> None:
+        kept = {message_id for _, message_id in self.store.letters}
+        lying = {each.message_id for each in self.dead_subscription._backlog.values()}
+        assert len(kept | lying) == len(self.dead_topic.published)
+
+    @invariant()
+    def nothing_is_replayed_for_ever(self) -> None:
+        assert all(row.replays <= MAX_REPLAYS for row in self.store.ledger.values())
+
+    @invariant()
+    def statsig_has_only_events_that_have_a_row(self) -> None:
+        assert set(self.statsig.has) <= set(self.store.log)
+
+    @invariant()
+    def second_copies_are_counted(self) -> None:
+        for event_id, copies in self.statsig.has.items():
+            assert copies <= 1 + self.store.ledger[event_id].possible_duplicates
+
+    @invariant()
+    def the_history_explains_the_counts(self) -> None:
+        for row in self.store.ledger.values():
+            assert is_explained(tuple(row.history or ()), row.attempts, row.possible_duplicates)
+
+    @invariant()
+    def every_answered_event_has_a_row(self) -> None:
+        assert self.answered <= set(self.store.log)
+
+    def teardown(self) -> None:
+        """Everything heals: whatever was answered is delivered or a dead letter, without an operator."""
+        if not hasattr(self, "clock"):
+            return
+        # Else what is left may be all bad, and the circuits hold it back rather than believe that.
+        self.statsig.poisoned_by.clear()
+        for _ in range(50):
+            if not self._is_pending():
+                break
+            self.clock.advance(RECONCILE_AFTER_SECONDS * 360 + 1)  # past every interval, claim, wait and backoff
+            self.reconcile(crash_at="")
+            for worker in self.workers:
+                for _ in range(2 + len(self.subscription.backlog) // 50):
+                    self._work(worker, 50)
+                for _ in worker.aside.copy():
+                    self._work(worker, 0)
+        dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
+        lost = {event_id for event_id in self.answered if not self.statsig.has[event_id]} - dead_letters
+        assert not lost
+        assert not self._is_pending()
+        self.second_copies_are_counted()
+        enable_fault_points({})
+        self.runner.close()
+
+    # -- how
+
+    def _work(
+        self,
+        worker: ModelWorker,
+        max_messages: int,
+        *,
+        trouble: str = "",
+        failures: int = 1,
+        when: When = When.BEFORE,
+    ) -> None:
+        """One batch of a worker, or one trial where `max_messages` is 0."""
+        process = Process(trouble)
+        ledger = MemoryForwardLedger(self.store)
+        if trouble in ("claim", "note", "settle_delivered", "settle_dead", "release"):
+            ledger.failures.fail_next(trouble, StorageUnavailableError("down"), times=failures, when=when)
+        if trouble == "dead letter publish fails":
+            self.dead_topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
+        forwarding = worker.forwarding(process, ledger, self.dead_topic)
+
+        async def step() -> None:
+            if max_messages:
+                probe = worker.circuit.open_reason is not None
+                messages = await self.subscription.pull(max_messages=1 if probe else max_messages, wait_seconds=0)
+                fates = await forwarding.forward(messages)
+            else:
+                messages = [worker.aside.pop(0)]
+                fates = await forwarding.try_alone(messages)
+            worker.set_aside(messages, fates)
+            done = [message for message in messages if fates[message.ack_id] is Fate.DONE]
+            for message in done:
+                ledger_row = self.store.ledger[message.attributes["event_id"]]
+                assert ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"
+            if not process.is_dead and trouble != "acknowledgement lost":
+                await self.subscription.acknowledge([message.ack_id for message in done])
+
+        self._run(step)
+        self.dead_topic.failures.mend()
+        if process.is_dead:
+            worker.start()
+
+    def _run(self, call: Callable[[], Awaitable[Any]]) -> None:
+        async def guarded() -> None:
+            try:
+                await call()
+            except* (EventLoggingError, InjectedFaultError):
+                pass  # a refused call, or a process that died
+
+        with stamina.set_testing(True, attempts=2):  # no waiting between tries
+            self.runner.run(guarded())
+
+    def _let_publish_fail(self, topic: MemoryTopic, trouble: str) -> None:
+        if trouble.startswith("publish"):
+            when = When.BEFORE if trouble == "publish fails" else When.AFTER
+            topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
+
+    def _poison(self) -> None:
+        for event_id, logged in self.store.log.items():
+            if logged.event.event_name == POISONED and event_id not in self.poisoned_so_far:
+                self.statsig.poisoned_by[event_id] = self.poison
+        self.poisoned_so_far |= set(self.store.log)
+
+    def _new_uuid(self) -> uuid.UUID:
+        return uuid.UUID(int=self.uuids.getrandbits(128), version=4)
+
+    def _can_be_replayed(self) -> bool:
+        has_open = any(letter.is_open for letter in self.store.letters.values())
+        return has_open or any(row.state == ForwardState.DEAD for row in self.store.ledger.values())
+
+    def _is_pending(self) -> bool:
+        return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())
+
+
+EventsOnTheirWay.TestCase.settings = settings(
+    max_examples=200, stateful_step_count=150, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture
+def without_log() -> Iterator[None]:
+    """Nobody reads it, and the traces of processes that died take longer to print than the rest."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+test_events_on_their_way = pytest.mark.usefixtures("without_log")(EventsOnTheirWay.TestCase)
