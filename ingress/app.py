@@ -15,8 +15,8 @@ from ingress.decoding.codec import lazy_codecs
 from ingress.decoding.fair_turns import FairTurns
 from ingress.handler import EventLoggingHandler
 from ingress.http.compression import LazyGzip
-from ingress.http.guard import AsgiApp, Edge
-from ingress.http.heads import Heads
+from ingress.http.guard import AsgiApp, HttpGuard
+from ingress.http.heads import HeadGuard
 from ingress.interceptors.access_log import AccessLogInterceptor
 from ingress.interceptors.auth import AuthInterceptor
 from ingress.interceptors.decoding import BodyLimits, DecodingInterceptor
@@ -83,7 +83,7 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
         codecs=lazy_codecs(),
         compressions=(LazyGzip(),),
     )
-    heads = Heads(
+    heads = HeadGuard(
         rpc,
         body_bytes={
             f"{rpc.path}/LogEvent": min(settings.max_event_bytes, settings.max_request_bytes),
@@ -91,7 +91,7 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
         },
         budget=BodyBudget(settings.max_body_bytes_in_flight),
     )
-    return Edge(heads, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
+    return HttpGuard(heads, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ _NO_SLICES: Final = Slices(Checkpoints(), "")
 
 
 @dataclass(slots=True)
-class Call:
+class CallContext:
     """One RPC."""
 
     request_id: str = field(default_factory=lambda: token_hex(16))
@@ -31,15 +31,15 @@ class Call:
     """What the handler adds to the call's log line: ids and counts, never content."""
 
 
-_current: ContextVar[Call] = ContextVar("call")
+_current: ContextVar[CallContext] = ContextVar("call")
 
 
-def begin_call() -> Call:
-    call = Call()
+def begin_call() -> CallContext:
+    call = CallContext()
     _current.set(call)
     return call
 
 
-def current_call() -> Call:
+def current_call() -> CallContext:
     """The call that this task serves; set by the outermost interceptor before anything else runs."""
     return _current.get()

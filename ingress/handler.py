@@ -7,7 +7,7 @@ from connectrpc.request import RequestContext
 from protobuf import Oneof
 
 from ingress import error_codes
-from ingress.call_context import Call, current_call
+from ingress.call_context import CallContext, current_call
 from ingress.decoding.undecoded import DecodedEvents
 from ingress.reporting import Tally
 from ingress.service import EventLogging, Logged
@@ -66,7 +66,7 @@ class EventLoggingHandler(EventLoggingService):
         return LogEventsResponse(outcomes=answers)
 
 
-def _with_scope(event: LogEventRequest | EventLoggingError, call: Call) -> LogEventRequest | EventLoggingError:
+def _with_scope(event: LogEventRequest | EventLoggingError, call: CallContext) -> LogEventRequest | EventLoggingError:
     """The event, or why the scope of its key is not known: under another scope a retry would be a second event."""
     if call.is_caller_unchecked and isinstance(event, LogEventRequest) and event.idempotency_key.strip():
         return UncheckedCallerError()

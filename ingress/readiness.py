@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 from shared.spanner.reading import AT_INTERVALS
 from shared.telemetry.tracing import untraced
 
@@ -26,7 +26,7 @@ class Readiness:
         """Takes CHECK_SECONDS at most."""
         with anyio.move_on_after(CHECK_SECONDS):
             try:
-                async with own_cancellation():
+                async with anyio_cancellation():
                     await self._ask_spanner()
             except (GoogleAPICallError, RetryError):
                 return False

@@ -12,7 +12,7 @@ from ingress.normalization import Defaults, normalize_log_event_request
 from shared.clock import Clock
 from shared.errors import EventLoggingError
 from shared.events.event import Caller, EventLogRow
-from shared.events.statsig_projection import NAME_DROPPED, Loss, project
+from shared.events.statsig_projection import NAME_DROPPED, ProjectionWarning, project
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.telemetry.tracing import current_traceparent
 
@@ -23,7 +23,7 @@ class Logged:
 
     event_id: str
     duplicate: bool
-    losses: tuple[Loss, ...]
+    losses: tuple[ProjectionWarning, ...]
     """What Statsig would not keep as it is."""
 
 
@@ -124,7 +124,7 @@ def _outcome(row: EventLogRow, committed: bool | EventLoggingError) -> Logged | 
     return Logged(row.event.event_id, committed, _losses(row))
 
 
-def _losses(row: EventLogRow) -> tuple[Loss, ...]:
+def _losses(row: EventLogRow) -> tuple[ProjectionWarning, ...]:
     losses = project(row.event).losses
     if row.forward_to_statsig:
         return losses

@@ -21,7 +21,7 @@ from shared.telemetry.metrics import (
     timed,
 )
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import traced, untraced
+from shared.telemetry.tracing import trace_span, untraced
 
 
 def outer_interceptors(telemetry: Telemetry) -> tuple[Interceptor, ...]:
@@ -63,7 +63,7 @@ class ObservedEventLogRepository:
         attributes = {"event_log.rows": len(rows)}
         with (
             timed(self._durations),
-            traced(self._tracer, "commit", [row.event.traceparent for row in rows], attributes=attributes),
+            trace_span(self._tracer, "commit", [row.event.traceparent for row in rows], attributes=attributes),
         ):
             await self._repository.append(rows)
 

@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 
 @asynccontextmanager
-async def own_cancellation() -> AsyncIterator[None]:
+async def anyio_cancellation() -> AsyncIterator[None]:
     """Around every call over grpc.aio.
 
     grpc.aio swallows the cancellation of a unary call and raises a CancelledError of its own, without the mark by which

@@ -15,7 +15,7 @@ from google.pubsub_v1 import PublisherAsyncClient, PublishRequest, SubscriberAsy
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 from shared.errors import PublishFailedError
 from shared.events.forward_message import OutgoingMessage
 from shared.process.settings import Settings
@@ -67,7 +67,7 @@ class PubSubPublisher:
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         try:
             with anyio.fail_after(self._timeout_seconds):
-                async with own_cancellation():
+                async with anyio_cancellation():
                     for request in _requests(self._topic, messages):
                         # The client's own retries stop with this deadline, which grpc.aio enforces at both ends.
                         await self._client.publish(request, timeout=self._timeout_seconds)

@@ -7,18 +7,18 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from shared.events.attempt_history import History, HistoryEntry, HistoryKind, extended
-from shared.events.forward_ledger import Attempt, Entry
+from shared.events.forward_ledger import ClaimResult, DeliveryRecord
 from shared.process.logs import get_logger, log_each
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 
-INTERRUPTED: Final = SendOutcome(Verdict.AMBIGUOUS, None, "interrupted")
-NEVER_SENT: Final = SendOutcome(Verdict.TRANSIENT, None, "not_sent")
+INTERRUPTED: Final = SendOutcome(SendVerdict.AMBIGUOUS, None, "interrupted")
+NEVER_SENT: Final = SendOutcome(SendVerdict.TRANSIENT, None, "not_sent")
 
 _log = get_logger()
 
 
 @dataclass(slots=True)
-class Account:
+class EventAttempts:
     """One event's."""
 
     attempts: int
@@ -39,20 +39,22 @@ class Account:
 
 
 @dataclass(slots=True)
-class Accounts:
+class BatchAttempts:
     """A batch's; grows while it is sent, so that a send that is cancelled leaves what is known."""
 
-    of: dict[str, Account] = field(default_factory=dict)
+    of: dict[str, EventAttempts] = field(default_factory=dict)
     """By event_id."""
 
     @classmethod
-    def starting_from(cls, entries: Iterable[Entry], recalled: Mapping[str, Attempt] = MappingProxyType({})) -> Self:
+    def starting_from(
+        cls, entries: Iterable[ClaimResult], recalled: Mapping[str, DeliveryRecord] = MappingProxyType({})
+    ) -> Self:
         """With what the ledger says, or what this process knows better and has not been able to write."""
-        accounts: dict[str, Account] = {}
+        accounts: dict[str, EventAttempts] = {}
         for entry in entries:
             known = recalled.get(entry.event_id)
             latest = entry if known is None else known
-            account = accounts[entry.event_id] = Account(
+            account = accounts[entry.event_id] = EventAttempts(
                 latest.attempts,
                 latest.possible_duplicates,
                 entry.possible_duplicates,
@@ -61,7 +63,7 @@ class Accounts:
             )
             if known is not None:
                 account.last_attempt_at = known.last_attempt_at
-                account.outcome = SendOutcome(Verdict.TRANSIENT, known.status, known.reason)
+                account.outcome = SendOutcome(SendVerdict.TRANSIENT, known.status, known.reason)
         return cls(accounts)
 
     def begin(self, event_ids: Iterable[str], now: datetime) -> None:
@@ -102,9 +104,9 @@ class Accounts:
                 noted = entries[id(outcome)] = (_noted(account.last_attempt_at, outcome),)
             account.outcome = outcome
             account.history = noted if len(account.history) == 1 else account.history[:-1] + noted
-            if outcome.verdict is not Verdict.AMBIGUOUS:
+            if outcome.verdict is not SendVerdict.AMBIGUOUS:
                 account.possible_duplicates -= 1
-        log_each(_log, "event_sent", (e for e, outcome in outcomes.items() if outcome.verdict is Verdict.CONFIRMED))
+        log_each(_log, "event_sent", (e for e, outcome in outcomes.items() if outcome.verdict is SendVerdict.CONFIRMED))
 
     def not_durable(self, event_ids: Iterable[str]) -> list[str]:
         """Those whose possible duplicates are not all in the ledger."""
@@ -114,15 +116,15 @@ class Accounts:
         for event_id in event_ids:
             self.of[event_id].durable_duplicates = self.of[event_id].possible_duplicates
 
-    def with_verdict(self, verdict: Verdict) -> list[str]:
+    def with_verdict(self, verdict: SendVerdict) -> list[str]:
         return [event_id for event_id, account in self.of.items() if account.outcome.verdict is verdict]
 
     def attempts(
         self, event_ids: Iterable[str], *, reason: str | None = None, wait_seconds: float | None = None
-    ) -> list[Attempt]:
+    ) -> list[DeliveryRecord]:
         """In the form in which the ledger keeps them; `reason` replaces the last attempt's."""
         return [
-            Attempt(
+            DeliveryRecord(
                 event_id=event_id,
                 attempts=account.attempts,
                 possible_duplicates=account.possible_duplicates,
@@ -138,9 +140,9 @@ class Accounts:
         ]
 
 
-def untried(event_ids: Sequence[str]) -> list[Attempt]:
+def untried(event_ids: Sequence[str]) -> list[DeliveryRecord]:
     """Of events that were claimed, or perhaps claimed, and never sent."""
-    return [Attempt(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
+    return [DeliveryRecord(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
 
 
 def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:

@@ -19,7 +19,7 @@ from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 from worker.dead_letter_messages import read_letter
 from worker.leases import Leases
-from worker.stoppable_waits import Pauses, Waits
+from worker.stoppable_waits import Pauses, StoppableWaits
 from worker.subscription import ReceivedMessage, Subscription
 
 LETTERS_PER_PULL: Final = 100
@@ -28,7 +28,7 @@ LETTERS_PER_PULL: Final = 100
 _log = get_logger()
 
 
-class Collecting:
+class DeadLetterCollector:
     """One a worker process. Several workers do no harm, nor does a letter that comes twice: each is kept by its id."""
 
     def __init__(self, *, subscription: Subscription, table: DeadLetterTable, stopping: anyio.Event) -> None:
@@ -36,7 +36,7 @@ class Collecting:
         self._leases = Leases(subscription)
         self._table = table
         self._stopping = stopping
-        self._waits = Waits(stopping)
+        self._waits = StoppableWaits(stopping)
         self._pauses = Pauses(stopping)
 
     async def run(self) -> None:

@@ -33,7 +33,7 @@ class DeadLetter:
     """What Statsig said when it refused the event, one line."""
 
 
-class DeadLetters:
+class DeadLetterPublisher:
     """Publishes dead letters."""
 
     def __init__(self, publisher: Publisher) -> None:

@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 from shared.clock import Clock
 from shared.errors import PublishFailedError
 from shared.events import forward_message
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 from shared.telemetry.tracing import TRACEPARENT
-from worker.dead_letter_publisher import DeadLetter, DeadLetters
+from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
 _log = get_logger()
 
 
-class Burying:
+class DeadLettering:
     """Each call publishes all it is given; False where Pub/Sub did not confirm it, and then nothing may be settled."""
 
-    def __init__(self, dead_letters: DeadLetters, clock: Clock) -> None:
+    def __init__(self, dead_letters: DeadLetterPublisher, clock: Clock) -> None:
         self._dead_letters = dead_letters
         self._clock = clock
 
@@ -27,7 +27,7 @@ class Burying:
         """Of messages that were never sent."""
         return await self._publish([DeadLetter(message, reason, None, 0, self._now()) for message in messages])
 
-    async def publish_rejected(self, letters: Sequence[tuple[ReceivedMessage, Attempt]]) -> bool:
+    async def publish_rejected(self, letters: Sequence[tuple[ReceivedMessage, DeliveryRecord]]) -> bool:
         """Of events that Statsig does not take."""
         return await self._publish(
             [

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import anyio
 
 from shared.events.statsig_projection import StatsigEvent
-from worker.accounts import Accounts
+from worker.accounts import BatchAttempts
 
 
 @dataclass(slots=True, kw_only=True)
 class Delivery:
     """One batch on its way to Statsig, and what its sender must be asked and told meanwhile."""
 
-    accounts: Accounts
+    accounts: BatchAttempts
 
     deadline: float
     """Monotonic: the end of the claim, less what settling takes. No attempt begins that could outlast it."""

@@ -16,19 +16,19 @@ from shared.clock import Clock
 from shared.errors import StorageUnavailableError, UndecodableMessageError
 from shared.events import forward_message
 from shared.events.event import Event
-from shared.events.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardLedger, ForwardState
 from shared.events.statsig_projection import project
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger, log_each
 from shared.telemetry.tracing import TRACEPARENT
-from worker.accounts import Accounts
+from worker.accounts import BatchAttempts
 from worker.circuit import Circuit
-from worker.dead_lettering import Burying
+from worker.dead_lettering import DeadLettering
 from worker.delivery import Delivery
-from worker.poison import Guilt, Ruling, reason_of
+from worker.poison import PoisonDetector, Suspicion, reason_of
 from worker.sending import Sending
 from worker.settling import Claim, Settling
-from worker.statsig.outcome import Verdict
+from worker.statsig.outcome import SendVerdict
 from worker.subscription import ReceivedMessage
 
 MISSING_ROW_DELIVERIES: Final = 3
@@ -38,7 +38,7 @@ published and read strongly, so one would do; the others are for a restore or a 
 SETTLE_MARGIN_SECONDS: Final = 2.0
 """Of a claim, kept free for settling after the last attempt has ended."""
 
-BURY_MARGIN_SECONDS: Final = 1.0
+DEAD_LETTER_MARGIN_SECONDS: Final = 1.0
 """Of a claim, for a publish and a commit as they usually are: burying ends with the claim."""
 
 LONGEST_SUSPECT_FACTOR: Final = 64.0
@@ -47,7 +47,7 @@ LONGEST_SUSPECT_FACTOR: Final = 64.0
 _log = get_logger()
 
 
-class Fate(StrEnum):
+class Disposition(StrEnum):
     """What becomes of a message now."""
 
     DONE = "done"
@@ -64,7 +64,7 @@ class Fate(StrEnum):
     """A suspect: keep it leased, and bring it again alone, for a trial."""
 
 
-Forward = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Fate]]]
+ForwardBatch = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Disposition]]]
 """What a lane does with a batch: the fate of each message by its ack_id."""
 
 
@@ -74,7 +74,7 @@ class Batch:
 
     claim: Claim
     is_trial: bool
-    fates: dict[str, Fate] = field(default_factory=dict)
+    fates: dict[str, Disposition] = field(default_factory=dict)
     """By ack_id."""
 
     messages: dict[str, list[ReceivedMessage]] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class Batch:
 
     events: dict[str, Event] = field(default_factory=dict)
 
-    recalled: dict[str, Attempt] = field(default_factory=dict)
+    recalled: dict[str, DeliveryRecord] = field(default_factory=dict)
     """What this process tried under an earlier claim, could not write, and goes on from. By event_id."""
 
-    def decide(self, event_ids: Iterable[str], fate: Fate) -> None:
+    def decide(self, event_ids: Iterable[str], fate: Disposition) -> None:
         for event_id in event_ids:
             self.fates |= {message.ack_id: fate for message in self.messages[event_id]}
 
@@ -99,8 +99,8 @@ class Forwarding:
         ledger: ForwardLedger,
         sending: Sending,
         settling: Settling,
-        burying: Burying,
-        guilt: Guilt,
+        burying: DeadLettering,
+        guilt: PoisonDetector,
         circuit: Circuit,
         clock: Clock,
         claim_seconds: float,
@@ -116,18 +116,18 @@ class Forwarding:
         self._claim_seconds = claim_seconds
         self._suspect_backoff_seconds = suspect_backoff_seconds
 
-    async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+    async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
         """Forward what may be forwarded; the fate of each message by its ack_id. Suspects step aside untried.
 
         Cancelled, it releases its claims, so that others need not wait for them to expire.
         """
         return await self._forward(messages, is_trial=False)
 
-    async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+    async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
         """The same for one suspect: it is sent alone, once."""
         return await self._forward(messages, is_trial=True)
 
-    async def _forward(self, messages: Sequence[ReceivedMessage], *, is_trial: bool) -> dict[str, Fate]:
+    async def _forward(self, messages: Sequence[ReceivedMessage], *, is_trial: bool) -> dict[str, Disposition]:
         started = self._clock.monotonic()
         batch = Batch(Claim(str(uuid.uuid4()), started + self._claim_seconds), is_trial)
         await self._decode(batch, messages)
@@ -141,7 +141,7 @@ class Forwarding:
             claimed=len(claimed),
             trial=is_trial,
             seconds=round(self._clock.monotonic() - started, 3),
-            **{fate.value: sum(f is fate for f in batch.fates.values()) for fate in Fate},
+            **{fate.value: sum(f is fate for f in batch.fates.values()) for fate in Disposition},
         )
         return batch.fates
 
@@ -156,35 +156,39 @@ class Forwarding:
                 continue
             batch.events[event.event_id] = event
             batch.messages.setdefault(event.event_id, []).append(message)
-        fate = Fate.DONE if await self._burying.publish(poison, UndecodableMessageError.reason) else Fate.LATER
+        fate = (
+            Disposition.DONE
+            if await self._burying.publish(poison, UndecodableMessageError.reason)
+            else Disposition.LATER
+        )
         batch.fates |= {message.ack_id: fate for message in poison}
 
-    async def _claim(self, batch: Batch) -> list[Entry]:
+    async def _claim(self, batch: Batch) -> list[ClaimResult]:
         """Claim what may be tried now and decide the fate of the rest."""
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
-        batch.decide(settled_now, Fate.DONE)
-        batch.decide(batch.events.keys() - settled_now - wanted, Fate.LATER)
+        batch.decide(settled_now, Disposition.DONE)
+        batch.decide(batch.events.keys() - settled_now - wanted, Disposition.LATER)
         if self._sets_aside(batch):
             suspects = {e for e in wanted if self._guilt.is_notorious(batch.events[e].event_name)}
-            batch.decide(suspects, Fate.ASIDE)
+            batch.decide(suspects, Disposition.ASIDE)
             wanted -= suspects
         if not wanted:
             return []
         entries = await self._claim_or_hold(batch, wanted)
-        by_standing: dict[Standing, list[Entry]] = {}
+        by_standing: dict[ClaimOutcome, list[ClaimResult]] = {}
         for entry in entries.values():
             by_standing.setdefault(entry.standing, []).append(entry)
         for standing, fate in (
-            (Standing.DELIVERED, Fate.DONE),
-            (Standing.DEAD, Fate.DONE),
-            (Standing.HELD, Fate.LATER),
-            (Standing.WAITING, Fate.ASIDE),
+            (ClaimOutcome.DELIVERED, Disposition.DONE),
+            (ClaimOutcome.DEAD, Disposition.DONE),
+            (ClaimOutcome.HELD, Disposition.LATER),
+            (ClaimOutcome.WAITING, Disposition.ASIDE),
         ):
             batch.decide([entry.event_id for entry in by_standing.get(standing, [])], fate)
-        await self._give_up_missing(batch, [entry.event_id for entry in by_standing.get(Standing.MISSING, [])])
-        return await self._without_suspects(batch, by_standing.get(Standing.CLAIMED, []))
+        await self._give_up_missing(batch, [entry.event_id for entry in by_standing.get(ClaimOutcome.MISSING, [])])
+        return await self._without_suspects(batch, by_standing.get(ClaimOutcome.CLAIMED, []))
 
-    async def _claim_or_hold(self, batch: Batch, wanted: set[str]) -> dict[str, Entry]:
+    async def _claim_or_hold(self, batch: Batch, wanted: set[str]) -> dict[str, ClaimResult]:
         known = self._settling.known(wanted)
         own = {event_id: each.tokens for event_id, each in known.items()}
         try:
@@ -194,7 +198,7 @@ class Forwarding:
         except StorageUnavailableError as error:
             _log.warning("claim_failed", events=len(wanted), error=str(error))
             await self._settling.give_up_claim(wanted, batch.claim)
-            batch.decide(wanted, Fate.HELD)
+            batch.decide(wanted, Disposition.HELD)
             return {}
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -208,18 +212,18 @@ class Forwarding:
             if event_id in resumed and each.state is ForwardState.DEAD and each.attempt is not None
         ]
         settled = await self._settling.settle_dead(buried, batch.claim)
-        batch.decide((each.event_id for each in buried), Fate.LATER)  # never sent nor published again
-        batch.decide(settled, Fate.DONE)
+        batch.decide((each.event_id for each in buried), Disposition.LATER)  # never sent nor published again
+        batch.decide(settled, Disposition.DONE)
         dead = {each.event_id for each in buried}
         batch.recalled = {e: attempt for e in resumed - dead if (attempt := known[e].attempt) is not None}
         return {event_id: entry for event_id, entry in entries.items() if event_id not in dead}
 
-    async def _without_suspects(self, batch: Batch, claimed: list[Entry]) -> list[Entry]:
+    async def _without_suspects(self, batch: Batch, claimed: list[ClaimResult]) -> list[ClaimResult]:
         if not self._sets_aside(batch):
             return claimed
         suspects = [entry.event_id for entry in claimed if entry.is_suspect]
-        batch.decide(suspects, Fate.ASIDE)
-        accounts = Accounts.starting_from((entry for entry in claimed if entry.is_suspect), batch.recalled)
+        batch.decide(suspects, Disposition.ASIDE)
+        accounts = BatchAttempts.starting_from((entry for entry in claimed if entry.is_suspect), batch.recalled)
         attempts = [
             attempt
             for event_id in suspects
@@ -233,7 +237,7 @@ class Forwarding:
         return not batch.is_trial and self._circuit.open_reason is None
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
-        batch.decide(event_ids, Fate.LATER)
+        batch.decide(event_ids, Disposition.LATER)
         hopeless = [
             message
             for event_id in event_ids
@@ -241,10 +245,10 @@ class Forwarding:
             if message.delivery_attempt == 0 or message.delivery_attempt >= MISSING_ROW_DELIVERIES
         ]
         if await self._burying.publish(hopeless, "row_missing"):
-            batch.fates |= {message.ack_id: Fate.DONE for message in hopeless}
+            batch.fates |= {message.ack_id: Disposition.DONE for message in hopeless}
 
-    async def _forward_claimed(self, batch: Batch, claimed: Sequence[Entry]) -> None:
-        accounts = Accounts.starting_from(claimed, batch.recalled)
+    async def _forward_claimed(self, batch: Batch, claimed: Sequence[ClaimResult]) -> None:
+        accounts = BatchAttempts.starting_from(claimed, batch.recalled)
         if batch.is_trial:
             now = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
             accounts.failed_before(now, self._clock.monotonic())
@@ -257,7 +261,7 @@ class Forwarding:
                 self._guilt.confirmed(batch.events[event_id].event_name)
             if await self._settling.settle_delivered(accounts.attempts(event_ids), batch.claim):
                 fault_point("after_settle")
-                batch.decide(event_ids, Fate.DONE)
+                batch.decide(event_ids, Disposition.DONE)
                 unsettled.difference_update(event_ids)
 
         async def note(event_ids: Sequence[str]) -> set[str]:
@@ -277,44 +281,44 @@ class Forwarding:
             await self._judge(batch, accounts, unsettled)
         finally:
             # Also when cancelled; then within a bound, since the process is ending.
-            batch.decide(unsettled, Fate.HELD)
+            batch.decide(unsettled, Disposition.HELD)
             with anyio.CancelScope(shield=True):
-                confirmed = unsettled & set(accounts.with_verdict(Verdict.CONFIRMED))
+                confirmed = unsettled & set(accounts.with_verdict(SendVerdict.CONFIRMED))
                 # Never released: were it claimed again it would be sent again. At worst its claim expires.
                 await self._settling.settle_at_the_end(accounts.attempts(confirmed), batch.claim)
                 buried = {e for e, each in self._settling.known(unsettled).items() if each.state is ForwardState.DEAD}
                 await self._settling.release(accounts.attempts(unsettled - confirmed - buried), batch.claim)
 
-    async def _judge(self, batch: Batch, accounts: Accounts, unsettled: set[str]) -> None:
+    async def _judge(self, batch: Batch, accounts: BatchAttempts, unsettled: set[str]) -> None:
         """Bury who is guilty, let the suspects step aside; what is settled or released is taken out of `unsettled`."""
-        rulings: dict[Ruling, list[str]] = {}
-        confirmed = {batch.events[event_id].event_name for event_id in accounts.with_verdict(Verdict.CONFIRMED)}
+        rulings: dict[Suspicion, list[str]] = {}
+        confirmed = {batch.events[event_id].event_name for event_id in accounts.with_verdict(SendVerdict.CONFIRMED)}
         for event_id, account in accounts.of.items():
-            if account.outcome.verdict is not Verdict.CONFIRMED:
+            if account.outcome.verdict is not SendVerdict.CONFIRMED:
                 before = account.alone_failures
                 rulings.setdefault(self._guilt.judge(account), []).append(event_id)
                 name = batch.events[event_id].event_name
                 if account.alone_failures > before and name not in confirmed:
                     self._guilt.failed_alone(name)
-        unsettled -= await self._bury(batch, accounts, rulings.get(Ruling.GUILTY, []))
-        suspects = rulings.get(Ruling.SUSPECT, [])
+        unsettled -= await self._dead_letter(batch, accounts, rulings.get(Suspicion.GUILTY, []))
+        suspects = rulings.get(Suspicion.SUSPECT, [])
         if batch.is_trial:  # it stays one until it is confirmed
-            undecided = rulings.get(Ruling.UNDECIDED, [])
+            undecided = rulings.get(Suspicion.UNDECIDED, [])
             suspects = suspects + [e for e in undecided if accounts.of[e].last_attempt_at is not None]
         attempts = [
             attempt for e in suspects for attempt in accounts.attempts([e], wait_seconds=self._wait(accounts, e))
         ]
         await self._settling.release(attempts, batch.claim)
-        batch.decide(suspects, Fate.ASIDE)
+        batch.decide(suspects, Disposition.ASIDE)
         unsettled.difference_update(suspects)
 
-    def _wait(self, accounts: Accounts, event_id: str) -> float:
+    def _wait(self, accounts: BatchAttempts, event_id: str) -> float:
         factor = 2.0 ** min(max(accounts.of[event_id].alone_failures - 1, 0), 10)
         return self._suspect_backoff_seconds * min(factor, LONGEST_SUSPECT_FACTOR)
 
-    async def _bury(self, batch: Batch, accounts: Accounts, guilty: Sequence[str]) -> set[str]:
+    async def _dead_letter(self, batch: Batch, accounts: BatchAttempts, guilty: Sequence[str]) -> set[str]:
         """Dead-letter, settle, in that order; the events for which both were done."""
-        if not guilty or self._clock.monotonic() > batch.claim.ends_at - BURY_MARGIN_SECONDS:
+        if not guilty or self._clock.monotonic() > batch.claim.ends_at - DEAD_LETTER_MARGIN_SECONDS:
             return set()  # they come again: a dead letter now would only be the first of two
         attempts = [a for e in guilty for a in accounts.attempts([e], reason=reason_of(accounts.of[e]))]
         if not await self._burying.publish_rejected(
@@ -322,5 +326,5 @@ class Forwarding:
         ):
             return set()
         settled = await self._settling.settle_dead(attempts, batch.claim)
-        batch.decide(settled, Fate.DONE)
+        batch.decide(settled, Disposition.DONE)
         return settled

@@ -15,7 +15,7 @@ ROTATED_MESSAGES: Final = 50
 open. In an outage of a day each of five thousand messages is given back some seventeen times; Pub/Sub counts to 100."""
 
 
-class Parked:
+class HeldMessages:
     """Shared by all lanes of a process."""
 
     def __init__(self, rng: random.Random | None = None) -> None:

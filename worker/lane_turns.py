@@ -11,7 +11,7 @@ SLOW_SECONDS: Final = 1.0
 """A batch that takes longer than this waits for an answer: 500 events take a tenth of it."""
 
 
-class Turn:
+class LaneTurn:
     """Leave to work; given up once."""
 
     def __init__(self, turns: anyio.Semaphore, circuit: Circuit, clock: Clock) -> None:
@@ -36,7 +36,7 @@ class Turn:
                 self.give_up()
 
 
-class Turns:
+class LaneTurns:
     """Those of one process: as many as lanes may work at once, those aside that have lent theirs."""
 
     def __init__(self, lanes: int, *, circuit: Circuit, clock: Clock) -> None:
@@ -44,7 +44,7 @@ class Turns:
         self._circuit = circuit
         self._clock = clock
 
-    async def take(self) -> Turn:
+    async def take(self) -> LaneTurn:
         """Wait for a turn."""
         await self._free.acquire()
-        return Turn(self._free, self._circuit, self._clock)
+        return LaneTurn(self._free, self._circuit, self._clock)

@@ -10,9 +10,9 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
-from worker.accounts import Account
+from worker.accounts import EventAttempts
 from worker.circuit import Circuit
-from worker.statsig.outcome import NOT_SERIALIZABLE, Verdict
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendVerdict
 
 ALLOWANCE: Final = 20
 """Events that may be blamed for a rejection although nothing is confirmed, until the next confirmation."""
@@ -26,7 +26,7 @@ NOTORIOUS_AT: Final = 5
 NAMES_REMEMBERED: Final = 1000
 
 
-class Ruling(StrEnum):
+class Suspicion(StrEnum):
     GUILTY = "guilty"
     SUSPECT = "suspect"
     """To be tried again alone, later."""
@@ -35,7 +35,7 @@ class Ruling(StrEnum):
     """Did not fail alone, or while nothing was confirmed: nothing is known of it."""
 
 
-class Guilt:
+class PoisonDetector:
     """Judges events; one per process."""
 
     def __init__(self, circuit: Circuit, *, suspect_attempts: int) -> None:
@@ -45,24 +45,24 @@ class Guilt:
         self._allowance_since = float("-inf")
         self._failures_of: OrderedDict[str, int] = OrderedDict()
 
-    def judge(self, account: Account) -> Ruling:
+    def judge(self, account: EventAttempts) -> Suspicion:
         """What is to be done with an event that was not confirmed; counts a failure that is evidence against it."""
         if account.outcome is NOT_SERIALIZABLE:
-            return Ruling.GUILTY  # our own finding: it was never sent
+            return Suspicion.GUILTY  # our own finding: it was never sent
         began = account.failed_alone_at
         if began is None:
-            return Ruling.UNDECIDED
-        if account.outcome.verdict is Verdict.REJECTED:
+            return Suspicion.UNDECIDED
+        if account.outcome.verdict is SendVerdict.REJECTED:
             # One is enough, so it takes a confirmation after it. An open circuit has had none since it opened.
             others_confirmed = self._circuit.confirmed_since(began)
             account.alone_failures += others_confirmed
-            return Ruling.GUILTY if others_confirmed or self._allows_one_more(began) else Ruling.SUSPECT
+            return Suspicion.GUILTY if others_confirmed or self._allows_one_more(began) else Suspicion.SUSPECT
         since = began if account.failing_since is None else account.failing_since
         if self._circuit.open_reason is not None or not self._circuit.confirmed_since(since):
-            return Ruling.UNDECIDED
-        if account.outcome.verdict is not Verdict.TRANSIENT:  # which says nothing of the event
+            return Suspicion.UNDECIDED
+        if account.outcome.verdict is not SendVerdict.TRANSIENT:  # which says nothing of the event
             account.alone_failures += 1
-        return Ruling.GUILTY if account.alone_failures >= self._suspect_attempts else Ruling.SUSPECT
+        return Suspicion.GUILTY if account.alone_failures >= self._suspect_attempts else Suspicion.SUSPECT
 
     def _allows_one_more(self, began: float) -> bool:
         if self._circuit.confirmed_since(self._allowance_since):
@@ -85,10 +85,10 @@ class Guilt:
         return self._failures_of.get(event_name, 0) >= NOTORIOUS_AT
 
 
-def reason_of(account: Account) -> str:
+def reason_of(account: EventAttempts) -> str:
     """Of the dead letter: what Statsig found wrong with the event, where it said so."""
     status = account.outcome.status
-    if account.outcome.verdict is Verdict.REJECTED:
+    if account.outcome.verdict is SendVerdict.REJECTED:
         return account.outcome.reason
     is_about_the_request = status is not None and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return account.outcome.reason if is_about_the_request else EXHAUSTED

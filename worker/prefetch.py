@@ -16,7 +16,7 @@ from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 from worker.circuit import Circuit
 from worker.leases import Leases
-from worker.stoppable_waits import Pauses, Waits
+from worker.stoppable_waits import Pauses, StoppableWaits
 from worker.subscription import PULL_SECONDS, ReceivedMessage, Subscription
 
 MAX_AHEAD_BYTES: Final = 32 * 1024 * 1024
@@ -29,7 +29,7 @@ or a circuit that has opened is work for them."""
 _log = get_logger()
 
 
-class Pulling:
+class Prefetcher:
     """Shared by all lanes of a process. While the circuit is open no pull begins but those of probes."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Pulling:
         self._pulls = pulls
         self._pull_messages = pull_messages
         self._ahead_messages = ahead_messages
-        self._waits = Waits(stopping)
+        self._waits = StoppableWaits(stopping)
         self._ahead: deque[ReceivedMessage] = deque()
         self._bytes = 0
         self._come = anyio.Event()

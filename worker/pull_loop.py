@@ -8,12 +8,12 @@ import anyio
 
 from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
-from worker.forwarding import Fate, Forward
-from worker.held_messages import Parked
-from worker.lane_turns import Turn, Turns
+from worker.forwarding import Disposition, ForwardBatch
+from worker.held_messages import HeldMessages
+from worker.lane_turns import LaneTurn, LaneTurns
 from worker.leases import Leases
-from worker.prefetch import Pulling
-from worker.stoppable_waits import Pauses, Waits
+from worker.prefetch import Prefetcher
+from worker.stoppable_waits import Pauses, StoppableWaits
 from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
 
@@ -29,13 +29,13 @@ class PullLoop:
     def __init__(
         self,
         *,
-        pulling: Pulling,
+        pulling: Prefetcher,
         leases: Leases,
-        parked: Parked,
+        parked: HeldMessages,
         suspects: Suspects,
-        turns: Turns,
+        turns: LaneTurns,
         circuit: Circuit,
-        forward: Forward,
+        forward: ForwardBatch,
         batch_messages: int,
         stopping: anyio.Event,
     ) -> None:
@@ -48,7 +48,7 @@ class PullLoop:
         self._forward = forward
         self._batch_messages = batch_messages
         self._stopping = stopping
-        self._waits = Waits(stopping)
+        self._waits = StoppableWaits(stopping)
         self._pauses = Pauses(stopping)
 
     async def run(self) -> None:
@@ -65,7 +65,7 @@ class PullLoop:
                     finally:
                         turn.give_up()
 
-    async def _step(self, turn: Turn) -> None:
+    async def _step(self, turn: LaneTurn) -> None:
         admission = await self._waits.unless_stopping(self._circuit.admit)
         if admission is None:
             return
@@ -103,21 +103,21 @@ class PullLoop:
             # A bug of ours: it must not end the process, which would end every other lane's work and come again with
             # the next process. The pause keeps it from becoming a hot loop.
             _log.exception("batch_crashed", messages=len(messages))
-            fates = {message.ack_id: Fate.LATER for message in messages}
+            fates = {message.ack_id: Disposition.LATER for message in messages}
             is_setback = True
         except BaseException:
             self._parked.park(messages)  # given back with all that is held
             raise
         else:
             # Where some got on, it is not what all of them need that is away.
-            is_setback = set(fates.values()) == {Fate.HELD} and self._circuit.open_reason is None
-        by_fate: dict[Fate, list[ReceivedMessage]] = {fate: [] for fate in Fate}
+            is_setback = set(fates.values()) == {Disposition.HELD} and self._circuit.open_reason is None
+        by_fate: dict[Disposition, list[ReceivedMessage]] = {fate: [] for fate in Disposition}
         for message in messages:
             by_fate[fates[message.ack_id]].append(message)
-        await self._leases.acknowledge(by_fate[Fate.DONE])
-        await self._leases.give_back(by_fate[Fate.LATER])
-        self._parked.park(by_fate[Fate.HELD])
-        await self._suspects.add(by_fate[Fate.ASIDE])
+        await self._leases.acknowledge(by_fate[Disposition.DONE])
+        await self._leases.give_back(by_fate[Disposition.LATER])
+        self._parked.park(by_fate[Disposition.HELD])
+        await self._suspects.add(by_fate[Disposition.ASIDE])
         if is_setback:
             await self._pauses.pause()
         else:

@@ -17,7 +17,7 @@ from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardLedger
 from shared.events.republish_ledger import Cursor, RepublishLedger
 from shared.process.logs import get_logger
 from shared.pubsub import Publisher
-from worker.dead_letter_publisher import DeadLetters
+from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.republishing import Republishing
 from worker.unpublishable import Unpublishable
 
@@ -60,7 +60,7 @@ class Reconciler:
         ledger: ForwardLedger,
         republish_ledger: RepublishLedger,
         publisher: Publisher,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterPublisher,
         is_resting: Callable[[], bool],
         after_seconds: float,
         interval_seconds: float,
@@ -100,7 +100,7 @@ class Reconciler:
         self._remember_seconds = intervals[-1]
         self._remembers_since = self._sampled_at = anyio.current_time()
 
-    async def run_for_ever(self) -> None:
+    async def run_forever(self) -> None:
         """Reconcile at intervals, until cancelled."""
         failures = 0
         while True:

@@ -29,27 +29,27 @@ from shared.spanner.schema import check_schema
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import untraced
 from worker.circuit import Circuit
-from worker.dead_letter_collector import Collecting
-from worker.dead_letter_publisher import DeadLetters
-from worker.dead_lettering import Burying
-from worker.forwarding import Forward, Forwarding
-from worker.held_messages import Parked
-from worker.lane_turns import Turns
+from worker.dead_letter_collector import DeadLetterCollector
+from worker.dead_letter_publisher import DeadLetterPublisher
+from worker.dead_lettering import DeadLettering
+from worker.forwarding import ForwardBatch, Forwarding
+from worker.held_messages import HeldMessages
+from worker.lane_turns import LaneTurns
 from worker.leases import Leases
-from worker.poison import Guilt
-from worker.prefetch import Pulling
+from worker.poison import PoisonDetector
+from worker.prefetch import Prefetcher
 from worker.pull_loop import PullLoop
 from worker.reconciler import Reconciler
 from worker.reporting import taken
 from worker.sending import MORE_REQUESTS, Sending
 from worker.settling import Settling
-from worker.statsig.client import StatsigLane
+from worker.statsig.client import StatsigClient
 from worker.statsig.forwarder import SdkStatsigForwarder
 from worker.statsig.requests import RequestSize
 from worker.subscription import PubSubSubscription
 from worker.suspects import TRIALS_AT_ONCE, Suspects
 from worker.tally import Tally
-from worker.telemetry.batches import ObservedForward
+from worker.telemetry.batches import ObservedBatchHandler
 from worker.telemetry.ports import Ports, observed
 from worker.telemetry.states import OpenLetters, PendingAge, observe_circuit
 
@@ -84,7 +84,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
     """
     clock = SystemClock()
     new_lane = partial(
-        StatsigLane,
+        StatsigClient,
         secret=settings.statsig_server_secret.get_secret_value(),
         api_url=settings.statsig_api_url,
         principal=settings.statsig_principal,
@@ -129,7 +129,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         if telemetry is not None:
             ports = observed(ports, telemetry, api_url=settings.statsig_api_url)
             observe_circuit(telemetry, circuit)
-        dead_letters = DeadLetters(ports.dead_letter_topic)
+        dead_letters = DeadLetterPublisher(ports.dead_letter_topic)
         forwarding = Forwarding(
             ledger=ports.ledger,
             sending=Sending(
@@ -143,16 +143,16 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
                 tally=tally,
             ),
             settling=Settling(ports.ledger, clock, tally=tally),
-            burying=Burying(dead_letters, clock),
-            guilt=Guilt(circuit, suspect_attempts=settings.suspect_attempts),
+            burying=DeadLettering(dead_letters, clock),
+            guilt=PoisonDetector(circuit, suspect_attempts=settings.suspect_attempts),
             circuit=circuit,
             clock=clock,
             claim_seconds=settings.claim_seconds,
             suspect_backoff_seconds=settings.suspect_backoff_seconds,
         )
 
-        def observed_forward(forward: Forward) -> Forward:
-            return forward if telemetry is None else ObservedForward(forward, telemetry)
+        def observed_forward(forward: ForwardBatch) -> ForwardBatch:
+            return forward if telemetry is None else ObservedBatchHandler(forward, telemetry)
 
         subscription = PubSubSubscription(
             subscriber_client, subscription=subscription_path(settings, settings.forward_subscription)
@@ -166,7 +166,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             stopping=stopping,
             backoff_seconds=settings.suspect_backoff_seconds,
         )
-        pulling = Pulling(
+        pulling = Prefetcher(
             subscription=subscription,
             leases=leases,
             circuit=circuit,
@@ -175,8 +175,8 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             pull_messages=settings.batch_events,
             ahead_messages=settings.pull_ahead_messages,
         )
-        turns = Turns(settings.lanes, circuit=circuit, clock=clock)
-        parked = Parked()
+        turns = LaneTurns(settings.lanes, circuit=circuit, clock=clock)
+        parked = HeldMessages()
         lanes = [
             PullLoop(
                 pulling=pulling,
@@ -203,7 +203,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
             shards=settings.forward_shards,
         )
         letters = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=settings.commit_timeout_seconds)
-        collecting = Collecting(
+        collecting = DeadLetterCollector(
             subscription=PubSubSubscription(
                 subscriber_client, subscription=subscription_path(settings, settings.dead_letter_subscription)
             ),
@@ -219,12 +219,12 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         )
         background: list[Task] = [
             leases.extend_forever,
-            reconciler.run_for_ever,
+            reconciler.run_forever,
             reporting.run_until_stopped,
         ]
         if telemetry is not None:
-            background.append(partial(PendingAge(ports.ledger, clock).look_for_ever, telemetry))
-            background.append(partial(OpenLetters(letters).look_for_ever, telemetry))
+            background.append(partial(PendingAge(ports.ledger, clock).watch_forever, telemetry))
+            background.append(partial(OpenLetters(letters).watch_forever, telemetry))
         _log.info("worker_started", lanes=settings.lanes, process_id=reporting.process_id)
         with untraced():
             try:

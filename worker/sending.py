@@ -17,7 +17,7 @@ from shared.process.logs import get_logger
 from worker.circuit import Circuit
 from worker.delivery import Delivery
 from worker.statsig.forwarder import StatsigForwarder
-from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, SendVerdict
 from worker.statsig.requests import RequestSize, parts_of, split_into_requests
 from worker.tally import Tally
 
@@ -114,7 +114,7 @@ class Sending:
             event
             for event in delivery.alone
             if not self._is_search_over(delivery.accounts.of[event.event_id].failing_since)
-            and delivery.accounts.of[event.event_id].outcome.verdict is not Verdict.REJECTED
+            and delivery.accounts.of[event.event_id].outcome.verdict is not SendVerdict.REJECTED
         ]
         delivery.alone.clear()
         delivery.parts.extend([event] for event in again)
@@ -169,7 +169,7 @@ class Sending:
         failed: list[StatsigEvent] = []
         for event in request:
             outcome = outcomes[event.event_id]
-            if outcome.verdict is Verdict.CONFIRMED:
+            if outcome.verdict is SendVerdict.CONFIRMED:
                 confirmed.append(event.event_id)
             elif outcome is not NOT_SERIALIZABLE:
                 # What the SDK could not put into the request is the event's own fault, and says nothing of the others.
@@ -194,30 +194,30 @@ class Sending:
         )
         self._tally.failed(outcome.reason)
         delivery.accounts.failed((event.event_id for event in events), began)
-        if outcome.verdict is not Verdict.REJECTED:
-            is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not Verdict.TRANSIENT
+        if outcome.verdict is not SendVerdict.REJECTED:
+            is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not SendVerdict.TRANSIENT
             delivery.failures = 0 if is_searched else delivery.failures + 1
         self._tell_circuit(outcome, began, delivery)
         # A limit (429) is on all of us, unless the same request draws it again.
         may_be_events = outcome.status is not None and (self._circuit.confirmed_since(began) or delivery.failures > 1)
-        if outcome.verdict is Verdict.TRANSIENT and not may_be_events:
+        if outcome.verdict is SendVerdict.TRANSIENT and not may_be_events:
             delivery.parts.appendleft(events)
         elif len(events) == 1:
             delivery.accounts.of[events[0].event_id].failed_alone_at = began
             delivery.alone += events
         else:
-            if outcome.verdict is not Verdict.TRANSIENT:
+            if outcome.verdict is not SendVerdict.TRANSIENT:
                 self._size.failed(len(events))
             delivery.parts.extendleft(reversed(parts_of(events)))
 
     def _tell_circuit(self, outcome: SendOutcome, began: float, delivery: Delivery) -> None:
         if delivery.is_trial and not delivery.is_probe:
             return
-        if outcome.verdict is Verdict.REJECTED:
+        if outcome.verdict is SendVerdict.REJECTED:
             self._circuit.rejected(outcome.reason, is_probe=delivery.is_probe)
             return
         others_confirmed = self._circuit.confirmed_since(began)
-        if outcome.verdict is Verdict.REFUSED and not others_confirmed:
+        if outcome.verdict is SendVerdict.REFUSED and not others_confirmed:
             _log.error("statsig_refuses_us", reason=outcome.reason, status=outcome.status)
         # A pause is everybody's, and one event may draw it.
         asked = None if others_confirmed else outcome.retry_after_seconds

@@ -12,7 +12,7 @@ import stamina
 
 from shared.clock import Clock
 from shared.errors import StorageUnavailableError
-from shared.events.forward_ledger import Attempt, ForwardLedger, ForwardState
+from shared.events.forward_ledger import DeliveryRecord, ForwardLedger, ForwardState
 from shared.process.logs import get_logger, log_each
 from worker.accounts import untried
 from worker.tally import Tally
@@ -42,11 +42,11 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class UnwrittenOutcome:
     """What this process knows of an event under a claim and could not write."""
 
     claim: Claim
-    attempt: Attempt | None
+    attempt: DeliveryRecord | None
     """None where nothing was sent that is not in the ledger."""
 
     state: ForwardState
@@ -71,10 +71,10 @@ class Settling:
         self._clock = clock
         self._tally = tally or Tally(clock)
         self._patience_seconds = patience_seconds
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, UnwrittenOutcome] = {}
         self._known_entries = 0
 
-    def known(self, event_ids: Iterable[str]) -> dict[str, Known]:
+    def known(self, event_ids: Iterable[str]) -> dict[str, UnwrittenOutcome]:
         """What is remembered of these."""
         return {event_id: self._known[event_id] for event_id in event_ids if event_id in self._known}
 
@@ -84,7 +84,7 @@ class Settling:
             if known is not None:
                 self._known_entries -= _entries(known.attempt)
 
-    async def settle_delivered(self, attempts: Sequence[Attempt], claim: Claim) -> bool:
+    async def settle_delivered(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> bool:
         """Settle as delivered; False where Spanner did not take it in time, and then it is remembered."""
         if not attempts:
             return True
@@ -101,7 +101,7 @@ class Settling:
         log_each(_log, "event_settled", (attempt.event_id for attempt in attempts))
         return True
 
-    async def settle_at_the_end(self, attempts: Sequence[Attempt], claim: Claim) -> None:
+    async def settle_at_the_end(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> None:
         """One last, short try for what could not be settled so far."""
         if attempts:
             self._remember(attempts, claim, ForwardState.DELIVERED)
@@ -118,7 +118,7 @@ class Settling:
 
     async def settle_remembered(self, event_ids: Collection[str]) -> tuple[set[str], set[str]]:
         """Settle those of the events whose confirmation is remembered; (settled now, not remembered as confirmed)."""
-        by_claim: dict[Claim, list[Attempt]] = {}
+        by_claim: dict[Claim, list[DeliveryRecord]] = {}
         for known in self.known(event_ids).values():
             if known.state is ForwardState.DELIVERED and known.attempt is not None:
                 by_claim.setdefault(known.claim, []).append(known.attempt)
@@ -129,7 +129,7 @@ class Settling:
                 settled |= {attempt.event_id for attempt in attempts}
         return settled, unknown
 
-    async def settle_dead(self, attempts: Sequence[Attempt], claim: Claim) -> set[str]:
+    async def settle_dead(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
         """Settle as dead what is dead-lettered; the events for which it was written. Else it is remembered."""
         if not attempts:
             return set()
@@ -158,7 +158,7 @@ class Settling:
                 self._known[event_id] = replace(known, tokens=known.tokens | {claim.token})
         await self.release(untried(unsent), claim)
 
-    async def note(self, attempts: Sequence[Attempt], claim: Claim) -> set[str]:
+    async def note(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
         """Write down what was sent so far and keep the claim; the events that may be sent again."""
         try:
             return await self._ledger.note(attempts, token=claim.token)
@@ -166,7 +166,7 @@ class Settling:
             _log.warning("note_failed", events=len(attempts), error=str(error))
             return set()
 
-    async def release(self, attempts: Sequence[Attempt], claim: Claim) -> None:
+    async def release(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> None:
         """Release the claims on what was not settled, if that can be had quickly; else it is remembered."""
         if not attempts:
             return
@@ -190,12 +190,12 @@ class Settling:
             return False
         return True
 
-    def _remember(self, attempts: Sequence[Attempt], claim: Claim, state: ForwardState) -> None:
+    def _remember(self, attempts: Sequence[DeliveryRecord], claim: Claim, state: ForwardState) -> None:
         self.forget(attempt.event_id for attempt in attempts)
         entries = sum(_entries(attempt) for attempt in attempts)
         if self._known_entries + entries <= MAX_REMEMBERED:
             self._known |= {
-                attempt.event_id: Known(
+                attempt.event_id: UnwrittenOutcome(
                     claim, attempt if attempt.last_attempt_at else None, state, frozenset({claim.token})
                 )
                 for attempt in attempts
@@ -203,5 +203,5 @@ class Settling:
             self._known_entries += entries
 
 
-def _entries(attempt: Attempt | None) -> int:
+def _entries(attempt: DeliveryRecord | None) -> int:
     return 1 if attempt is None else 1 + len(attempt.history)

@@ -14,7 +14,7 @@ doubles from the one to the other."""
 T = TypeVar("T")
 
 
-class Waits:
+class StoppableWaits:
     """One task watches for all waits of a lane: a task for each costs more than most of them."""
 
     def __init__(self, stopping: anyio.Event) -> None:

@@ -13,7 +13,7 @@ import anyio
 from google.api_core import exceptions as google
 from google.pubsub_v1 import PullResponse, SubscriberAsyncClient
 
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 from shared.errors import SubscriptionUnavailableError
 
 PULL_SECONDS: Final = 20.0
@@ -80,7 +80,7 @@ class PubSubSubscription:
     async def pull(self, *, max_messages: int, wait_seconds: float = PULL_SECONDS) -> list[ReceivedMessage]:
         try:
             # No retry of the client's own: the loop that calls has its own pauses, and knows when to stop.
-            async with own_cancellation():
+            async with anyio_cancellation():
                 response = await self._client.pull(
                     subscription=self._subscription, max_messages=max_messages, timeout=wait_seconds, retry=None
                 )
@@ -96,7 +96,7 @@ class PubSubSubscription:
             part = ack_ids[start : start + MAX_IDS_PER_CALL]
             try:
                 with anyio.fail_after(CALL_SECONDS):
-                    async with own_cancellation():
+                    async with anyio_cancellation():
                         await self._client.acknowledge(
                             subscription=self._subscription, ack_ids=list(part), timeout=CALL_SECONDS
                         )
@@ -108,7 +108,7 @@ class PubSubSubscription:
             part = ack_ids[start : start + MAX_IDS_PER_CALL]
             try:
                 with anyio.fail_after(CALL_SECONDS):
-                    async with own_cancellation():
+                    async with anyio_cancellation():
                         await self._client.modify_ack_deadline(
                             subscription=self._subscription,
                             ack_ids=list(part),

@@ -13,7 +13,7 @@ import anyio
 from shared.clock import Clock
 from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
-from worker.forwarding import Fate, Forward
+from worker.forwarding import Disposition, ForwardBatch
 from worker.leases import Leases
 from worker.subscription import ReceivedMessage
 
@@ -42,7 +42,7 @@ class Suspects:
     def __init__(
         self,
         *,
-        try_alone: Forward,
+        try_alone: ForwardBatch,
         leases: Leases,
         circuit: Circuit,
         clock: Clock,
@@ -117,16 +117,16 @@ class Suspects:
             fate = (await self._try_alone([message]))[message.ack_id]
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process, which would end everybody's work
             _log.exception("trial_crashed", message_id=message.message_id)
-            fate = Fate.LATER
+            fate = Disposition.LATER
         except BaseException:
             self._wait(message, trials=trials)  # its lease is given back with the others
             raise
         took = self._clock.monotonic() - began
         pause = min(LONGEST_PAUSE_SECONDS, took * (1 - SHARE) / SHARE)
         self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
-        if fate is Fate.DONE:
+        if fate is Disposition.DONE:
             await self._leases.acknowledge([message])
-        elif fate is Fate.LATER:
+        elif fate is Disposition.LATER:
             await self._leases.give_back([message])
         else:
             self._wait(message, trials=trials + 1)

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from shared.errors import UndecodableMessageError
-from shared.events.forward_ledger import Attempt, ForwardLedger, Standing
+from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord, ForwardLedger
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
 from shared.process.logs import get_logger
 from shared.telemetry.tracing import TRACEPARENT
-from worker.dead_letter_publisher import DeadLetter, DeadLetters
+from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
-BURY_SECONDS: Final = 60.0
+DEAD_LETTER_TIMEOUT_SECONDS: Final = 60.0
 """The claim on a row that is dead-lettered: for one publish and one commit."""
 
 REASON: Final = UndecodableMessageError.reason
@@ -25,7 +25,7 @@ _log = get_logger()
 class Unpublishable:
     """Buries such rows."""
 
-    def __init__(self, ledger: ForwardLedger, dead_letters: DeadLetters) -> None:
+    def __init__(self, ledger: ForwardLedger, dead_letters: DeadLetterPublisher) -> None:
         self._ledger = ledger
         self._dead_letters = dead_letters
 
@@ -38,14 +38,14 @@ class Unpublishable:
         if not messages:
             return
         token = str(uuid.uuid4())
-        entries = await self._ledger.claim(list(messages), token=token, seconds=BURY_SECONDS)
-        ours = [entry for entry in entries.values() if entry.standing is Standing.CLAIMED]
+        entries = await self._ledger.claim(list(messages), token=token, seconds=DEAD_LETTER_TIMEOUT_SECONDS)
+        ours = [entry for entry in entries.values() if entry.standing is ClaimOutcome.CLAIMED]
         now = datetime.now(UTC)
         await self._dead_letters.publish(
             [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in ours]
         )
         dead = await self._ledger.settle_dead(
-            [Attempt(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history) for e in ours],
+            [DeliveryRecord(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history) for e in ours],
             token=token,
         )
         for event_id in dead:

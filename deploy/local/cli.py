@@ -17,7 +17,7 @@ from deploy.local.errors import LocalStackError
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from deploy.local.watching import pass_on_logs, report_deaths
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 
 DEFAULT_PORT: Final = 8080
 """Where people expect it; `up` takes a free one, since programs read the line it prints."""
@@ -111,7 +111,7 @@ async def _until_signal(
 
             tasks.start_soon(stop_on_signal)
             try:
-                async with own_cancellation(), starting as stack:
+                async with anyio_cancellation(), starting as stack:
                     code = await work(stack)
             except LocalStackError as error:
                 failure = error  # outside the group, which would wrap it

@@ -24,7 +24,7 @@ class Gate(Protocol):
         ...
 
 
-class Backlog:
+class Backpressure:
     """Watches the rows that wait. Each caller may have two calls' or two commits' worth, and then waits for half."""
 
     def __init__(self, rows: WaitingRows, gate: Gate, *, rows_in_flight: int) -> None:

@@ -15,7 +15,7 @@ from time import perf_counter
 import anyio
 from anyio.abc import TaskGroup
 
-from ingress.callers.backpressure import Backlog, Gate, OpenGate
+from ingress.callers.backpressure import Backpressure, Gate, OpenGate
 from ingress.callers.recent import RecentCallers
 from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_size import GroupSize
@@ -70,7 +70,7 @@ class GroupCommitter:
         self._limits = limits
         self._task_group = task_group
         self._waiting = WaitingRows(max_rows=limits.queue_rows, max_bytes=limits.queue_bytes)
-        self._backlog = Backlog(self._waiting, gate or OpenGate(), rows_in_flight=limits.concurrency * limits.rows)
+        self._backlog = Backpressure(self._waiting, gate or OpenGate(), rows_in_flight=limits.concurrency * limits.rows)
         self._callers = RecentCallers()
         self._size = GroupSize(limits.rows)
         self._company = asyncio.Event()

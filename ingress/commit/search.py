@@ -31,7 +31,7 @@ class Tried(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict(Generic[Row]):
+class SearchResult(Generic[Row]):
     """What became of the rows that were refused and were not written in the search. None of them is written."""
 
     guilty: Sequence[Row]
@@ -45,7 +45,9 @@ def budget_of(rows: int) -> int:
     return 2 * (rows - 1).bit_length() + SPARE_COMMITS
 
 
-async def search(refused: Sequence[Row], try_commit: Callable[[Sequence[Row]], Awaitable[Tried[Row]]]) -> Verdict[Row]:
+async def search(
+    refused: Sequence[Row], try_commit: Callable[[Sequence[Row]], Awaitable[Tried[Row]]]
+) -> SearchResult[Row]:
     """Commit the rows of a refused commit in ever smaller parts, the largest first, until the budget is spent.
 
     What `try_commit` raises ends the search and comes out of it.
@@ -64,8 +66,8 @@ async def search(refused: Sequence[Row], try_commit: Callable[[Sequence[Row]], A
             alone += tried.refused
     left = [row for part in parts for row in part]
     if not written:
-        return Verdict(guilty=(), undecided=[*alone, *left], commits=commits)
-    return Verdict(guilty=alone, undecided=left, commits=commits)
+        return SearchResult(guilty=(), undecided=[*alone, *left], commits=commits)
+    return SearchResult(guilty=alone, undecided=left, commits=commits)
 
 
 def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:

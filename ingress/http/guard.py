@@ -29,7 +29,7 @@ TRAILERS: Final = "http.response.trailers"
 _log = get_logger()
 
 
-class Edge:
+class HttpGuard:
     """Wraps the RPC application."""
 
     def __init__(self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float) -> None:

@@ -29,7 +29,7 @@ _CHECKS: Final[Mapping[bytes, tuple[Callable[[bytes], object], str]]] = {
 """By header: whether a value will do, and what is answered where it does not."""
 
 
-class Heads:
+class HeadGuard:
     """Wraps connectrpc's application."""
 
     def __init__(self, app: AsgiApp, *, body_bytes: Mapping[str, int], budget: BodyBudget) -> None:

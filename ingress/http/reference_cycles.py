@@ -3,7 +3,7 @@
 import traceback
 
 
-def let_go(error: BaseException) -> None:
+def break_cycles(error: BaseException) -> None:
     """Empty the frames through which the error came, and those of the errors behind it.
 
     connectrpc keeps an error in a variable of the frame that its traceback leads to. That is a cycle, with the call's

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from ingress.call_context import Call
+from ingress.call_context import CallContext
 from shared.gen.google.rpc.error_details_pb import RequestInfo
 from shared.process.logs import get_logger
 
@@ -25,7 +25,7 @@ _log = get_logger()
 def completing_refusals(send: Send) -> Send:
     """A `send` that completes an error which no interceptor has seen; everything else passes as it is."""
     start: Message | None = None
-    call: Call | None = None
+    call: CallContext | None = None
 
     async def complete(message: Message) -> None:
         nonlocal start, call
@@ -35,7 +35,7 @@ def completing_refusals(send: Send) -> Send:
             ):
                 await send(message)
                 return
-            call = Call()
+            call = CallContext()
             _log.info("rpc_refused", status=message["status"], request_id=call.request_id)
             start = {**message, "headers": [*message["headers"], (REQUEST_ID_HEADER, call.request_id.encode())]}
         elif start is not None and call is not None:

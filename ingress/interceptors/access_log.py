@@ -6,8 +6,8 @@ from typing import Any
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
-from ingress.call_context import Call, begin_call
-from ingress.http.reference_cycles import let_go
+from ingress.call_context import CallContext, begin_call
+from ingress.http.reference_cycles import break_cycles
 from shared.clock import Clock
 from shared.process.logs import get_logger
 
@@ -20,13 +20,13 @@ class AccessLogInterceptor:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def on_start(self, ctx: RequestContext[Any, Any]) -> tuple[Call, float]:
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> tuple[CallContext, float]:
         call = begin_call()
         ctx.response_headers["x-request-id"] = call.request_id
         return call, self._clock.monotonic()
 
     async def on_end(
-        self, token: tuple[Call, float], ctx: RequestContext[Any, Any], error: Exception | None, /
+        self, token: tuple[CallContext, float], ctx: RequestContext[Any, Any], error: Exception | None, /
     ) -> None:
         call, started = token
         code = "ok" if error is None else error.code.value if isinstance(error, ConnectError) else "internal"
@@ -42,4 +42,4 @@ class AccessLogInterceptor:
             **call.log_fields,
         )
         if error is not None:
-            let_go(error)
+            break_cycles(error)

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from connectrpc.request import RequestContext
 
-from ingress.call_context import Call, current_call
+from ingress.call_context import CallContext, current_call
 from ingress.callers.identity import IAP_ASSERTION_HEADER, caller_from_headers
 from shared.errors import UncheckedCallerError
 from shared.events.event import Caller
@@ -27,7 +27,7 @@ class AuthInterceptor:
         self._verifier = verifier
         self._trust_cloud_run_iam = trust_cloud_run_iam
 
-    async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> CallContext:
         call = current_call()
         headers = ctx.request_headers
         assertion = headers.get(IAP_ASSERTION_HEADER) if self._verifier else None
@@ -35,7 +35,7 @@ class AuthInterceptor:
         call.caller = verified or caller_from_headers(headers, trust_cloud_run_iam=self._trust_cloud_run_iam)
         return call
 
-    async def _verified(self, assertion: str, call: Call) -> Caller | None:
+    async def _verified(self, assertion: str, call: CallContext) -> Caller | None:
         if self._verifier is None:
             return None
         try:
@@ -45,5 +45,5 @@ class AuthInterceptor:
             call.is_caller_unchecked = True
             return None
 
-    async def on_end(self, token: Call, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
+    async def on_end(self, token: CallContext, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
         """Nothing to end."""

@@ -10,7 +10,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
-from ingress.call_context import Call, current_call
+from ingress.call_context import CallContext, current_call
 from ingress.error_codes import to_connect_error
 from ingress.reporting import Tally
 from shared.errors import EventLoggingError, RequestTooLargeError
@@ -33,11 +33,11 @@ class ErrorInterceptor:
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
-    async def on_start(self, ctx: RequestContext[Any, Any]) -> Call:
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> CallContext:
         del ctx
         return current_call()
 
-    async def on_end(self, token: Call, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
+    async def on_end(self, token: CallContext, ctx: RequestContext[Any, Any], error: Exception | None, /) -> None:
         if error is None:
             return
         del ctx

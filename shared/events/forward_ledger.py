@@ -30,7 +30,7 @@ class ForwardState(enum.StrEnum):
     DEAD = "DEAD"
 
 
-class Standing(enum.StrEnum):
+class ClaimOutcome(enum.StrEnum):
     """What a claim found."""
 
     CLAIMED = "claimed"
@@ -50,11 +50,11 @@ class Standing(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ClaimResult:
     """A ledger row as a claim found it."""
 
     event_id: str
-    standing: Standing
+    standing: ClaimOutcome
     attempts: int = 0
     possible_duplicates: int = 0
     history: History = ()
@@ -75,7 +75,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryRecord:
     """What is noted of the attempts that one claim covered."""
 
     event_id: str
@@ -114,7 +114,7 @@ class ForwardLedger(Protocol):
 
     async def claim(
         self, event_ids: Sequence[str], *, token: str, seconds: float, own: Mapping[str, Collection[str]] | None = None
-    ) -> dict[str, Entry]:
+    ) -> dict[str, ClaimResult]:
         """Claim what is pending and not held by another live claim; tell where the rest stands.
 
         Each event is read and claimed in one transaction, and many events in several, side by side.
@@ -132,7 +132,7 @@ class ForwardLedger(Protocol):
         """
         ...
 
-    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         """Write down the attempts and keep the claims: what was sent survives the process then.
 
         Returned are the events that are still pending and that the token holds, unexpired. No other may be sent again
@@ -146,7 +146,7 @@ class ForwardLedger(Protocol):
 
     async def settle_delivered(
         self,
-        attempts: Sequence[Attempt],
+        attempts: Sequence[DeliveryRecord],
         *,
         token: str | None = None,
         seconds_left: float = 0.0,
@@ -168,7 +168,7 @@ class ForwardLedger(Protocol):
         """
         ...
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         """Write the final state DEAD where the claim is still the token's and has not expired.
 
         Once it has, a replay may have taken the dead letter for its own and acknowledged it: DEAD would then be an end
@@ -179,7 +179,9 @@ class ForwardLedger(Protocol):
         """
         ...
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
+    async def release(
+        self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
+    ) -> None:
         """Give up the token's claims and note the attempts; what another batch has claimed since is left alone.
 
         With `wait_seconds` the event steps aside as a suspect, without it is none any more. Where nothing was sent and

@@ -8,7 +8,7 @@ from typing import Protocol
 from shared.events.event import Event
 
 
-class Reopening(enum.StrEnum):
+class ReopenOutcome(enum.StrEnum):
     """What a replay found, and did."""
 
     REOPENED = "reopened"
@@ -29,9 +29,9 @@ class Reopening(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reopened:
+class ReopenResult:
     event_id: str
-    found: Reopening
+    found: ReopenOutcome
 
     replays: int = 0
     """This one included, where it was reopened."""
@@ -43,7 +43,7 @@ class Reopened:
 class ReplayLedger(Protocol):
     """Used by operators' commands alone."""
 
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, ReopenResult]:
         """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
 
         The replay is counted, and noted in the history. The event begins anew: no suspect, never republished. In the

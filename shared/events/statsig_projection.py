@@ -53,7 +53,7 @@ class StatsigEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class ProjectionWarning:
     """One difference between the event and what Statsig keeps of it. Names the field, never its value."""
 
     field: str
@@ -64,7 +64,7 @@ class Loss:
 @dataclass(frozen=True, slots=True)
 class Projection:
     event: StatsigEvent
-    losses: tuple[Loss, ...]
+    losses: tuple[ProjectionWarning, ...]
 
 
 def is_dropped_name(name: str) -> bool:
@@ -74,15 +74,19 @@ def is_dropped_name(name: str) -> bool:
 
 def project(event: Event) -> Projection:
     """Project an event; `losses` lists everything that Statsig would not keep as it is."""
-    losses: list[Loss] = []
+    losses: list[ProjectionWarning] = []
     if is_dropped_name(event.event_name):
         losses.append(
-            Loss("event_name", NAME_DROPPED, "Statsig drops every event whose name contains such a character")
+            ProjectionWarning(
+                "event_name", NAME_DROPPED, "Statsig drops every event whose name contains such a character"
+            )
         )
     name = _cut(event.event_name, STRING_FIELD_LIMIT)
     if name != event.event_name:
         losses.append(
-            Loss("event_name", "statsig_name_cut", f"Statsig keeps the first {STRING_FIELD_LIMIT} characters of a name")
+            ProjectionWarning(
+                "event_name", "statsig_name_cut", f"Statsig keeps the first {STRING_FIELD_LIMIT} characters of a name"
+            )
         )
     return Projection(
         StatsigEvent(
@@ -97,7 +101,7 @@ def project(event: Event) -> Projection:
     )
 
 
-def _value(value: Any, losses: list[Loss]) -> str | float | None:
+def _value(value: Any, losses: list[ProjectionWarning]) -> str | float | None:
     """A number or a string under the key `value` becomes the event's value; anything else stays metadata only."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -106,7 +110,7 @@ def _value(value: Any, losses: list[Loss]) -> str | float | None:
     cut = _cut(value, STRING_FIELD_LIMIT)
     if cut != value:
         losses.append(
-            Loss(
+            ProjectionWarning(
                 "metadata.value",
                 "statsig_value_cut",
                 f"Statsig keeps the first {STRING_FIELD_LIMIT} characters of a string value",
@@ -115,14 +119,16 @@ def _value(value: Any, losses: list[Loss]) -> str | float | None:
     return cut
 
 
-def _metadata(event: Event, losses: list[Loss]) -> dict[str, str]:
+def _metadata(event: Event, losses: list[ProjectionWarning]) -> dict[str, str]:
     own = {"event_id": event.event_id}
     if event.event_type is not None:
         own["event_type"] = event.event_type
     if event.actor_id is not None:
         own["actor_id"] = event.actor_id
     losses.extend(
-        Loss(f"metadata.{key}", "statsig_metadata_replaced", "Statsig receives the service's own value here, or none")
+        ProjectionWarning(
+            f"metadata.{key}", "statsig_metadata_replaced", "Statsig receives the service's own value here, or none"
+        )
         for key in OWN_KEYS
         if key in event.metadata
     )
@@ -134,7 +140,7 @@ def _metadata(event: Event, losses: list[Loss]) -> dict[str, str]:
     return _fitted(own, theirs, losses)
 
 
-def _fitted(own: dict[str, str], theirs: dict[str, str], losses: list[Loss]) -> dict[str, str]:
+def _fitted(own: dict[str, str], theirs: dict[str, str], losses: list[ProjectionWarning]) -> dict[str, str]:
     """Keep the short values whole and cut the long ones: one huge value must not push out twenty small ones."""
     kept = dict(own)
     cut: list[str] = []
@@ -155,7 +161,7 @@ def _fitted(own: dict[str, str], theirs: dict[str, str], losses: list[Loss]) -> 
         else:
             reason, what = "statsig_metadata_dropped", "left out"
         losses.append(
-            Loss(
+            ProjectionWarning(
                 f"metadata.{key}",
                 reason,
                 f"{what} at Statsig, which keeps {OBJECT_FIELD_LIMIT} characters of all metadata together",

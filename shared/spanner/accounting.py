@@ -15,7 +15,7 @@ from google.cloud.spanner_v1 import RequestOptions, param_types
 
 from shared.errors import StorageUnavailableError
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.reading import AT_INTERVALS
 from shared.spanner.shards import shards_beyond
@@ -145,7 +145,7 @@ class SpannerAccounting:
         self._bound = {"exact_staleness": staleness} if staleness else {}
 
     async def now(self) -> datetime:
-        async with translated(CALL_SECONDS), self._database.snapshot() as snapshot:
+        async with spanner_call(CALL_SECONDS), self._database.snapshot() as snapshot:
             return await current_time(snapshot)
 
     async def per_hour(
@@ -179,12 +179,12 @@ class SpannerAccounting:
         return [Unaccounted(*row) for row in rows]
 
     async def _all_shards(self) -> list[int]:
-        async with translated(CALL_SECONDS):
+        async with spanner_call(CALL_SECONDS):
             beyond = await shards_beyond(self._database, LOG_TABLE, _INDEX, "log_shard", self._shards)
         return [*range(self._shards), *beyond]
 
     async def _query(self, query: str, seconds: float, **values: Any) -> list[Sequence[Any]]:
-        async with translated(seconds), self._database.snapshot(**self._bound) as snapshot:
+        async with spanner_call(seconds), self._database.snapshot(**self._bound) as snapshot:
             rows = await snapshot.execute_sql(
                 query,
                 values,

@@ -9,7 +9,7 @@ from google.api_core import exceptions as google
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.spanner_v1 import AsyncClient
 
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 from shared.errors import (
     EventLoggingError,
     RowExistsError,
@@ -69,7 +69,7 @@ def create_client(project: str, emulator_host: str | None, telemetry: Telemetry 
 
 
 @asynccontextmanager
-async def translated(timeout_seconds: float) -> AsyncIterator[None]:
+async def spanner_call(timeout_seconds: float) -> AsyncIterator[None]:
     """Bound a call in wall-clock time and translate what it raises.
 
     The bound is our own: `timeout_secs` of the client bounds its retries of ABORTED, not the RPC (a commit against a
@@ -83,7 +83,7 @@ async def translated(timeout_seconds: float) -> AsyncIterator[None]:
     """
     try:
         with anyio.fail_after(timeout_seconds):
-            async with own_cancellation():
+            async with anyio_cancellation():
                 yield
     except TimeoutError as error:
         raise StorageUnavailableError(f"Spanner did not answer within {timeout_seconds:g} s") from error

@@ -20,7 +20,7 @@ from shared.events.dead_letter_table import (
 )
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner import dead_letter_rows as table
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.forward_ledger_rows import DEAD_INDEX
 from shared.spanner.mutations import insert, update
@@ -111,7 +111,7 @@ class SpannerDeadLetterTable:
         """By key, and so by no more than the subjects that are named."""
 
         async def read(part: Sequence[str]) -> list[Sequence[Any]]:
-            async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+            async with spanner_call(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
                 return await _read(snapshot, (*table.SUMMARY_COLUMNS, "open_shard"), part)
 
         named = sorted(set(choice.subjects or ()))
@@ -121,7 +121,7 @@ class SpannerDeadLetterTable:
 
     async def of(self, subjects: Collection[str]) -> dict[str, list[DeadLetterRow]]:
         async def read(part: Sequence[str]) -> list[Sequence[Any]]:
-            async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+            async with spanner_call(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
                 return await _read(snapshot, table.ROW_COLUMNS, part)
 
         found: dict[str, list[DeadLetterRow]] = {}
@@ -152,7 +152,7 @@ class SpannerDeadLetterTable:
         return [row[0] for row in await self._query(_WITHOUT_LETTER, {"after": after, "limit": limit}, types)]
 
     async def _query(self, query: str, values: dict[str, Any], types: dict[str, Any]) -> list[Sequence[Any]]:
-        async with translated(READ_SECONDS), self._transactions.database.snapshot() as snapshot:
+        async with spanner_call(READ_SECONDS), self._transactions.database.snapshot() as snapshot:
             rows = await snapshot.execute_sql(query, values or None, types or None, retry=AT_INTERVALS)
             return [row async for row in rows]
 

@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from shared.events.event import EventLogRow
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, ForwardState, forward_shard
 from shared.events.timestamps import to_rfc3339
-from shared.spanner.connection import ABORTED_RETRY_SECONDS, translated
+from shared.spanner.connection import ABORTED_RETRY_SECONDS, spanner_call
 from shared.spanner.mutations import insert
 from shared.spanner.reading import AT_INTERVALS, by_key
 
@@ -82,7 +82,7 @@ class SpannerEventLogRepository:
     async def append(self, rows: Sequence[EventLogRow]) -> None:
         # One RPC: a single-use transaction, which commits mutations without reading first.
         async with (
-            translated(self._timeout_seconds),
+            spanner_call(self._timeout_seconds),
             self._database.batch(
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
             ) as batch,
@@ -94,7 +94,7 @@ class SpannerEventLogRepository:
                 insert(batch, LEDGER_TABLE, _BORN_COLUMNS, born)
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
-        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+        async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             columns = ("event_id", "request_digest", "write_id")
             found = await snapshot.read(LOG_TABLE, columns, by_key(event_ids), retry=AT_INTERVALS)
             return {event_id: Written(digest, write_id) async for event_id, digest, write_id in found}

@@ -15,15 +15,15 @@ from shared.events import attempt_history
 from shared.events.forward_ledger import (
     DEFAULT_SHARDS,
     LEDGER_TABLE,
-    Attempt,
-    Entry,
+    ClaimOutcome,
+    ClaimResult,
+    DeliveryRecord,
     ForwardState,
-    Standing,
 )
 from shared.events.timestamps import NANOS_PER_SECOND, from_datetime, to_rfc3339
 from shared.spanner import forward_ledger_rows as table
 from shared.spanner import mutations
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.parts import ROWS_AT_ONCE, in_parts
 from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.transactions import Transactions, current_time
@@ -67,23 +67,23 @@ class SpannerForwardLedger:
         token: str,
         seconds: float,
         own: Mapping[str, Collection[str]] | None = None,
-    ) -> dict[str, Entry]:
+    ) -> dict[str, ClaimResult]:
         if not event_ids:
             return {}
         # Asked for once, and before: a claim that is judged by an earlier time only looks live for longer.
-        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+        async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             now = await current_time(snapshot)
         until = to_rfc3339(from_datetime(now) + round(seconds * NANOS_PER_SECOND))
 
-        async def claim_part(part: Sequence[str]) -> dict[str, Entry]:
-            async def work(transaction: Any) -> dict[str, Entry]:
+        async def claim_part(part: Sequence[str]) -> dict[str, ClaimResult]:
+            async def work(transaction: Any) -> dict[str, ClaimResult]:
                 rows = await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM, part)
                 entries = {row[0]: table.entry(row, token=token, own=own or {}, now=now) for row in rows}
                 claims: list[tuple[object, ...]] = []
                 take_overs: list[tuple[object, ...]] = []
                 for row in rows:
                     found = entries[row[0]]
-                    if found.standing is not Standing.CLAIMED:
+                    if found.standing is not ClaimOutcome.CLAIMED:
                         continue
                     if found.possible_duplicates == row[5]:
                         claims.append((found.event_id, token, until))
@@ -96,13 +96,15 @@ class SpannerForwardLedger:
 
             return await self._run(work)
 
-        entries: dict[str, Entry] = {}
+        entries: dict[str, ClaimResult] = {}
         for found in await self._in_parts(sorted(event_ids), claim_part):
             entries |= found
-        return {event_id: entries.get(event_id) or Entry(event_id, Standing.MISSING) for event_id in event_ids}
+        return {
+            event_id: entries.get(event_id) or ClaimResult(event_id, ClaimOutcome.MISSING) for event_id in event_ids
+        }
 
-    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
-        async def note_part(part: Sequence[Attempt]) -> set[str]:
+    async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        async def note_part(part: Sequence[DeliveryRecord]) -> set[str]:
             async def work(transaction: Any) -> set[str]:
                 ours = {holder.event_id: holder for holder in await _holders(transaction, part) if holder.is_of(token)}
                 if not ours:
@@ -118,7 +120,7 @@ class SpannerForwardLedger:
 
     async def settle_delivered(
         self,
-        attempts: Sequence[Attempt],
+        attempts: Sequence[DeliveryRecord],
         *,
         token: str | None = None,
         seconds_left: float = 0.0,
@@ -126,21 +128,21 @@ class SpannerForwardLedger:
     ) -> None:
         within = self._timeout_seconds if within_seconds is None else within_seconds
 
-        async def settle_part(part: Sequence[Attempt]) -> None:
+        async def settle_part(part: Sequence[DeliveryRecord]) -> None:
             # While the claim lasts nobody else writes the row: one commit without a read.
             if (token is not None and seconds_left <= within) or not await self._settle_unread(part, within):
                 await self._settle_read(part, token, within)
 
         await self._in_parts(_by_event(attempts), settle_part)
 
-    async def _settle_unread(self, attempts: Sequence[Attempt], within_seconds: float) -> bool:
+    async def _settle_unread(self, attempts: Sequence[DeliveryRecord], within_seconds: float) -> bool:
         """False where a row was deleted meanwhile, and with it none was written."""
         rows = list(table.settled(attempts, ForwardState.DELIVERED))
         return await self.transactions.commit(
             lambda batch: _update(batch, table.SETTLED_COLUMNS, rows), within_seconds=within_seconds
         )
 
-    async def _settle_read(self, attempts: Sequence[Attempt], token: str | None, within_seconds: float) -> None:
+    async def _settle_read(self, attempts: Sequence[DeliveryRecord], token: str | None, within_seconds: float) -> None:
         async def work(transaction: Any) -> None:
             ours: set[str] = set()
             others: list[str] = []
@@ -157,8 +159,8 @@ class SpannerForwardLedger:
 
         await self._run(work, within_seconds)
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
-        async def settle_part(part: Sequence[Attempt]) -> set[str]:
+    async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        async def settle_part(part: Sequence[DeliveryRecord]) -> set[str]:
             async def work(transaction: Any) -> set[str]:
                 ours = [holder for holder in await _holders(transaction, part) if holder.is_of(token)]
                 now = await current_time(transaction) if ours else None
@@ -171,8 +173,10 @@ class SpannerForwardLedger:
 
         return set().union(*await self._in_parts(_by_event(attempts), settle_part))
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
-        async def release_part(part: Sequence[Attempt]) -> None:
+    async def release(
+        self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
+    ) -> None:
+        async def release_part(part: Sequence[DeliveryRecord]) -> None:
             async def work(transaction: Any) -> None:
                 ours = {holder.event_id: holder for holder in await _holders(transaction, part) if holder.is_of(token)}
                 mine = [attempt for attempt in part if attempt.event_id in ours]
@@ -195,7 +199,7 @@ class SpannerForwardLedger:
         # Spanner would go through again.
         oldest: list[datetime] = []
         # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
-        async with translated(self._timeout_seconds):
+        async with spanner_call(self._timeout_seconds):
             async with self._database.snapshot() as snapshot:
                 now = await current_time(snapshot)
             for shard, begin in enumerate(self._nothing_pending_before):
@@ -217,12 +221,12 @@ class SpannerForwardLedger:
         return await self.transactions.run(work, within_seconds=within)
 
 
-async def _holders(transaction: Any, attempts: Sequence[Attempt]) -> list[table.Holder]:
+async def _holders(transaction: Any, attempts: Sequence[DeliveryRecord]) -> list[table.Holder]:
     event_ids = [attempt.event_id for attempt in attempts]
     return [table.Holder(*row) for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_HOLDER, event_ids)]
 
 
-def _by_event(attempts: Sequence[Attempt]) -> list[Attempt]:
+def _by_event(attempts: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
     """Neighbours in the key space beside each other, so that few splits share a transaction."""
     return sorted(attempts, key=attrgetter("event_id"))
 

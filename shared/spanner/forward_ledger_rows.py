@@ -10,8 +10,8 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from shared.events import attempt_history
 from shared.events.attempt_history import History, HistoryEntry, HistoryKind, extended
 from shared.events.event import RESERVED_METADATA_KEY, Event
-from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardState
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from shared.events.timestamps import from_datetime
 from shared.telemetry.tracing import TRACEPARENT
 
@@ -60,25 +60,27 @@ def is_live(until: datetime | None, now: datetime) -> bool:
     return until is not None and until > now
 
 
-def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]], now: datetime) -> Entry:
+def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]], now: datetime) -> ClaimResult:
     """What a claim that read the row makes of it."""
     event_id, state, holder, until, attempts, possible_duplicates, lines, alone_failures, not_before, since = row
     history = attempt_history.decode(lines)
     if state != ForwardState.PENDING:
-        return Entry(event_id, Standing(state.lower()), attempts, possible_duplicates, history, alone_failures)
+        return ClaimResult(
+            event_id, ClaimOutcome(state.lower()), attempts, possible_duplicates, history, alone_failures
+        )
     resumable = own.get(event_id, ())
     is_ours = holder is None or holder == token or holder in resumable
-    standing = Standing.CLAIMED
+    standing = ClaimOutcome.CLAIMED
     if not is_ours and is_live(until, now):
-        standing = Standing.HELD
+        standing = ClaimOutcome.HELD
     elif is_live(not_before, now) and holder != token:
-        standing = Standing.WAITING
-    is_claimed = standing is Standing.CLAIMED
+        standing = ClaimOutcome.WAITING
+    is_claimed = standing is ClaimOutcome.CLAIMED
     if is_claimed and not is_ours:
         # Its holder neither settled nor released it: the event may have been sent.
         possible_duplicates += 1
         history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
-    return Entry(
+    return ClaimResult(
         event_id,
         standing,
         attempts,
@@ -91,18 +93,20 @@ def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]],
     )
 
 
-def reopened(row: Sequence[Any], now: datetime, max_replays: int) -> Reopened:
+def reopened(row: Sequence[Any], now: datetime, max_replays: int) -> ReopenResult:
     event_id, state, claimed_until, replays, *_ = row
     if state == ForwardState.DELIVERED:
-        return Reopened(event_id, Reopening.DELIVERED, replays)
+        return ReopenResult(event_id, ReopenOutcome.DELIVERED, replays)
     if state == ForwardState.PENDING:
-        return Reopened(event_id, Reopening.HELD if is_live(claimed_until, now) else Reopening.PENDING, replays)
+        return ReopenResult(
+            event_id, ReopenOutcome.HELD if is_live(claimed_until, now) else ReopenOutcome.PENDING, replays
+        )
     if replays >= max_replays:
-        return Reopened(event_id, Reopening.QUARANTINED, replays)
-    return Reopened(event_id, Reopening.REOPENED, replays + 1)
+        return ReopenResult(event_id, ReopenOutcome.QUARANTINED, replays)
+    return ReopenResult(event_id, ReopenOutcome.REOPENED, replays + 1)
 
 
-def noted(attempt: Attempt) -> tuple[object, ...]:
+def noted(attempt: DeliveryRecord) -> tuple[object, ...]:
     return (
         attempt.event_id,
         attempt.attempts,
@@ -114,7 +118,7 @@ def noted(attempt: Attempt) -> tuple[object, ...]:
     )
 
 
-def settled(attempts: Iterable[Attempt], state: ForwardState) -> Iterator[tuple[object, ...]]:
+def settled(attempts: Iterable[DeliveryRecord], state: ForwardState) -> Iterator[tuple[object, ...]]:
     """A row of SETTLED_COLUMNS each. Events that one request settled mostly share all but the event_id."""
     shared_by: tuple[object, ...] | None = None
     rest: tuple[object, ...] = ()
@@ -139,7 +143,9 @@ def stated(event_id: str, state: ForwardState) -> tuple[object, ...]:
     return (event_id, state, None, COMMIT_TIMESTAMP, None, None)
 
 
-def released(attempt: Attempt, holder: Holder, now: datetime | None) -> tuple[tuple[str, ...], tuple[object, ...]]:
+def released(
+    attempt: DeliveryRecord, holder: Holder, now: datetime | None
+) -> tuple[tuple[str, ...], tuple[object, ...]]:
     """The columns to write, and their values; `now` is needed where the attempt asks for a wait."""
     if attempt.last_attempt_at is None and attempt.wait_seconds is None:
         return CLAIM_COLUMNS, (attempt.event_id, None, None)
@@ -152,7 +158,7 @@ def released(attempt: Attempt, holder: Holder, now: datetime | None) -> tuple[tu
     return RELEASED_COLUMNS, (*noted(attempt), *waiting[1:])
 
 
-def opened(found: Reopened, history: History) -> tuple[object, ...]:
+def opened(found: ReopenResult, history: History) -> tuple[object, ...]:
     state = (found.event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, None, None, None)
     return (*state, None, None, 0, 0, None, found.replays, attempt_history.encode(history))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.process.process_states import ProcessState, Report, Role, SeenProcess
-from shared.spanner.connection import ABORTED_RETRY_SECONDS, translated
+from shared.spanner.connection import ABORTED_RETRY_SECONDS, spanner_call
 from shared.spanner.reading import AT_INTERVALS
 
 PROCESSES_TABLE: Final = "NestEventProcess"
@@ -38,7 +38,7 @@ class SpannerProcessStates:
             state.is_stopped,
         )
         async with (
-            translated(self._timeout_seconds),
+            spanner_call(self._timeout_seconds),
             self._database.batch(
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
             ) as batch,
@@ -47,7 +47,7 @@ class SpannerProcessStates:
             batch.insert_or_update(PROCESSES_TABLE, (*_COLUMNS, "seen_at"), [row])
 
     async def seen(self) -> list[SeenProcess]:
-        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+        async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             return [
                 SeenProcess(_state(row[2:]), seen_ago=row[0] - row[1])
                 async for row in await snapshot.execute_sql(_SEEN, retry=AT_INTERVALS)

@@ -9,19 +9,19 @@ from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.dead_letter_table import Closing
 from shared.events.event import Event
 from shared.events.forward_ledger import LEDGER_TABLE
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from shared.spanner import forward_ledger_rows as table
 from shared.spanner import mutations
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.dead_letters import close_open
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.reading import read_by_key
 from shared.spanner.transactions import Transactions, current_time
 
 _CLOSED_BY: Final = {
-    Reopening.REOPENED: Closing.REPLAYED,
-    Reopening.PENDING: Closing.REPLAYED,
-    Reopening.DELIVERED: Closing.DELIVERED,
+    ReopenOutcome.REOPENED: Closing.REPLAYED,
+    ReopenOutcome.PENDING: Closing.REPLAYED,
+    ReopenOutcome.DELIVERED: Closing.DELIVERED,
 }
 
 
@@ -33,18 +33,18 @@ class SpannerReplayLedger:
         self._transactions = transactions
         self._timeout_seconds = timeout_seconds
 
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
-        async def work(transaction: Any) -> dict[str, Reopened]:
-            found: dict[str, Reopened] = {}
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, ReopenResult]:
+        async def work(transaction: Any) -> dict[str, ReopenResult]:
+            found: dict[str, ReopenResult] = {}
             rows: list[tuple[object, ...]] = []
             taken: list[tuple[object, ...]] = []
             now = await current_time(transaction)
             for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
                 each = found[row[0]] = table.reopened(row, now, max_replays)
-                if each.found is Reopening.REOPENED:
+                if each.found is ReopenOutcome.REOPENED:
                     history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
                     rows.append(table.opened(each, history))
-                elif each.found is Reopening.PENDING and row[5] is not None:
+                elif each.found is ReopenOutcome.PENDING and row[5] is not None:
                     taken.append((each.event_id, str(uuid.uuid4()), now))
             # From the holder of an expired claim, who could else still bury what is published now.
             _update(transaction, table.CLAIM_COLUMNS, taken)
@@ -52,21 +52,21 @@ class SpannerReplayLedger:
             return await _with_letters_closed(transaction, found)
 
         found = await self._transactions.run(work, within_seconds=self._timeout_seconds) if event_ids else {}
-        return {event_id: found.get(event_id, Reopened(event_id, Reopening.MISSING)) for event_id in event_ids}
+        return {event_id: found.get(event_id, ReopenResult(event_id, ReopenOutcome.MISSING)) for event_id in event_ids}
 
     async def events(self, event_ids: Sequence[str]) -> dict[str, Event]:
-        async with translated(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
+        async with spanner_call(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
             rows = await read_by_key(snapshot, LOG_TABLE, table.EVENT_COLUMNS, event_ids)
         return {row[0]: table.event(row) for row in rows if table.is_event(row)}
 
 
-async def _with_letters_closed(transaction: Any, found: dict[str, Reopened]) -> dict[str, Reopened]:
+async def _with_letters_closed(transaction: Any, found: dict[str, ReopenResult]) -> dict[str, ReopenResult]:
     with_letter: set[str] = set()
     for by in (Closing.REPLAYED, Closing.DELIVERED):
         subjects = [each.event_id for each in found.values() if _CLOSED_BY.get(each.found) is by]
         with_letter |= await close_open(transaction, subjects, by)
     return {
-        event_id: Reopened(event_id, each.found, each.replays, event_id in with_letter)
+        event_id: ReopenResult(event_id, each.found, each.replays, event_id in with_letter)
         for event_id, each in found.items()
     }
 

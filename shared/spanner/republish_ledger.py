@@ -11,7 +11,7 @@ from shared.events.event import Event
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.events.republish_ledger import Cursor, Marked, Page
 from shared.spanner import forward_ledger_rows as table
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.reading import AT_INTERVALS, by_key
 from shared.spanner.transactions import Transactions, current_time
@@ -87,7 +87,7 @@ class SpannerRepublishLedger:
         Read, and not queried: the emulator answers a query from the whole index, at 100,000 rows in half a second.
         """
         # Two single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
-        async with translated(self._timeout_seconds):
+        async with spanner_call(self._timeout_seconds):
             async with self._transactions.database.snapshot() as snapshot:
                 end = await current_time(snapshot) + until
             if end <= begin[1]:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from shared.errors import SchemaMismatchError
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.reading import AT_INTERVALS
 
 REQUIRED: Final[dict[str, frozenset[str]]] = {
@@ -35,7 +35,7 @@ async def check_schema(database: Any, *, timeout_seconds: float) -> None:
         StorageUnavailableError: no answer.
     """
     found: dict[str, set[str]] = {}
-    async with translated(timeout_seconds), database.snapshot() as snapshot:
+    async with spanner_call(timeout_seconds), database.snapshot() as snapshot:
         async for table, column in await snapshot.execute_sql(_COLUMNS, retry=AT_INTERVALS):
             found.setdefault(table, set()).add(column)
     missing = [

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.cloud.spanner_v1 import KeyRange, KeySet
 
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.parts import in_parts
 from shared.spanner.reading import AT_INTERVALS
 
@@ -53,7 +53,7 @@ async def page_of_each(
 
     async def read(part: Sequence[int]) -> list[list[Sequence[Any]]]:
         pages: list[list[Sequence[Any]]] = []
-        async with translated(seconds):
+        async with spanner_call(seconds):
             for shard in part:
                 keys = KeySet(ranges=[KeyRange(start_closed=[shard, begin], end_closed=[shard])])
                 async with database.snapshot() as snapshot:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import anyio
 from google.api_core import exceptions as google
 
-from shared.spanner.connection import ABORTED_RETRY_SECONDS, translated
+from shared.spanner.connection import ABORTED_RETRY_SECONDS, spanner_call
 from shared.spanner.reading import AT_INTERVALS
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Transactions:
         Raises:
             StorageUnavailableError: not known whether it was committed.
         """
-        async with self._turn, translated(within_seconds):
+        async with self._turn, spanner_call(within_seconds):
             # In a task of its own: where its session could not be had, the client leaves a mark in the caller's context
             # by which it takes every later transaction for a nested one.
             done = await asyncio.create_task(
@@ -50,7 +50,7 @@ class Transactions:
         Raises:
             StorageUnavailableError: not known whether it was committed.
         """
-        async with self._turn, translated(within_seconds):
+        async with self._turn, spanner_call(within_seconds):
             try:
                 async with self.database.batch(
                     timeout_secs=within_seconds, default_retry_delay=ABORTED_RETRY_SECONDS

@@ -17,7 +17,7 @@ from shared.telemetry.tracing import word_of
 SCOPE: Final = "event_log"
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     COUNTER = "counter"
     HISTOGRAM = "histogram"
     GAUGE = "gauge"
@@ -28,7 +28,7 @@ class Metric:
     """`unit` is UCUM's, as OpenTelemetry has it; attributes have few values each, all of them words of ours."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     unit: str
     meaning: str
     attributes: tuple[str, ...] = ()
@@ -45,21 +45,21 @@ _SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 RPC_DURATION: Final = Metric(
     name="rpc.server.call.duration",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="Duration of calls; its count is their rate, and those with a status code are the errors.",
     attributes=("rpc.method", "rpc.response.status_code"),
 )
 CALL_EVENTS: Final = Metric(
     name="event_log.call.events",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{event}",
     meaning="Events of calls, by method and code: those of an answered LogEvents each by its own, else the call's.",
     attributes=("method", "code"),
 )
 COMMIT_DURATION: Final = Metric(
     name="event_log.commit.duration",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="Duration of group commits, by outcome: ok, or the reason of the error.",
     attributes=("outcome",),
@@ -67,20 +67,20 @@ COMMIT_DURATION: Final = Metric(
 )
 COMMIT_ROWS: Final = Metric(
     name="event_log.commit.rows",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="{row}",
     meaning="Rows that shared a commit.",
     boundaries=_SIZES,
 )
 QUEUE_ROWS: Final = Metric(
     name="event_log.commit.queue",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="{row}",
     meaning="Rows that wait for a commit; a caller alone is refused at half of COMMIT_QUEUE_ROWS.",
 )
 PUBLISH_DURATION: Final = Metric(
     name="event_log.publish.duration",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="Duration of publishes, by topic (forward or dead_letter) and outcome.",
     attributes=("topic", "outcome"),
@@ -88,20 +88,20 @@ PUBLISH_DURATION: Final = Metric(
 )
 PUBLISHED: Final = Metric(
     name="event_log.publish.messages",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{message}",
     meaning="Messages whose publish was confirmed, by topic and by publisher: ingress, reconciler, worker or operator.",
     attributes=("topic", "publisher"),
 )
 PUBLISH_PAUSED: Final = Metric(
     name="event_log.publish.paused",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="1",
     meaning="1 while an ingress leaves publishing to the reconciler because Pub/Sub does not answer.",
 )
 LEDGER_DURATION: Final = Metric(
     name="event_log.ledger.duration",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="Duration of the worker's transactions on the ledger, by operation and outcome.",
     attributes=("operation", "outcome"),
@@ -109,21 +109,21 @@ LEDGER_DURATION: Final = Metric(
 )
 CLAIMED: Final = Metric(
     name="event_log.claim.events",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{event}",
     meaning="Events that a claim was asked for, by what it found: all but `claimed` are copies that were not sent.",
     attributes=("standing",),
 )
 SETTLED: Final = Metric(
     name="event_log.settled.events",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{event}",
     meaning="Events settled, by their final state.",
     attributes=("state",),
 )
 REQUEST_DURATION: Final = Metric(
     name="event_log.statsig.request.duration",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="Duration of requests to Statsig, by the reason word of their outcome, such as http_202.",
     attributes=("reason",),
@@ -131,55 +131,55 @@ REQUEST_DURATION: Final = Metric(
 )
 ATTEMPTS: Final = Metric(
     name="event_log.forward.attempts",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{event}",
     meaning="Events in requests to Statsig, by verdict and reason, the search for what spoils a request included.",
     attributes=("verdict", "reason"),
 )
 FORWARD_DELAY: Final = Metric(
     name="event_log.forward.delay",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="From the publish of a forward message until it was done with.",
     boundaries=_DELAYS,
 )
 DELIVERY_DELAY: Final = Metric(
     name="event_log.delivery.delay",
-    kind=Kind.HISTOGRAM,
+    kind=MetricKind.HISTOGRAM,
     unit="s",
     meaning="From the commit of an event, or from its replay, until it was noted as delivered.",
     boundaries=_DELAYS,
 )
 DEAD_LETTERS: Final = Metric(
     name="event_log.dead_letters",
-    kind=Kind.COUNTER,
+    kind=MetricKind.COUNTER,
     unit="{message}",
     meaning="Messages given up by the worker, by reason. Pub/Sub's own dead letters are not among them.",
     attributes=("reason",),
 )
 OPEN_DEAD_LETTERS: Final = Metric(
     name="event_log.dead_letters.open",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="{message}",
     meaning="Dead letters that wait for a person, Pub/Sub's own too, by reason; of rare reasons together as `other`.",
     attributes=("reason",),
 )
 CIRCUIT_OPEN: Final = Metric(
     name="event_log.circuit.open",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="1",
     meaning="1 while the worker's circuit is open, with its reason; 0 while it is closed.",
     attributes=("reason",),
 )
 OLDEST_PENDING: Final = Metric(
     name="event_log.pending.oldest_age",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="s",
     meaning="For how long the oldest undelivered event has been pending; 0 where there is none.",
 )
 ACCOUNT: Final = Metric(
     name="event_log.account.events",
-    kind=Kind.GAUGE,
+    kind=MetricKind.GAUGE,
     unit="{event}",
     meaning="Events of the time that `nest-events account` looked at, by where they are; unaccounted is an error.",
     attributes=("state",),

@@ -9,7 +9,7 @@ from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
 from shared.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of
+from shared.telemetry.tracing import TRACEPARENT, trace_span, traceparent_of
 
 
 class ObservedPublisher:
@@ -36,7 +36,7 @@ class ObservedPublisher:
         traceparents = [message.attributes.get(TRACEPARENT) for message in messages]
         with (
             timed(self._durations, topic=self._topic),
-            traced(
+            trace_span(
                 self._tracer, f"send {self._topic}", traceparents, kind=SpanKind.PRODUCER, attributes=attributes
             ) as spans,
         ):

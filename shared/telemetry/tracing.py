@@ -51,7 +51,7 @@ def span_context_of(traceparent: object) -> SpanContext | None:
 
 
 @contextmanager
-def traced(
+def trace_span(
     tracer: Tracer,
     name: str,
     traceparents: Iterable[str | None],

@@ -10,8 +10,8 @@ import pytest
 from shared.events import forward_message
 from shared.events.dead_letter_table import Closing, DeadLetterRow, LetterChoice, LetterCount, LetterKind, Mismatch
 from shared.events.event import Event
-from shared.events.forward_ledger import Attempt
-from shared.events.replay_ledger import Reopening
+from shared.events.forward_ledger import DeliveryRecord
+from shared.events.replay_ledger import ReopenOutcome
 from tests.support.emulators.storages import Storage
 from tests.support.sample_events import sample_event, sample_row
 
@@ -60,7 +60,7 @@ async def died(storage: Storage) -> Event:
 
 async def bury(storage: Storage, event: Event) -> None:
     await storage.ledger.claim([event.event_id], token="worker", seconds=60)
-    await storage.ledger.settle_dead([Attempt(event.event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
+    await storage.ledger.settle_dead([DeliveryRecord(event.event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
 
 
 async def all_of(storage: Storage, subject: str) -> list[DeadLetterRow]:
@@ -129,7 +129,7 @@ async def test_of_one_subject_the_latest_is_open_in_whatever_order_they_come(
 
 async def test_a_letter_of_an_event_that_was_delivered_is_closed_from_the_beginning(storage: Storage) -> None:
     event = await logged(storage)
-    await storage.ledger.settle_delivered([Attempt(event.event_id, 1, 0, AT, "http_202", 202, ())])
+    await storage.ledger.settle_delivered([DeliveryRecord(event.event_id, 1, 0, AT, "http_202", 202, ())])
 
     assert await storage.letters.collect([letter(event)]) == 1
 
@@ -245,7 +245,7 @@ async def test_a_replay_closes_the_letter_in_the_same_transaction(storage: Stora
     dead, other, delivered = [await died(storage) for _ in range(3)]
     pending = await logged(storage)
     await storage.letters.collect([letter(each) for each in (dead, other, delivered, pending)])
-    await storage.ledger.settle_delivered([Attempt(delivered.event_id, 1, 0, AT, "http_202", 202, ())])
+    await storage.ledger.settle_delivered([DeliveryRecord(delivered.event_id, 1, 0, AT, "http_202", 202, ())])
     ids = [each.event_id for each in (dead, delivered, pending)]
 
     found = await storage.replays.reopen(ids, max_replays=3)
@@ -253,9 +253,9 @@ async def test_a_replay_closes_the_letter_in_the_same_transaction(storage: Stora
 
     assert [each.had_letter for each in found.values()] == [True, True, True]
     assert [(each.found, each.had_letter) for each in again.values()] == [
-        (Reopening.PENDING, False),
-        (Reopening.DELIVERED, False),
-        (Reopening.PENDING, False),
+        (ReopenOutcome.PENDING, False),
+        (ReopenOutcome.DELIVERED, False),
+        (ReopenOutcome.PENDING, False),
     ]
     closed_by = {each.subject: each.closed_by for ids in (await storage.letters.of(ids)).values() for each in ids}
     assert closed_by == {
@@ -274,7 +274,7 @@ async def test_a_replay_leaves_the_letter_of_what_it_leaves(storage: Storage) ->
 
     found = await storage.replays.reopen(ids, max_replays=0)
 
-    assert [each.found for each in found.values()] == [Reopening.QUARANTINED, Reopening.HELD]
+    assert [each.found for each in found.values()] == [ReopenOutcome.QUARANTINED, ReopenOutcome.HELD]
     assert {each.subject for each in await storage.letters.open(EVERYTHING)} == set(ids)
 
 

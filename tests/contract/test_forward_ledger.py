@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from shared.events.attempt_history import HistoryKind
-from shared.events.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from tests.support.emulators.claiming import (
     FAILED,
     LONG,
@@ -37,12 +37,12 @@ async def test_a_claim_tells_of_each_event_where_it_stands(storage: Storage) -> 
     entries = await storage.ledger.claim(asked, token=ours, seconds=LONG)
 
     assert entries == {
-        pending: Entry(pending, Standing.CLAIMED),
-        delivered: Entry(delivered, Standing.DELIVERED, attempts=2),
-        dead: Entry(dead, Standing.DEAD, attempts=3),
-        held: Entry(held, Standing.HELD),
-        missing: Entry(missing, Standing.MISSING),
-        not_forwarded.event.event_id: Entry(not_forwarded.event.event_id, Standing.MISSING),
+        pending: ClaimResult(pending, ClaimOutcome.CLAIMED),
+        delivered: ClaimResult(delivered, ClaimOutcome.DELIVERED, attempts=2),
+        dead: ClaimResult(dead, ClaimOutcome.DEAD, attempts=3),
+        held: ClaimResult(held, ClaimOutcome.HELD),
+        missing: ClaimResult(missing, ClaimOutcome.MISSING),
+        not_forwarded.event.event_id: ClaimResult(not_forwarded.event.event_id, ClaimOutcome.MISSING),
     }
     assert (await row_of(storage, held)).claim_token == other
 
@@ -67,10 +67,12 @@ async def test_a_claim_of_nothing_finds_nothing(storage: Storage) -> None:
 async def test_500_events_are_one_claim_and_one_settlement(storage: Storage) -> None:
     event_ids = await logged(storage, 500)
 
-    assert standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [Standing.CLAIMED] * 500
+    assert standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.CLAIMED] * 500
     await storage.ledger.settle_delivered([attempt(event_id) for event_id in event_ids])
 
-    assert standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [Standing.DELIVERED] * 500
+    assert (
+        standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.DELIVERED] * 500
+    )
 
 
 async def test_claiming_again_with_the_same_token_extends_the_claim(storage: Storage) -> None:
@@ -82,8 +84,8 @@ async def test_claiming_again_with_the_same_token_extends_the_claim(storage: Sto
     await storage.time_passes(SHORT)
     other = (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id]
 
-    assert again == Entry(event_id, Standing.CLAIMED, possible_duplicates=0)
-    assert other.standing is Standing.HELD
+    assert again == ClaimResult(event_id, ClaimOutcome.CLAIMED, possible_duplicates=0)
+    assert other.standing is ClaimOutcome.HELD
     extended = (await row_of(storage, event_id)).claimed_until
     assert first is not None
     assert extended is not None
@@ -97,7 +99,7 @@ async def test_ones_own_expired_claim_is_no_possible_duplicate(storage: Storage)
 
     again = (await storage.ledger.claim([event_id], token=ours, seconds=LONG))[event_id]
 
-    assert again == Entry(event_id, Standing.CLAIMED, possible_duplicates=0)
+    assert again == ClaimResult(event_id, ClaimOutcome.CLAIMED, possible_duplicates=0)
 
 
 async def test_each_take_over_of_an_expired_claim_counts_a_possible_duplicate(storage: Storage) -> None:
@@ -138,7 +140,7 @@ async def test_taking_over_an_expired_claim_is_noted_behind_what_was(storage: St
 async def test_of_claims_at_the_same_time_exactly_one_wins(storage: Storage, ledgers: int) -> None:
     handles = [storage.ledger, *[await storage.another_ledger() for _ in range(ledgers - 1)]]
     event_ids = await logged(storage, 10)
-    found: list[dict[str, Entry]] = []
+    found: list[dict[str, ClaimResult]] = []
 
     async def claim(number: int) -> None:
         # Each in its own order, which must not matter.
@@ -150,7 +152,10 @@ async def test_of_claims_at_the_same_time_exactly_one_wins(storage: Storage, led
             tasks.start_soon(claim, number)
 
     for event_id in event_ids:
-        assert sorted(entries[event_id].standing for entries in found) == [Standing.CLAIMED, *[Standing.HELD] * 7]
+        assert sorted(entries[event_id].standing for entries in found) == [
+            ClaimOutcome.CLAIMED,
+            *[ClaimOutcome.HELD] * 7,
+        ]
 
 
 async def test_claims_settlements_and_releases_of_many_batches_at_the_same_time_all_succeed(storage: Storage) -> None:
@@ -159,7 +164,7 @@ async def test_claims_settlements_and_releases_of_many_batches_at_the_same_time_
     async def work(event_ids: list[str]) -> None:
         ours = token()
         entries = await storage.ledger.claim(event_ids, token=ours, seconds=LONG)
-        assert standings(entries) == [Standing.CLAIMED] * 5
+        assert standings(entries) == [ClaimOutcome.CLAIMED] * 5
         attempts = [attempt(event_id) for event_id in event_ids]
         await storage.ledger.settle_delivered(attempts[:2])
         await storage.ledger.settle_dead(attempts[2:3], token=ours)

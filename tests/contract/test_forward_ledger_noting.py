@@ -3,7 +3,7 @@
 import pytest
 
 from shared.events.attempt_history import HistoryKind
-from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardState
 from tests.support.emulators.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
 from tests.support.emulators.storages import Storage
 
@@ -13,7 +13,7 @@ async def test_what_is_noted_stands_and_the_claim_goes_on(storage: Storage) -> N
     await storage.ledger.claim([event_id], token=ours, seconds=LONG)
     before = await row_of(storage, event_id)
 
-    kept = await storage.ledger.note([Attempt(event_id, 2, 1, AT, "timeout", None, (FAILED,))], token=ours)
+    kept = await storage.ledger.note([DeliveryRecord(event_id, 2, 1, AT, "timeout", None, (FAILED,))], token=ours)
 
     assert kept == {event_id}
     row = await row_of(storage, event_id)
@@ -26,7 +26,7 @@ async def test_what_is_noted_stands_and_the_claim_goes_on(storage: Storage) -> N
 async def test_who_takes_over_finds_what_was_noted(storage: Storage) -> None:
     (event_id,), ours = await logged(storage), token()
     await storage.ledger.claim([event_id], token=ours, seconds=SHORT)
-    await storage.ledger.note([Attempt(event_id, 2, 1, AT, "timeout", None, (FAILED,))], token=ours)
+    await storage.ledger.note([DeliveryRecord(event_id, 2, 1, AT, "timeout", None, (FAILED,))], token=ours)
     await storage.time_passes(SHORT)
 
     entry = (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id]
@@ -61,7 +61,7 @@ async def test_what_an_earlier_holder_delivered_meanwhile_is_noted_and_not_sent_
     await storage.ledger.claim([event_id], token=second, seconds=LONG)
     await storage.ledger.settle_delivered([attempt(event_id)], token=first)
 
-    kept = await storage.ledger.note([Attempt(event_id, 1, 2, AT, "timeout", None, ())], token=second)
+    kept = await storage.ledger.note([DeliveryRecord(event_id, 1, 2, AT, "timeout", None, ())], token=second)
 
     assert kept == set()
     row = await row_of(storage, event_id)
@@ -94,10 +94,10 @@ async def test_a_claim_of_ones_own_is_taken_over_without_a_possible_duplicate(st
 
     entries = await storage.ledger.claim([event_id], token=ours, seconds=LONG, own={event_id: {token(), earlier}})
 
-    assert entries == {event_id: Entry(event_id, Standing.CLAIMED, is_resumed=True)}
+    assert entries == {event_id: ClaimResult(event_id, ClaimOutcome.CLAIMED, is_resumed=True)}
     row = await row_of(storage, event_id)
     assert (row.claim_token, row.possible_duplicates, row.history) == (ours, 0, None)
-    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].standing is Standing.HELD
+    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].standing is ClaimOutcome.HELD
 
 
 async def test_whose_claim_it_is_is_told_by_the_event(storage: Storage) -> None:
@@ -110,7 +110,11 @@ async def test_whose_claim_it_is_is_told_by_the_event(storage: Storage) -> None:
     own = {key: [earlier] for key in (held, expired, free)}
     entries = await storage.ledger.claim([held, expired, free], token=token(), seconds=LONG, own=own)
 
-    assert [entry.standing for entry in entries.values()] == [Standing.HELD, Standing.CLAIMED, Standing.CLAIMED]
+    assert [entry.standing for entry in entries.values()] == [
+        ClaimOutcome.HELD,
+        ClaimOutcome.CLAIMED,
+        ClaimOutcome.CLAIMED,
+    ]
     assert [entry.possible_duplicates for entry in entries.values()] == [0, 1, 0]
     assert [entry.is_resumed for entry in entries.values()] == [False, False, False]
 
@@ -124,7 +128,7 @@ async def test_what_was_released_is_not_resumed_and_no_suspect_is_tried_before_i
     own = {key: [earlier] for key in (released, aside)}
     entries = await storage.ledger.claim([released, aside], token=token(), seconds=LONG, own=own)
 
-    assert [entry.standing for entry in entries.values()] == [Standing.CLAIMED, Standing.WAITING]
+    assert [entry.standing for entry in entries.values()] == [ClaimOutcome.CLAIMED, ClaimOutcome.WAITING]
     assert [entry.is_resumed for entry in entries.values()] == [False, False]
 
 
@@ -135,7 +139,7 @@ async def test_what_is_settled_is_so_whoever_held_it(storage: Storage) -> None:
 
     entries = await storage.ledger.claim([event_id], token=token(), seconds=LONG, own={event_id: {token(), earlier}})
 
-    assert entries[event_id].standing is Standing.DELIVERED
+    assert entries[event_id].standing is ClaimOutcome.DELIVERED
 
 
 @pytest.mark.parametrize("call", ["release", "settle_delivered", "settle_delivered late"])

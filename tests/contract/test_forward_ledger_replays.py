@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import anyio
 
 from shared.events.attempt_history import HistoryEntry, HistoryKind
-from shared.events.forward_ledger import Attempt, Standing, forward_shard
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord, forward_shard
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.emulators.storages import Storage
 from tests.support.sample_events import sample_event, sample_row
 
@@ -24,7 +24,7 @@ async def logged(storage: Storage) -> str:
 
 async def bury(storage: Storage, event_id: str) -> None:
     await storage.ledger.claim([event_id], token="worker", seconds=60)
-    await storage.ledger.settle_dead([Attempt(event_id, 2, 1, AT, "http_400", 400, (REJECTED,))], token="worker")
+    await storage.ledger.settle_dead([DeliveryRecord(event_id, 2, 1, AT, "http_400", 400, (REJECTED,))], token="worker")
 
 
 async def dead(storage: Storage) -> str:
@@ -33,7 +33,7 @@ async def dead(storage: Storage) -> str:
     return event_id
 
 
-async def reopen(storage: Storage, *event_ids: str, max_replays: int = 3) -> list[Reopened]:
+async def reopen(storage: Storage, *event_ids: str, max_replays: int = 3) -> list[ReopenResult]:
     return list((await storage.replays.reopen(event_ids, max_replays=max_replays)).values())
 
 
@@ -41,7 +41,7 @@ async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(stora
     event_id = await dead(storage)
     before = await storage.now()
 
-    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.REOPENED, replays=1)]
+    assert await reopen(storage, event_id) == [ReopenResult(event_id, ReopenOutcome.REOPENED, replays=1)]
 
     row = await storage.ledger_row(event_id)
     assert row is not None
@@ -51,7 +51,7 @@ async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(stora
     assert row.pending_since is not None
     assert row.pending_since >= before
     entries = await storage.ledger.claim([event_id], token="other", seconds=60)
-    assert entries[event_id].standing is Standing.CLAIMED
+    assert entries[event_id].standing is ClaimOutcome.CLAIMED
 
 
 async def test_a_replay_is_noted_behind_what_was_with_the_time_of_the_ledger(storage: Storage) -> None:
@@ -71,7 +71,7 @@ async def test_a_reopened_event_begins_anew(storage: Storage) -> None:
     event_id = await logged(storage)
     await storage.republishing.mark_republished([event_id], intervals=(60,))
     await storage.ledger.claim([event_id], token="worker", seconds=60)
-    alone = Attempt(event_id, 2, 0, AT, "http_400", 400, (), alone_failures=3)
+    alone = DeliveryRecord(event_id, 2, 0, AT, "http_400", 400, (), alone_failures=3)
     await storage.ledger.settle_dead([alone], token="worker")
     before = await storage.ledger_row(event_id)
 
@@ -102,18 +102,18 @@ async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(sto
 
 async def test_each_is_told_as_it_was_found_and_only_the_dead_are_changed(storage: Storage) -> None:
     delivered, pending, held, gone, other = [await logged(storage) for _ in range(5)]
-    await storage.ledger.settle_delivered([Attempt(delivered, 1, 0, AT, "http_202", 202, ())])
+    await storage.ledger.settle_delivered([DeliveryRecord(delivered, 1, 0, AT, "http_202", 202, ())])
     await storage.ledger.claim([held], token="worker", seconds=60)
     await storage.delete(gone)
     before = [await storage.ledger_row(event_id) for event_id in (delivered, pending, held, other)]
     never = str(uuid.uuid4())
 
     assert await reopen(storage, delivered, pending, held, gone, never) == [
-        Reopened(delivered, Reopening.DELIVERED),
-        Reopened(pending, Reopening.PENDING),
-        Reopened(held, Reopening.HELD),
-        Reopened(gone, Reopening.MISSING),
-        Reopened(never, Reopening.MISSING),
+        ReopenResult(delivered, ReopenOutcome.DELIVERED),
+        ReopenResult(pending, ReopenOutcome.PENDING),
+        ReopenResult(held, ReopenOutcome.HELD),
+        ReopenResult(gone, ReopenOutcome.MISSING),
+        ReopenResult(never, ReopenOutcome.MISSING),
     ]
     assert [await storage.ledger_row(event_id) for event_id in (delivered, pending, held, other)] == before
 
@@ -123,32 +123,34 @@ async def test_an_expired_claim_holds_nothing(storage: Storage) -> None:
     await storage.ledger.claim([event_id], token="died", seconds=0.05)
     await storage.time_passes(0.06)
 
-    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.PENDING)]
+    assert await reopen(storage, event_id) == [ReopenResult(event_id, ReopenOutcome.PENDING)]
 
 
 async def test_an_event_that_keeps_coming_back_is_quarantined(storage: Storage) -> None:
     event_id = await dead(storage)
     for replays in (1, 2):
-        assert await reopen(storage, event_id, max_replays=2) == [Reopened(event_id, Reopening.REOPENED, replays)]
+        assert await reopen(storage, event_id, max_replays=2) == [
+            ReopenResult(event_id, ReopenOutcome.REOPENED, replays)
+        ]
         await bury(storage, event_id)
     before = await storage.ledger_row(event_id)
 
-    assert await reopen(storage, event_id, max_replays=2) == [Reopened(event_id, Reopening.QUARANTINED, 2)]
+    assert await reopen(storage, event_id, max_replays=2) == [ReopenResult(event_id, ReopenOutcome.QUARANTINED, 2)]
     assert await storage.ledger_row(event_id) == before
-    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.REOPENED, 3)]
+    assert await reopen(storage, event_id) == [ReopenResult(event_id, ReopenOutcome.REOPENED, 3)]
 
 
 async def test_reopening_again_counts_once(storage: Storage) -> None:
     event_id = await dead(storage)
     await reopen(storage, event_id)
 
-    assert await reopen(storage, event_id) == [Reopened(event_id, Reopening.PENDING, replays=1)]
+    assert await reopen(storage, event_id) == [ReopenResult(event_id, ReopenOutcome.PENDING, replays=1)]
 
 
 async def test_of_two_at_once_one_reopens(storage: Storage) -> None:
     event_ids = [await dead(storage) for _ in range(3)]
     ledgers = [storage.replays, await storage.another_replay_ledger()]
-    found: list[Reopened] = []
+    found: list[ReopenResult] = []
 
     async def reopen_with(number: int) -> None:
         found.extend((await ledgers[number].reopen(event_ids, max_replays=3)).values())
@@ -157,7 +159,7 @@ async def test_of_two_at_once_one_reopens(storage: Storage) -> None:
         for number in (0, 1):
             tasks.start_soon(reopen_with, number)
 
-    assert sorted(each.found for each in found) == [*[Reopening.PENDING] * 3, *[Reopening.REOPENED] * 3]
+    assert sorted(each.found for each in found) == [*[ReopenOutcome.PENDING] * 3, *[ReopenOutcome.REOPENED] * 3]
     assert {each.replays for each in found} == {1}
 
 
@@ -182,10 +184,10 @@ async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_m
     await storage.time_passes(0.1)
 
     found = await storage.replays.reopen([event_id], max_replays=3)
-    buried = await storage.ledger.settle_dead([Attempt(event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
+    buried = await storage.ledger.settle_dead([DeliveryRecord(event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
     claimed = await storage.ledger.claim([event_id], token="next", seconds=60)
 
-    assert found[event_id].found is Reopening.PENDING
+    assert found[event_id].found is ReopenOutcome.PENDING
     assert buried == set()
-    assert claimed[event_id].standing is Standing.CLAIMED
+    assert claimed[event_id].standing is ClaimOutcome.CLAIMED
     assert claimed[event_id].possible_duplicates == 1

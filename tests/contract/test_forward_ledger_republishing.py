@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt, Standing, forward_shard
+from shared.events.forward_ledger import DEFAULT_SHARDS, ClaimOutcome, DeliveryRecord, forward_shard
 from shared.events.republish_ledger import Cursor, Marked
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.emulators.claiming import LONG, SHORT, attempt, row_of, token
@@ -238,7 +238,7 @@ async def test_what_a_worker_holds_comes_back_after_its_claim(storage: Storage) 
     ours = token()
     await storage.ledger.claim([live, released], token=ours, seconds=LONG)
     await storage.ledger.claim([expiring], token=ours, seconds=HELD)
-    await storage.ledger.release([Attempt(released, 0, 0, None, "not_sent", None, ())], token=ours)
+    await storage.ledger.release([DeliveryRecord(released, 0, 0, None, "not_sent", None, ())], token=ours)
     held = [await row_of(storage, event_id) for event_id in (live, expiring)]
 
     assert await mark(storage, live, expiring, released, interval=AGE) == [released]
@@ -287,7 +287,7 @@ async def test_a_mark_does_not_disturb_a_claim_of_later(storage: Storage) -> Non
 
     entry = (await storage.ledger.claim([event_id], token=ours, seconds=60))[event_id]
 
-    assert entry.standing is Standing.CLAIMED
+    assert entry.standing is ClaimOutcome.CLAIMED
     assert (await row_of(storage, event_id)).republished == 1
 
 

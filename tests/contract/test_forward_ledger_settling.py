@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardState
 from tests.support.emulators.claiming import (
     AT,
     CONFIRMED,
@@ -44,7 +44,7 @@ async def test_a_release_without_an_attempt_leaves_the_history_alone(storage: St
     await storage.ledger.release([attempt(event_id, history=(FAILED,))], token=first)
     await storage.ledger.claim([event_id], token=second, seconds=LONG)
 
-    await storage.ledger.release([Attempt(event_id, 1, 0, None, "not_sent", None, ())], token=second)
+    await storage.ledger.release([DeliveryRecord(event_id, 1, 0, None, "not_sent", None, ())], token=second)
 
     assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].history == (FAILED,)
 
@@ -53,10 +53,10 @@ async def test_a_released_claim_is_taken_over_without_a_possible_duplicate(stora
     (event_id,), ours = await logged(storage), token()
     await storage.ledger.claim([event_id], token=ours, seconds=LONG)
 
-    await storage.ledger.release([Attempt(event_id, 2, 1, AT, "http_503", 503, ())], token=ours)
+    await storage.ledger.release([DeliveryRecord(event_id, 2, 1, AT, "http_503", 503, ())], token=ours)
 
     entry = (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id]
-    assert entry == Entry(event_id, Standing.CLAIMED, attempts=2, possible_duplicates=1)
+    assert entry == ClaimResult(event_id, ClaimOutcome.CLAIMED, attempts=2, possible_duplicates=1)
     row = await row_of(storage, event_id)
     assert (row.last_attempt_at, row.last_reason, row.last_status) == (AT, "http_503", 503)
     assert row.state == ForwardState.PENDING
@@ -69,7 +69,7 @@ async def test_a_release_without_an_attempt_keeps_what_was_noted_of_the_last(sto
     await storage.ledger.release([attempt(tried, 4, "http_503", 503), attempt(untried, 4, "dns", None)], token=ours)
     await storage.ledger.claim([tried, untried], token=ours, seconds=LONG)
     again = attempt(tried, 5, "timeout", None)
-    never = Attempt(untried, 4, 0, None, "not_sent", None, ())
+    never = DeliveryRecord(untried, 4, 0, None, "not_sent", None, ())
 
     await storage.ledger.release([again, never], token=ours)
 
@@ -125,7 +125,7 @@ async def test_a_delivery_is_settled_whoever_holds_the_claim(storage: Storage, c
         await storage.ledger.claim([event_id], token=claimed_by, seconds=LONG)
     before = await storage.now()
 
-    await storage.ledger.settle_delivered([Attempt(event_id, 3, 1, AT, "http_202", 202, ())])
+    await storage.ledger.settle_delivered([DeliveryRecord(event_id, 3, 1, AT, "http_202", 202, ())])
 
     row = await row_of(storage, event_id)
     assert row.state == ForwardState.DELIVERED
@@ -192,7 +192,7 @@ async def test_a_delivery_settled_after_a_take_over_leaves_the_account_to_the_ne
 async def test_the_new_holder_notes_its_attempts_although_the_event_is_settled(storage: Storage, ending: str) -> None:
     event_id, first, second = await taken_over(storage)
     await storage.ledger.settle_delivered([attempt(event_id)], token=first)
-    theirs = Attempt(event_id, 1, 2, AT, "timeout", None, (FAILED,))
+    theirs = DeliveryRecord(event_id, 1, 2, AT, "timeout", None, (FAILED,))
 
     if ending == "release":
         await storage.ledger.release([theirs], token=second)

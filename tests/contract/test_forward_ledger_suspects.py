@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.events.forward_ledger import Attempt, Entry, Standing
-from shared.events.replay_ledger import Reopening
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord
+from shared.events.replay_ledger import ReopenOutcome
 from tests.support.emulators.claiming import AT, FAILED, LONG, SHORT, attempt, logged, row_of, token
 from tests.support.emulators.storages import Storage
 
@@ -16,7 +16,7 @@ async def step_aside(storage: Storage, event_id: str, *, seconds: float, alone_f
     await storage.ledger.release([attempt(event_id, wait_seconds=seconds, alone_failures=alone_failures)], token=ours)
 
 
-async def claim(storage: Storage, event_id: str, ours: str | None = None, *, seconds: float = LONG) -> Entry:
+async def claim(storage: Storage, event_id: str, ours: str | None = None, *, seconds: float = LONG) -> ClaimResult:
     return (await storage.ledger.claim([event_id], token=ours or token(), seconds=seconds))[event_id]
 
 
@@ -31,7 +31,7 @@ async def test_a_suspect_waits_by_the_time_of_the_ledger_and_nobody_claims_it(st
     assert row.not_before is not None
     until = timedelta(seconds=LONG)
     assert before + until <= row.not_before <= await storage.now() + until
-    assert await claim(storage, event_id) == Entry(event_id, Standing.WAITING, attempts=1, alone_failures=2)
+    assert await claim(storage, event_id) == ClaimResult(event_id, ClaimOutcome.WAITING, attempts=1, alone_failures=2)
     assert await row_of(storage, event_id) == row
 
 
@@ -42,7 +42,7 @@ async def test_when_its_wait_has_ended_it_is_claimed_as_a_suspect(storage: Stora
 
     entry = await claim(storage, event_id, ours)
 
-    expected = Entry(event_id, Standing.CLAIMED, attempts=1, alone_failures=1, is_suspect=True)
+    expected = ClaimResult(event_id, ClaimOutcome.CLAIMED, attempts=1, alone_failures=1, is_suspect=True)
     assert entry == expected
     assert await claim(storage, event_id, ours) == expected, "extended, it is one still"
 
@@ -65,12 +65,12 @@ async def test_a_wait_without_an_attempt_changes_nothing_else(storage: Storage) 
     await storage.time_passes(SHORT)
     await claim(storage, event_id, ours)
 
-    untried = Attempt(event_id, 9, 9, None, "not_sent", None, (), alone_failures=1, wait_seconds=LONG)
+    untried = DeliveryRecord(event_id, 9, 9, None, "not_sent", None, (), alone_failures=1, wait_seconds=LONG)
     await storage.ledger.release([untried], token=ours)
 
     row = await row_of(storage, event_id)
     assert (row.attempts, row.possible_duplicates, row.last_attempt_at, row.last_reason) == (1, 0, AT, "http_202")
-    assert (await claim(storage, event_id)).standing is Standing.WAITING
+    assert (await claim(storage, event_id)).standing is ClaimOutcome.WAITING
 
 
 async def test_a_release_without_an_attempt_and_a_wait_leaves_a_suspect_that_may_be_tried(storage: Storage) -> None:
@@ -79,10 +79,10 @@ async def test_a_release_without_an_attempt_and_a_wait_leaves_a_suspect_that_may
     await storage.time_passes(SHORT)
     await claim(storage, event_id, ours)
 
-    await storage.ledger.release([Attempt(event_id, 0, 0, None, "not_sent", None, ())], token=ours)
+    await storage.ledger.release([DeliveryRecord(event_id, 0, 0, None, "not_sent", None, ())], token=ours)
 
     entry = await claim(storage, event_id)
-    assert (entry.standing, entry.is_suspect, entry.alone_failures) == (Standing.CLAIMED, True, 1)
+    assert (entry.standing, entry.is_suspect, entry.alone_failures) == (ClaimOutcome.CLAIMED, True, 1)
 
 
 async def test_a_release_with_an_attempt_and_no_wait_clears_it(storage: Storage) -> None:
@@ -93,7 +93,7 @@ async def test_a_release_with_an_attempt_and_no_wait_clears_it(storage: Storage)
 
     await storage.ledger.release([attempt(event_id, 2)], token=ours)
 
-    assert await claim(storage, event_id) == Entry(event_id, Standing.CLAIMED, attempts=2)
+    assert await claim(storage, event_id) == ClaimResult(event_id, ClaimOutcome.CLAIMED, attempts=2)
 
 
 async def test_of_one_release_each_gets_its_own(storage: Storage) -> None:
@@ -104,9 +104,9 @@ async def test_of_one_release_each_gets_its_own(storage: Storage) -> None:
     await storage.ledger.release(
         [
             attempt(tried, 3),
-            Attempt(untried, 3, 0, None, "not_sent", None, ()),
+            DeliveryRecord(untried, 3, 0, None, "not_sent", None, ()),
             attempt(aside, 3, wait_seconds=LONG),
-            Attempt(aside_untried, 3, 0, None, "not_sent", None, (), wait_seconds=LONG),
+            DeliveryRecord(aside_untried, 3, 0, None, "not_sent", None, (), wait_seconds=LONG),
         ],
         token=ours,
     )
@@ -156,7 +156,7 @@ async def test_a_delivery_of_a_waiting_suspect_is_settled(storage: Storage) -> N
 
     await storage.ledger.settle_delivered([attempt(event_id)], token="its earlier holder")
 
-    assert (await claim(storage, event_id)).standing is Standing.DELIVERED
+    assert (await claim(storage, event_id)).standing is ClaimOutcome.DELIVERED
 
 
 async def test_a_replay_finds_a_waiting_suspect_pending(storage: Storage) -> None:
@@ -165,4 +165,4 @@ async def test_a_replay_finds_a_waiting_suspect_pending(storage: Storage) -> Non
 
     found = await storage.replays.reopen([event_id], max_replays=3)
 
-    assert found[event_id].found is Reopening.PENDING
+    assert found[event_id].found is ReopenOutcome.PENDING

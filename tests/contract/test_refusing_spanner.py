@@ -13,7 +13,7 @@ from google.cloud.spanner_v1 import SpannerAsyncClient
 from deploy.local.emulators import Emulators
 from shared.errors import StorageUnavailableError
 from shared.events.dead_letter_table import Closing
-from shared.events.forward_ledger import Attempt, Standing
+from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord
 from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
@@ -28,7 +28,7 @@ BOUND_SECONDS: Final = 0.5
 FEW: Final = 3
 """Of the client's own attempts: left to itself it made a thousand within the bound (google-cloud-spanner 3.71)."""
 
-ATTEMPT: Final = Attempt(str(uuid.uuid4()), 1, 0, None, "http_503", 503, ())
+ATTEMPT: Final = DeliveryRecord(str(uuid.uuid4()), 1, 0, None, "http_503", 503, ())
 
 
 @dataclass
@@ -103,4 +103,4 @@ async def test_a_connection_that_comes_back_within_the_bound_is_used(spanner: Re
     await spanner.proxy.switch(Mode.PASS)
 
     (entry,) = (await patient.claim([ATTEMPT.event_id], token="t", seconds=1)).values()
-    assert entry.standing is Standing.MISSING
+    assert entry.standing is ClaimOutcome.MISSING

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from shared.errors import PublishFailedError, StorageUnavailableError, SubscriptionUnavailableError
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from shared.events.forward_message import OutgoingMessage
 from shared.events.republish_ledger import Marked
 from shared.process.process_states import ProcessState, Role
@@ -32,7 +32,7 @@ from tests.support.sample_events import sample_row
 from worker.subscription import PubSubSubscription
 
 BOUND_SECONDS = 0.05
-ATTEMPT = Attempt(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
+ATTEMPT = DeliveryRecord(str(uuid.uuid4()), 1, 0, None, "not_sent", None, ())
 MANY = [replace(ATTEMPT, event_id=str(uuid.uuid4())) for _ in range(3 * ROWS_AT_ONCE)]
 """More than one transaction takes."""
 

@@ -33,21 +33,21 @@ from tests.support.wire.scripted_http import (
     reset,
     scripted_http,
 )
-from worker.statsig.client import StatsigLane
+from worker.statsig.client import StatsigClient
 from worker.statsig.forwarder import SdkStatsigForwarder
-from worker.statsig.outcome import MAX_ANSWER, SendOutcome, Verdict
+from worker.statsig.outcome import MAX_ANSWER, SendOutcome, SendVerdict
 
 SECRET = "secret-contract0123456789"  # noqa: S105 - nobody's
 READ_TIMEOUT = 0.3
-OK = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
+OK = SendOutcome(SendVerdict.CONFIRMED, 202, "http_202")
 
 
 def event(event_id: str = "e-1", value: str | float | None = None) -> StatsigEvent:
     return StatsigEvent(event_id, "order_paid", value, {"event_id": event_id, "plan": "Größe"}, 1_700_000_000_123)
 
 
-def new_lane(api_url: str, secret: str = SECRET) -> StatsigLane:
-    return StatsigLane(
+def new_lane(api_url: str, secret: str = SECRET) -> StatsigClient:
+    return StatsigClient(
         secret=secret,
         api_url=api_url,
         principal="service:events",
@@ -106,57 +106,57 @@ WORDS = ACCEPTED.decode()
 
 OUTCOMES: dict[str, tuple[Act, SendOutcome]] = {
     "202": (answer(202), OK),
-    "200": (answer(200), SendOutcome(Verdict.CONFIRMED, 200, "http_200")),
-    "200-text": (answer(200, b"OK"), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
-    "200-html": (answer(200, b"<html>"), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
-    "202-truncated": (answer(202, ACCEPTED[:9]), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
+    "200": (answer(200), SendOutcome(SendVerdict.CONFIRMED, 200, "http_200")),
+    "200-text": (answer(200, b"OK"), SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")),
+    "200-html": (answer(200, b"<html>"), SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")),
+    "202-truncated": (answer(202, ACCEPTED[:9]), SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")),
     "202-success-false": (
         answer(202, b'{"success": false}'),
-        SendOutcome(Verdict.AMBIGUOUS, 202, "success_false"),
+        SendOutcome(SendVerdict.AMBIGUOUS, 202, "success_false"),
     ),
-    "204": (answer(204, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
-    "300": (answer(300), SendOutcome(Verdict.REFUSED, 300, "http_300")),
-    "304": (answer(304, b""), SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")),
-    "400": (answer(400), SendOutcome(Verdict.REJECTED, 400, "http_400", answer=WORDS)),
+    "204": (answer(204, b""), SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")),
+    "300": (answer(300), SendOutcome(SendVerdict.REFUSED, 300, "http_300")),
+    "304": (answer(304, b""), SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")),
+    "400": (answer(400), SendOutcome(SendVerdict.REJECTED, 400, "http_400", answer=WORDS)),
     "400-words": (
         answer(400, b"event\t7:\r\n  \xff name \x1b[31m" + b"x" * 300),
         SendOutcome(
-            Verdict.REJECTED, 400, "http_400", answer=("event 7: \ufffd name \ufffd[31m" + "x" * 300)[:MAX_ANSWER]
+            SendVerdict.REJECTED, 400, "http_400", answer=("event 7: \ufffd name \ufffd[31m" + "x" * 300)[:MAX_ANSWER]
         ),
     ),
-    "400-silent": (answer(400, b""), SendOutcome(Verdict.REJECTED, 400, "http_400")),
+    "400-silent": (answer(400, b""), SendOutcome(SendVerdict.REJECTED, 400, "http_400")),
     "400-cut-off": (
         raw(b"HTTP/1.1 400 No\r\ncontent-length: 16\r\n\r\n{", then=reset),
-        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+        SendOutcome(SendVerdict.REJECTED, 400, "http_400"),
     ),
     "400-endless": (
         raw(b"HTTP/1.1 400 No\r\ncontent-length: 99999999\r\n\r\n{", then=hang),
-        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+        SendOutcome(SendVerdict.REJECTED, 400, "http_400"),
     ),
     "400-late": (
         raw(b"HTTP/1.1 400 No\r\ncontent-length: 16\r\n\r\n{", then=hang),
-        SendOutcome(Verdict.REJECTED, 400, "http_400"),
+        SendOutcome(SendVerdict.REJECTED, 400, "http_400"),
     ),
-    "401": (answer(401), SendOutcome(Verdict.REFUSED, 401, "http_401", answer=WORDS)),
-    "403": (answer(403), SendOutcome(Verdict.REFUSED, 403, "http_403", answer=WORDS)),
-    "404": (answer(404), SendOutcome(Verdict.REFUSED, 404, "http_404", answer=WORDS)),
-    "405": (answer(405), SendOutcome(Verdict.REFUSED, 405, "http_405", answer=WORDS)),
-    "408": (answer(408), SendOutcome(Verdict.AMBIGUOUS, 408, "http_408")),
-    "409": (answer(409), SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")),
-    "413": (answer(413), SendOutcome(Verdict.REJECTED, 413, "http_413", answer=WORDS)),
-    "422": (answer(422), SendOutcome(Verdict.REJECTED, 422, "http_422", answer=WORDS)),
-    "429": (answer(429, retry_after="7"), SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)),
-    "500": (answer(500), SendOutcome(Verdict.AMBIGUOUS, 500, "http_500")),
-    "501": (answer(501), SendOutcome(Verdict.AMBIGUOUS, 501, "http_501")),
-    "503": (answer(503, b"", retry_after="2"), SendOutcome(Verdict.AMBIGUOUS, 503, "http_503", 2.0)),
-    "reset": (reset, SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")),
-    "hang-up": (hang_up, SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")),
+    "401": (answer(401), SendOutcome(SendVerdict.REFUSED, 401, "http_401", answer=WORDS)),
+    "403": (answer(403), SendOutcome(SendVerdict.REFUSED, 403, "http_403", answer=WORDS)),
+    "404": (answer(404), SendOutcome(SendVerdict.REFUSED, 404, "http_404", answer=WORDS)),
+    "405": (answer(405), SendOutcome(SendVerdict.REFUSED, 405, "http_405", answer=WORDS)),
+    "408": (answer(408), SendOutcome(SendVerdict.AMBIGUOUS, 408, "http_408")),
+    "409": (answer(409), SendOutcome(SendVerdict.AMBIGUOUS, 409, "http_409")),
+    "413": (answer(413), SendOutcome(SendVerdict.REJECTED, 413, "http_413", answer=WORDS)),
+    "422": (answer(422), SendOutcome(SendVerdict.REJECTED, 422, "http_422", answer=WORDS)),
+    "429": (answer(429, retry_after="7"), SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", 7.0)),
+    "500": (answer(500), SendOutcome(SendVerdict.AMBIGUOUS, 500, "http_500")),
+    "501": (answer(501), SendOutcome(SendVerdict.AMBIGUOUS, 501, "http_501")),
+    "503": (answer(503, b"", retry_after="2"), SendOutcome(SendVerdict.AMBIGUOUS, 503, "http_503", 2.0)),
+    "reset": (reset, SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset")),
+    "hang-up": (hang_up, SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset")),
     "reset-in-body": (
         raw(b"HTTP/1.1 202 A\r\ncontent-length: 16\r\n\r\n{", then=reset),
-        SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
+        SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset"),
     ),
-    "not-http": (raw(b"220 mail\r\n\r\n", then=hang_up), SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")),
-    "hang": (hang, SendOutcome(Verdict.AMBIGUOUS, None, "timeout")),
+    "not-http": (raw(b"220 mail\r\n\r\n", then=hang_up), SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset")),
+    "hang": (hang, SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout")),
 }
 
 
@@ -171,7 +171,7 @@ async def test_the_outcome_of_an_answer(server: ScriptedHttp, case: str) -> None
 
 async def test_no_failed_request_is_sent_again_behind_our_back(server: ScriptedHttp) -> None:
     # Left to itself the SDK sends some of these again after 1 s. The lanes stay open, so that it could.
-    failures = {case: act for case, (act, outcome) in OUTCOMES.items() if outcome.verdict is not Verdict.CONFIRMED}
+    failures = {case: act for case, (act, outcome) in OUTCOMES.items() if outcome.verdict is not SendVerdict.CONFIRMED}
     lanes = [new_lane(server.script(case, act)) for case, act in failures.items()]
     await asyncio.gather(*(asyncio.to_thread(lane.send, [event()]) for lane in lanes))
 
@@ -188,7 +188,7 @@ async def test_a_redirect_is_not_followed_and_never_confirmed(server: ScriptedHt
 
     outcomes = await attempt(server.script("redirect", redirect))
 
-    assert outcomes == {"e-1": SendOutcome(Verdict.REFUSED, status, "redirect")}
+    assert outcomes == {"e-1": SendOutcome(SendVerdict.REFUSED, status, "redirect")}
     assert server.received["elsewhere"] == []
 
 
@@ -198,7 +198,7 @@ async def test_nobody_listens() -> None:
 
     outcomes = await attempt(f"http://127.0.0.1:{port}/v1")
 
-    assert outcomes == {"e-1": SendOutcome(Verdict.TRANSIENT, None, "connection_refused")}
+    assert outcomes == {"e-1": SendOutcome(SendVerdict.TRANSIENT, None, "connection_refused")}
 
 
 async def test_no_tls_where_tls_is_expected() -> None:
@@ -208,7 +208,7 @@ async def test_no_tls_where_tls_is_expected() -> None:
     async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as plain:
         outcomes = await attempt(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/v1")
 
-    assert outcomes == {"e-1": SendOutcome(Verdict.AMBIGUOUS, None, "tls")}
+    assert outcomes == {"e-1": SendOutcome(SendVerdict.AMBIGUOUS, None, "tls")}
 
 
 async def test_a_reset_before_the_body_is_read_is_ambiguous_all_the_same(server: ScriptedHttp) -> None:
@@ -216,11 +216,11 @@ async def test_a_reset_before_the_body_is_read_is_ambiguous_all_the_same(server:
 
     outcomes = await attempt(server.api_url("early"))
 
-    assert outcomes == {"e-1": SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset")}
+    assert outcomes == {"e-1": SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset")}
 
 
 async def test_an_address_or_key_that_cannot_be_used(server: ScriptedHttp) -> None:
-    assert await attempt("http://[half/v1") == {"e-1": SendOutcome(Verdict.REFUSED, None, "unusable_settings")}
+    assert await attempt("http://[half/v1") == {"e-1": SendOutcome(SendVerdict.REFUSED, None, "unusable_settings")}
     with pytest.raises(SettingsError):
         new_lane(server.api_url("x"), secret="client-key")
 
@@ -265,7 +265,7 @@ async def test_what_only_the_standard_library_can_write_arrives_too(server: Scri
 async def test_an_event_without_a_json_form_is_rejected_alone(server: ScriptedHttp) -> None:
     outcomes = await attempt(server.api_url("nan"), event("a"), event("bad", float("nan")), event("b"))
 
-    assert outcomes == {"a": OK, "bad": SendOutcome(Verdict.REJECTED, None, "not_serializable"), "b": OK}
+    assert outcomes == {"a": OK, "bad": SendOutcome(SendVerdict.REJECTED, None, "not_serializable"), "b": OK}
 
 
 @pytest.mark.parametrize("act", [answer(202), answer(503)], ids=["confirmed", "failed"])
@@ -281,22 +281,22 @@ async def test_a_batch_cut_by_the_sdks_timer_is_answered_whole(
 
     assert len(server.received["cut"]) > 1
     assert outcomes.keys() == {each.event_id for each in events}
-    assert {outcome.verdict for outcome in outcomes.values()} <= {Verdict.CONFIRMED, Verdict.AMBIGUOUS}
+    assert {outcome.verdict for outcome in outcomes.values()} <= {SendVerdict.CONFIRMED, SendVerdict.AMBIGUOUS}
     sent = [each["metadata"]["event_id"] for request in server.received["cut"] for each in request.json()["events"]]
     assert sorted(sent) == sorted(outcomes)
 
 
 async def test_an_answer_that_drips_is_given_up_and_its_lane_replaced(server: ScriptedHttp) -> None:
-    made: list[StatsigLane] = []
+    made: list[StatsigClient] = []
 
-    def make() -> StatsigLane:
+    def make() -> StatsigClient:
         made.append(new_lane(api_url))
         return made[-1]
 
     api_url = server.script("drip", drip(0.05))
     async with SdkStatsigForwarder(make, lanes=1, send_timeout_seconds=0.2) as forwarder:
         started = time.monotonic()
-        assert await forwarder.send([event()]) == {"e-1": SendOutcome(Verdict.AMBIGUOUS, None, "timeout")}
+        assert await forwarder.send([event()]) == {"e-1": SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout")}
         assert time.monotonic() - started < 0.5
         assert await forwarder.send([event("a")]) == {"a": OK}
         assert await forwarder.send([event("b")]) == {"b": OK}

@@ -18,7 +18,7 @@ from shared.events.event import Event
 from tests.support.delivery import deliveries, until_delivered
 from tests.support.emulators.pubsub_manners.manners import Manners
 from tests.support.emulators.pubsub_manners.process import with_manners
-from tests.support.emulators.seeded_dead_letters import Graveyard, graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters, graveyard
 from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 
@@ -37,17 +37,19 @@ async def mannered(emulators: Emulators, environment: dict[str, str], tmp_path: 
 
 
 @pytest.fixture
-async def ground(environment: dict[str, str]) -> AsyncIterator[Graveyard]:
+async def ground(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
     async with graveyard(environment) as found:
         yield found
 
 
-async def replayed(ground: Graveyard, events: list[Event]) -> int:
+async def replayed(ground: SeededDeadLetters, events: list[Event]) -> int:
     states = await ground.states()
     return sum(states[event.event_id][1] > 0 for event in events)
 
 
-async def replay_and_kill(environment: dict[str, str], ground: Graveyard, events: list[Event], *, at: int) -> None:
+async def replay_and_kill(
+    environment: dict[str, str], ground: SeededDeadLetters, events: list[Event], *, at: int
+) -> None:
     """Start replaying the half, and kill -9 once so many are reopened."""
     process = start_nest_events(environment, "dead-letters", "replay", *HALF, "--rate", RATE, "--yes")
     while await replayed(ground, events) < at:
@@ -65,7 +67,7 @@ async def replay(environment: dict[str, str], *filters: str) -> dict[str, int]:
     return outcomes
 
 
-async def until_collected(ground: Graveyard, count: int) -> None:
+async def until_collected(ground: SeededDeadLetters, count: int) -> None:
     with anyio.fail_after(120 * SCALE):
         while len(await ground.open_letters()) < count:
             await anyio.sleep(0.2)
@@ -73,7 +75,7 @@ async def until_collected(ground: Graveyard, count: int) -> None:
 
 @pytest.mark.timeout(150 * SCALE)
 async def test_2000_dead_letters_through_kills_and_two_operators_reach_statsig_once(
-    emulators: Emulators, names: StackNames, mannered: dict[str, str], ground: Graveyard, tmp_path: Path
+    emulators: Emulators, names: StackNames, mannered: dict[str, str], ground: SeededDeadLetters, tmp_path: Path
 ) -> None:
     first = await ground.log(1000 * SCALE, name="half")
     quarantined = await ground.log(50 * SCALE, name="half")
@@ -140,7 +142,9 @@ def _log(stack: Stack) -> Path:
 
 
 @pytest.mark.timeout(90)
-async def test_listing_10000_is_exact_and_leases_nothing(environment: dict[str, str], ground: Graveyard) -> None:
+async def test_listing_10000_is_exact_and_leases_nothing(
+    environment: dict[str, str], ground: SeededDeadLetters
+) -> None:
     events = await ground.log(10_000)
     await ground.bury_natively(events)
     await ground.collect()

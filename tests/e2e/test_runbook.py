@@ -13,7 +13,7 @@ from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from shared.events.event_ids import event_id_of_key
-from tests.support.emulators.seeded_dead_letters import Graveyard, graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters, graveyard
 from tests.support.operators.nest_events import nest_events
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
@@ -38,7 +38,7 @@ async def stack(emulators: Emulators, names: StackNames, tmp_path: Path) -> Asyn
 
 
 @pytest.fixture
-async def ground(environment: dict[str, str]) -> AsyncIterator[Graveyard]:
+async def ground(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
     async with graveyard(environment) as found:
         yield found
 
@@ -53,7 +53,9 @@ def test_the_runbook_names_every_command() -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_every_command_of_the_runbook_works(stack: Stack, ground: Graveyard, environment: dict[str, str]) -> None:
+async def test_every_command_of_the_runbook_works(
+    stack: Stack, ground: SeededDeadLetters, environment: dict[str, str]
+) -> None:
     assert stack.statsig_url is not None
     settings = environment | {"INGRESS_URL": stack.ingress_url, "STATSIG_API_URL": f"{stack.statsig_url}/v1"}
     # Nothing that is replayed is accepted, so that there is something for every command.

@@ -19,7 +19,7 @@ from tests.faults.row import DEFAULT_SEEDS, Row
 from tests.faults.rows import ROWS, chosen
 from tests.faults.run import DEFAULT_EVENTS, RunOptions, run_row
 from tests.faults.table import table
-from tests.faults.verdict import Verdict, not_run
+from tests.faults.verdict import RunVerdict, not_run
 from tests.support.emulators.pubsub_manners.manners import Manners
 
 USUAL_SEEDS = ",".join(map(str, DEFAULT_SEEDS))
@@ -65,8 +65,8 @@ def main(
     raise typer.Exit(int(not verdicts or failed != bool(without)))
 
 
-async def _run(runs: list[tuple[Row, int]], options: RunOptions) -> list[Verdict]:
-    verdicts: list[Verdict] = []
+async def _run(runs: list[tuple[Row, int]], options: RunOptions) -> list[RunVerdict]:
+    verdicts: list[RunVerdict] = []
     run_dir = Path(tempfile.mkdtemp(prefix="fault-lab-"))
     print(f"Logs in {run_dir}, {len(runs)} runs", file=sys.stderr)
     async with running_emulators(run_dir / "emulators") as emulators:

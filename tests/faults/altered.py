@@ -12,16 +12,16 @@ from typing import Any, Final, cast
 
 from shared.clock import SystemClock
 from shared.events.event import EventLogRow
-from shared.events.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from shared.events.republish_ledger import Marked
 from shared.spanner import event_log
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
-from worker.accounts import Account, Accounts
+from worker.accounts import BatchAttempts, EventAttempts
 from worker.circuit import Circuit
-from worker.poison import Guilt, Ruling
-from worker.statsig.client import StatsigLane
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.poison import PoisonDetector, Suspicion
+from worker.statsig.client import StatsigClient
+from worker.statsig.outcome import SendOutcome, SendVerdict
 from worker.subscription import PULL_SECONDS, PubSubSubscription, ReceivedMessage
 
 
@@ -35,9 +35,9 @@ def without_claim() -> None:
         token: str,
         seconds: float,
         own: Mapping[str, Collection[str]] | None = None,
-    ) -> dict[str, Entry]:
+    ) -> dict[str, ClaimResult]:
         del self, token, seconds, own
-        return {event_id: Entry(event_id, Standing.CLAIMED) for event_id in event_ids}
+        return {event_id: ClaimResult(event_id, ClaimOutcome.CLAIMED) for event_id in event_ids}
 
     SpannerForwardLedger.claim = claim  # type: ignore[method-assign]
 
@@ -55,15 +55,17 @@ def without_born_pending() -> None:
 
 def without_raise() -> None:
     """The SDK's callback tells the outcome and returns, and the SDK goes on to its own retries."""
-    original = StatsigLane._flushed
+    original = StatsigClient._flushed
 
-    def flushed(self: StatsigLane, success: bool, events: list[dict[str, Any]], status: int, error: Exception) -> None:
+    def flushed(
+        self: StatsigClient, success: bool, events: list[dict[str, Any]], status: int, error: Exception
+    ) -> None:
         try:
             original(self, success, events, status, error)
         except Exception:  # noqa: BLE001 - whatever it raises is the guard
             return
 
-    StatsigLane._flushed = flushed  # type: ignore[method-assign, assignment]
+    StatsigClient._flushed = flushed  # type: ignore[method-assign, assignment]
 
 
 def without_ack_after_settle() -> None:
@@ -82,38 +84,38 @@ def without_ack_after_settle() -> None:
 
 def without_count_unknowns() -> None:
     """What nobody knows the outcome of counts as not kept, as a 5xx would if its word were taken."""
-    original = Accounts.learn
+    original = BatchAttempts.learn
 
-    def learn(self: Accounts, outcomes: dict[str, SendOutcome]) -> None:
+    def learn(self: BatchAttempts, outcomes: dict[str, SendOutcome]) -> None:
         original(self, outcomes)
         for event_id, outcome in outcomes.items():
-            if outcome.verdict is Verdict.AMBIGUOUS:
+            if outcome.verdict is SendVerdict.AMBIGUOUS:
                 self.of[event_id].possible_duplicates -= 1
 
-    Accounts.learn = learn  # type: ignore[method-assign]
+    BatchAttempts.learn = learn  # type: ignore[method-assign]
 
 
 def without_step_aside() -> None:
     """What failed alone goes back to be pulled and tried with others again."""
-    original = Guilt.judge
+    original = PoisonDetector.judge
 
-    def judge(self: Guilt, account: Account) -> Ruling:
+    def judge(self: PoisonDetector, account: EventAttempts) -> Suspicion:
         ruling = original(self, account)
-        return Ruling.UNDECIDED if ruling is Ruling.SUSPECT else ruling
+        return Suspicion.UNDECIDED if ruling is Suspicion.SUSPECT else ruling
 
-    Guilt.judge = judge  # type: ignore[method-assign]
-    Guilt.is_notorious = lambda self, event_name: False  # type: ignore[method-assign]  # noqa: ARG005 - the signature
+    PoisonDetector.judge = judge  # type: ignore[method-assign]
+    PoisonDetector.is_notorious = lambda self, event_name: False  # type: ignore[method-assign]  # noqa: ARG005 - the signature
 
 
 def without_relative_guilt() -> None:
     """Whatever fails alone is to blame, whether others are confirmed or not."""
-    original = Guilt.judge
+    original = PoisonDetector.judge
 
-    def judge(self: Guilt, account: Account) -> Ruling:
+    def judge(self: PoisonDetector, account: EventAttempts) -> Suspicion:
         self._circuit = cast("Circuit", SimpleNamespace(confirmed_since=lambda moment: True, open_reason=None))  # noqa: ARG005 - as above
         return original(self, account)
 
-    Guilt.judge = judge  # type: ignore[method-assign]
+    PoisonDetector.judge = judge  # type: ignore[method-assign]
 
 
 def without_mark_first() -> None:

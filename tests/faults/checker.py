@@ -10,7 +10,7 @@ from tests.faults.lasting import Poison
 from tests.faults.measures import Latency, latency, requests_per_second
 from tests.faults.poison_check import cost_of, of_deliveries, of_poisoned, waived
 from tests.faults.row import Row
-from tests.faults.verdict import Run, Verdict
+from tests.faults.verdict import Run, RunVerdict
 from tests.support.histories import explains
 
 LATE_SECONDS: Final = 0.25
@@ -20,7 +20,7 @@ MAX_NAMED: Final = 3
 """Ids in the text of a breach."""
 
 
-def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> Verdict:
+def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> RunVerdict:
     answered = {attempt.event_id for attempt in attempts if attempt.code == OK}
     copies = evidence.copies
     dead = {letter.event_id for letter in evidence.dead_letters if letter.reason}
@@ -49,7 +49,7 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         *_bounds(row, run, by_phase["during"], rate),
         *_logs(row, run),
     ]
-    return Verdict(
+    return RunVerdict(
         row=row,
         seed=seed,
         events=len({attempt.key for attempt in attempts}),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.faults.verdict import Verdict
+from tests.faults.verdict import RunVerdict
 
 
 class Display:
@@ -20,7 +20,7 @@ class Display:
     def begins(self, what: str) -> None:
         self._progress.update(self._task, description=what)
 
-    def ended(self, verdict: Verdict, seconds: float) -> None:
+    def ended(self, verdict: RunVerdict, seconds: float) -> None:
         self._progress.advance(self._task)
         word = "FAILED" if verdict.breaches else "ok"
         self._console.print(

@@ -20,7 +20,7 @@ from tests.faults.lab import Lab, timed
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
-from tests.faults.verdict import Run, Verdict
+from tests.faults.verdict import Run, RunVerdict
 from tests.support.emulators.pubsub_manners.manners import Manners
 from tests.support.emulators.pubsub_manners.process import with_manners
 
@@ -58,7 +58,7 @@ class RunOptions:
     """How Pub/Sub behaves; None as the emulator does."""
 
 
-async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> Verdict:
+async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> RunVerdict:
     await anyio.Path(run_dir).mkdir(parents=True, exist_ok=True)
     more_seconds = max(0, options.events - DEFAULT_EVENTS) / DRAINED_PER_SECOND
     async with _running_lab(row, seed, emulators, run_dir, options) as lab:

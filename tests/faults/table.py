@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.faults.verdict import Verdict
+from tests.faults.verdict import RunVerdict
 
 COLUMNS = (
     "row", "fault", "seed", "events", "answered", "lost", "duplicated (allowed)", "ambiguous", "dead letters",
@@ -10,13 +10,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(verdicts: Sequence[Verdict], left_out: Mapping[str, str]) -> str:
+def table(verdicts: Sequence[RunVerdict], left_out: Mapping[str, str]) -> str:
     """`left_out` says of each row that was not run why."""
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(verdict)) for verdict in verdicts)]
     return "\n".join([*lines, "", *_summary(verdicts), "", "Not run here:", "", *_left_out(left_out)]) + "\n"
 
 
-def _cells(verdict: Verdict) -> list[str]:
+def _cells(verdict: RunVerdict) -> list[str]:
     return [
         verdict.row.id,
         verdict.row.title,
@@ -35,7 +35,7 @@ def _cells(verdict: Verdict) -> list[str]:
     ]
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: RunVerdict) -> str:
     return "ok" if not verdict.breaches else "**" + "; ".join(verdict.breaches).replace("|", "\\|")[:300] + "**"
 
 
@@ -43,7 +43,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _summary(verdicts: Sequence[Verdict]) -> list[str]:
+def _summary(verdicts: Sequence[RunVerdict]) -> list[str]:
     events = sum(verdict.events for verdict in verdicts)
     peak = max((value for verdict in verdicts for value in verdict.peak_mib.values()), default=0.0)
     failed = sum(bool(verdict.breaches) for verdict in verdicts)

@@ -30,7 +30,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RunVerdict:
     row: Row
     seed: int
     events: int
@@ -54,14 +54,14 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def not_run(row: Row, seed: int, error: Exception) -> Verdict:
+def not_run(row: Row, seed: int, error: Exception) -> RunVerdict:
     """Of a row whose run broke off: it holds nothing, and counts as a breach."""
     causes: list[BaseException] = [error]
     while isinstance(causes[-1], BaseExceptionGroup):
         causes.append(causes[-1].exceptions[0])
     why = f"did not run: {type(causes[-1]).__name__}: {str(causes[-1]).splitlines()[0] if str(causes[-1]) else ''}"
     counts = dict.fromkeys(("events", "answered", "lost", "duplicated", "allowed", "ambiguous", "dead", "phantom"), 0)
-    return Verdict(
+    return RunVerdict(
         row=row,
         seed=seed,
         **counts,

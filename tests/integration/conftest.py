@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local.statsig_stand_in import StandIn, running_stand_in
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.emulators.seeded_dead_letters import graveyard as opened
 
 
 @pytest.fixture
-async def graveyard(environment: dict[str, str]) -> AsyncIterator[Graveyard]:
+async def graveyard(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
     async with opened(environment) as found:
         yield found
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from shared.events.event import Event, EventLogRow
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from shared.process.settings import IngressSettings, from_environment
 from shared.spanner.accounting import SpannerAccounting
 from shared.spanner.connection import open_database
@@ -48,8 +48,8 @@ async def test_counts_by_state_and_reports_what_is_in_none(database: Any) -> Non
     ledger = SpannerForwardLedger(database, timeout_seconds=5, one_at_a_time=True)
     await ledger.claim(ids[:3], token="t", seconds=60)
     now = datetime.now(UTC)
-    await ledger.settle_delivered([Attempt(event_id, 1, 1, now, "http_202", 202, ()) for event_id in ids[:2]])
-    await ledger.settle_dead([Attempt(ids[2], 1, 0, now, "http_400", 400, ())], token="t")
+    await ledger.settle_delivered([DeliveryRecord(event_id, 1, 1, now, "http_202", 202, ()) for event_id in ids[:2]])
+    await ledger.settle_dead([DeliveryRecord(ids[2], 1, 0, now, "http_400", 400, ())], token="t")
     accounting = SpannerAccounting(database, staleness=timedelta(0))
     until = await accounting.now() + HOUR
 

@@ -10,14 +10,16 @@ import pytest
 from deploy.local.emulators import Emulators
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner.event_log import LOG_TABLE
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.operators.nest_events import COMMAND, SECONDS, inherited, nest_events, start_nest_events
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 
 
-async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_account_adds_up_and_says_so_when_it_does_not(
+    environment: dict[str, str], graveyard: SeededDeadLetters
+) -> None:
     events = await graveyard.log(4)
     await graveyard.settle_delivered(events[:2])
     await graveyard.bury(events[2:3], "http_400")
@@ -43,7 +45,7 @@ async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[st
 
 
 async def test_account_takes_absolute_times_and_looks_at_nothing_else(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     old, _ = await graveyard.log(2)
     yesterday = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
@@ -60,7 +62,7 @@ async def test_account_takes_absolute_times_and_looks_at_nothing_else(
 
 
 async def test_reconcile_publishes_what_is_pending_for_so_long(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     await graveyard.log(450)
 
@@ -76,7 +78,7 @@ async def test_reconcile_publishes_what_is_pending_for_so_long(
 
 @pytest.mark.timeout(60)
 async def test_an_interrupted_reconcile_says_how_many_it_published(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     await graveyard.log(400)
     slow = start_nest_events(environment, "reconcile", "--now", "--rate", "40", "--json")
@@ -95,7 +97,7 @@ async def test_an_interrupted_reconcile_says_how_many_it_published(
 
 @pytest.mark.timeout(90)
 async def test_a_reconcile_that_cannot_publish_ends_with_the_first_failure(
-    environment: dict[str, str], emulators: Emulators, graveyard: Graveyard
+    environment: dict[str, str], emulators: Emulators, graveyard: SeededDeadLetters
 ) -> None:
     await graveyard.log(200)
     async with tcp_proxy(emulators.pubsub_host) as proxy:
@@ -110,7 +112,7 @@ async def test_a_reconcile_that_cannot_publish_ends_with_the_first_failure(
 
 
 async def test_an_answer_for_a_full_disk_is_one_line_and_an_exit_code_of_its_own(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     await graveyard.log(1)
     async with await anyio.open_file("/dev/full", "w") as full:
@@ -123,7 +125,7 @@ async def test_an_answer_for_a_full_disk_is_one_line_and_an_exit_code_of_its_own
 
 
 async def test_an_answer_that_nobody_reads_any_more_ends_quietly_with_an_exit_code_of_its_own(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     """As `head` leaves a pipe once it has its lines."""
     await graveyard.log(1)

@@ -8,7 +8,7 @@ import pytest
 
 from shared.events import forward_message
 from shared.pubsub import subscription_path
-from tests.support.emulators.seeded_dead_letters import LONG_AGO, Graveyard
+from tests.support.emulators.seeded_dead_letters import LONG_AGO, SeededDeadLetters
 from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 from worker.subscription import PubSubSubscription, Subscription
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.emulators
 
 
 @pytest.fixture
-async def forwarded(graveyard: Graveyard) -> Subscription:
+async def forwarded(graveyard: SeededDeadLetters) -> Subscription:
     """Where replayed messages arrive, there being no worker."""
     path = subscription_path(graveyard.settings, graveyard.settings.forward_subscription)
     return PubSubSubscription(graveyard.subscriber, subscription=path)
@@ -32,7 +32,9 @@ async def arrived(forwarded: Subscription) -> list[str]:
     return sorted(found)
 
 
-async def test_list_counts_by_everything_and_changes_nothing(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_list_counts_by_everything_and_changes_nothing(
+    environment: dict[str, str], graveyard: SeededDeadLetters
+) -> None:
     await graveyard.bury(await graveyard.log(3, caller="a@example.com"), "http_400", at=datetime.now(UTC) - LONG_AGO)
     await graveyard.bury(await graveyard.log(2, caller="b@example.com", name="signed_up"), "http_413")
     await graveyard.bury_natively(await graveyard.log(1))
@@ -62,7 +64,7 @@ async def test_list_counts_by_everything_and_changes_nothing(environment: dict[s
     assert len(await graveyard.open_letters()) == 8
 
 
-async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
     (event,) = await graveyard.log(1)
     await graveyard.bury([event], "http_422")
     await graveyard.bury_poison(1)
@@ -83,7 +85,7 @@ async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
 ) -> None:
     await graveyard.bury(await graveyard.log(2), "http_400")
     await graveyard.collect()
@@ -106,7 +108,7 @@ async def test_a_dry_run_counts_and_changes_nothing(
 
 
 async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
 ) -> None:
     dead = await graveyard.log(3)
     await graveyard.bury(dead, "http_400")
@@ -141,7 +143,7 @@ async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
 
 
 async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
 ) -> None:
     events = await graveyard.log(3)
     await graveyard.bury(events, "http_400")
@@ -159,7 +161,7 @@ async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
 
 
 async def test_dead_events_without_a_letter_are_rebuilt_from_their_rows(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
 ) -> None:
     expired = await graveyard.log(3, metadata={"a": [1, 2.5, None]})
     await graveyard.settle_dead(expired, "http_400", 400)
@@ -180,7 +182,7 @@ async def test_dead_events_without_a_letter_are_rebuilt_from_their_rows(
 
 
 async def test_dead_events_without_dead_letters_are_hinted_at(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     empty = await nest_events(environment, "dead-letters", "list")
     await graveyard.settle_dead(await graveyard.log(1), "http_400", 400)
@@ -193,7 +195,7 @@ async def test_dead_events_without_dead_letters_are_hinted_at(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_ctrl_c_finishes_its_step_leaves_the_rest_and_adds_up(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription, number: signal.Signals
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription, number: signal.Signals
 ) -> None:
     await graveyard.bury(await graveyard.log(200), "http_400")
     await graveyard.collect()
@@ -216,7 +218,7 @@ async def test_ctrl_c_finishes_its_step_leaves_the_rest_and_adds_up(
 
 @pytest.mark.parametrize("point", ["replay_after_reopen", "replay_after_publish"])
 async def test_a_replay_killed_at_any_point_is_taken_up_by_the_next(
-    environment: dict[str, str], graveyard: Graveyard, forwarded: Subscription, point: str
+    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription, point: str
 ) -> None:
     events = await graveyard.log(4)
     await graveyard.bury(events, "http_400")
@@ -237,7 +239,7 @@ async def test_a_replay_killed_at_any_point_is_taken_up_by_the_next(
 
 
 async def test_what_can_never_be_sent_is_discarded_and_nothing_else(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     dead = await graveyard.log(1)
     await graveyard.bury(dead, "http_400")

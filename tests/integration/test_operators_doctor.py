@@ -21,7 +21,7 @@ from shared.process.process_states import ProcessState, Report, Role
 from shared.pubsub import subscription_path, topic_path
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.process_states import PROCESSES_TABLE
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.operators.nest_events import Ran, nest_events
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -47,7 +47,7 @@ def wrong(ran: Ran) -> dict[str, dict[str, str]]:
 
 
 async def test_doctor_finds_all_well_and_then_what_is_not(
-    environment: dict[str, str], graveyard: Graveyard, statsig: dict[str, str], tmp_path: Path
+    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str], tmp_path: Path
 ) -> None:
     await graveyard.processes.report(WORKER)
     well = await nest_events(environment | statsig, "doctor", "--json")
@@ -81,7 +81,7 @@ async def test_doctor_finds_all_well_and_then_what_is_not(
 
 
 async def test_doctor_fails_in_an_outage_of_statsig(
-    environment: dict[str, str], graveyard: Graveyard, statsig: dict[str, str]
+    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str]
 ) -> None:
     """The circuit is open, and an event waits for longer than the objective of deliveries."""
     now = datetime.now(UTC)
@@ -103,7 +103,7 @@ async def test_doctor_fails_in_an_outage_of_statsig(
 
 
 async def test_doctor_finds_events_in_shards_where_no_worker_looks(
-    environment: dict[str, str], graveyard: Graveyard, statsig: dict[str, str]
+    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str]
 ) -> None:
     await graveyard.processes.report(WORKER)
     more = SpannerEventLogRepository(graveyard.database, timeout_seconds=20, shards=40)

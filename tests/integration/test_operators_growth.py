@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 
 from shared.spanner.accounting import SpannerAccounting
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators
@@ -64,7 +64,7 @@ class _NotingSnapshot:
         self._calls.append((name, count))
 
 
-async def looked(graveyard: Graveyard) -> list[tuple[str, int]]:
+async def looked(graveyard: SeededDeadLetters) -> list[tuple[str, int]]:
     noting = Noting(graveyard.database)
     backlog = Backlog(noting, shards=graveyard.settings.forward_shards)
     assert await backlog.pending() == 3
@@ -76,7 +76,9 @@ async def looked(graveyard: Graveyard) -> list[tuple[str, int]]:
 
 
 @pytest.mark.timeout(90)
-async def test_a_look_reads_as_much_of_thousands_of_settled_events_as_of_two_hundred(graveyard: Graveyard) -> None:
+async def test_a_look_reads_as_much_of_thousands_of_settled_events_as_of_two_hundred(
+    graveyard: SeededDeadLetters,
+) -> None:
     await graveyard.log(3)
     await graveyard.settle_dead(await graveyard.log(2), "http_400", 400)
     await graveyard.settle_delivered(await graveyard.log(200))
@@ -89,7 +91,9 @@ async def test_a_look_reads_as_much_of_thousands_of_settled_events_as_of_two_hun
 
 
 @pytest.mark.timeout(90)
-async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_was(graveyard: Graveyard) -> None:
+async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_was(
+    graveyard: SeededDeadLetters,
+) -> None:
     await graveyard.log(2_000)
     noting = Noting(graveyard.database)
     shards = graveyard.settings.forward_shards
@@ -100,7 +104,7 @@ async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_w
     assert sum(rows for _, rows in noting.calls) <= 2 * recent.looked_at + 1
 
 
-async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(graveyard: Graveyard) -> None:
+async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(graveyard: SeededDeadLetters) -> None:
     await graveyard.log(20)
     noting = Noting(graveyard.database)
     accounting = SpannerAccounting(noting, staleness=timedelta(0))
@@ -116,7 +120,7 @@ async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(grav
 
 
 async def test_scans_of_what_is_pending_begin_where_the_ledger_found_that_nothing_is_before(
-    graveyard: Graveyard,
+    graveyard: SeededDeadLetters,
 ) -> None:
     """Before lie the entries of what was settled, which Spanner keeps for an hour and would go through."""
     await graveyard.settle_delivered(await graveyard.log(3))

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.local.emulators import Emulators
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.operators.nest_events import nest_events
 from tests.support.wire.ingress import running_ingress
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.emulators
 
 @pytest.mark.timeout(90)
 async def test_an_event_that_nobody_delivers_is_told_with_the_reason(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     async with running_ingress(environment) as ingress:
         ran = await nest_events(environment, "log", "--url", ingress.url, "--wait", "0", "--json")
@@ -26,7 +26,7 @@ async def test_an_event_that_nobody_delivers_is_told_with_the_reason(
 
 @pytest.mark.timeout(90)
 async def test_an_event_that_cannot_be_followed_has_its_id_all_the_same(
-    environment: dict[str, str], emulators: Emulators, graveyard: Graveyard
+    environment: dict[str, str], emulators: Emulators, graveyard: SeededDeadLetters
 ) -> None:
     async with running_ingress(environment) as ingress, tcp_proxy(emulators.spanner_host) as proxy:
         await proxy.switch(Mode.BLACKHOLE)

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from deploy.local.emulators import Emulators
-from shared.events.forward_ledger import LEDGER_TABLE, Attempt
+from shared.events.forward_ledger import LEDGER_TABLE, DeliveryRecord
 from shared.process.process_states import ProcessState, Report, Role
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.operators.nest_events import nest_events
 from tests.support.operators.on_terminal import on_terminal
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -34,7 +34,7 @@ def process(role: Role = Role.WORKER, *, stopped: bool = False, **fields: object
     )
 
 
-async def test_status_says_that_all_is_well(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_status_says_that_all_is_well(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
     events = await graveyard.log(3)
     await graveyard.settle_delivered(events)
     await graveyard.processes.report(process(delivered=20))
@@ -49,13 +49,13 @@ async def test_status_says_that_all_is_well(environment: dict[str, str], graveya
 
 
 async def test_status_says_what_is_wrong_since_when_and_what_waits(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     events = await graveyard.log(5, caller="alice@example.com")
     await graveyard.settle_delivered(events[:2])
     await graveyard.bury(events[2:3], "http_400")
     await graveyard.ledger.claim([events[3].event_id], token="t", seconds=60)
-    await graveyard.ledger.release([Attempt(events[3].event_id, 1, 0, AT, "http_503", 503, ())], token="t")
+    await graveyard.ledger.release([DeliveryRecord(events[3].event_id, 1, 0, AT, "http_503", 503, ())], token="t")
     ill = process(circuit_reason="http_503", circuit_since=AT, next_probe_at=datetime.now(UTC) + timedelta(minutes=1))
     stopped = process(stopped=True)
     for each in (ill, stopped):
@@ -97,7 +97,7 @@ async def test_what_could_not_be_asked_is_said_to_be_not_known(
 
 @pytest.mark.timeout(90)
 async def test_watch_survives_an_outage_of_spanner_and_leaves_its_last_screen(
-    environment: dict[str, str], emulators: Emulators, graveyard: Graveyard
+    environment: dict[str, str], emulators: Emulators, graveyard: SeededDeadLetters
 ) -> None:
     await graveyard.log(2)
     await graveyard.processes.report(process(Role.INGRESS, accepted=20))
@@ -120,7 +120,7 @@ async def test_watch_survives_an_outage_of_spanner_and_leaves_its_last_screen(
     assert "Pending      2" in after_the_screen
 
 
-async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(graveyard: Graveyard) -> None:
+async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(graveyard: SeededDeadLetters) -> None:
     events = await graveyard.log(200)
     begin = AT
     ages = {event.event_id: begin + timedelta(seconds=number) for number, event in enumerate(events)}
@@ -137,7 +137,7 @@ async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(gra
     assert (some.since, everything.since) == (begin, begin)
 
 
-async def test_an_event_without_its_ledger_row_is_found_among_the_recent(graveyard: Graveyard) -> None:
+async def test_an_event_without_its_ledger_row_is_found_among_the_recent(graveyard: SeededDeadLetters) -> None:
     (lost, *_) = await graveyard.log(20)
     backlog = Backlog(graveyard.database, shards=graveyard.settings.forward_shards)
     well = await backlog.recent()

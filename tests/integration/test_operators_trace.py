@@ -7,14 +7,14 @@ import pytest
 
 from shared.events.event_ids import event_id_of_key
 from shared.events.forward_ledger import LEDGER_TABLE
-from tests.support.emulators.seeded_dead_letters import Graveyard
+from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
 from tests.support.operators.nest_events import nest_events
 from tests.support.sample_events import sample_event, sample_row
 
 pytestmark = pytest.mark.emulators
 
 
-async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
     (event,) = await graveyard.log(1, actor_id="user-42")
     await graveyard.bury([event], "http_400")
     uncollected = (await nest_events(environment, "trace", event.event_id, "--json")).json
@@ -37,7 +37,7 @@ async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyar
 
 
 async def test_several_are_traced_at_once_and_those_that_are_unknown_are_named(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     events = await graveyard.log(2)
     unknown = sample_event().event_id
@@ -53,7 +53,7 @@ async def test_several_are_traced_at_once_and_those_that_are_unknown_are_named(
 
 
 async def test_searches_find_the_latest_first_and_say_where_there_are_more(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     mine = [
         *await graveyard.log(1, actor_id="user-42", name="a"),
@@ -77,7 +77,7 @@ async def test_searches_find_the_latest_first_and_say_where_there_are_more(
     assert (too_old.code, too_old.out.startswith("No event matches, from 20")) == (1, True)
 
 
-async def test_an_event_is_found_by_its_key(environment: dict[str, str], graveyard: Graveyard) -> None:
+async def test_an_event_is_found_by_its_key(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
     verified, unverified = (
         replace(sample_event(), event_id=event_id_of_key("1048", "order-17", is_verified=known))
         for known in (True, False)
@@ -95,7 +95,7 @@ async def test_an_event_is_found_by_its_key(environment: dict[str, str], graveya
 
 
 async def test_the_events_of_a_call_are_found_by_its_request_id(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     ours, others = ([sample_event() for _ in range(count)] for count in (2, 1))
     for events, request_id in ((ours, "a" * 32), (others, "b" * 32)):
@@ -107,7 +107,7 @@ async def test_the_events_of_a_call_are_found_by_its_request_id(
 
 
 async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     (event,) = await graveyard.log(1)
     began = datetime.now(UTC)
@@ -142,7 +142,7 @@ async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
 
 
 async def test_what_was_tried_before_there_was_a_history_is_said_to_be_only_counted(
-    environment: dict[str, str], graveyard: Graveyard
+    environment: dict[str, str], graveyard: SeededDeadLetters
 ) -> None:
     (event,) = await graveyard.log(1)
     await graveyard.bury([event], "http_400")

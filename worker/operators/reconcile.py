@@ -10,7 +10,7 @@ import anyio
 from shared.errors import EventLoggingError, PublishFailedError
 from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
-from worker.dead_letter_publisher import DeadLetters
+from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.operators.audit import note_action
 from worker.operators.connections import Connections
 from worker.operators.exit_codes import OK, UsageError
@@ -50,7 +50,7 @@ async def publish_again(
                 ledger=connections.ledger,
                 republish_ledger=connections.republish_ledger,
                 publisher=topic,
-                dead_letters=DeadLetters(connections.dead_letter_topic),
+                dead_letters=DeadLetterPublisher(connections.dead_letter_topic),
                 is_resting=lambda: topic.is_gone,
                 after_seconds=age.total_seconds(),
                 interval_seconds=1.0,

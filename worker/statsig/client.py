@@ -22,7 +22,7 @@ from shared.clock import Clock
 from shared.errors import SettingsError
 from shared.events.statsig_projection import StatsigEvent
 from worker.statsig.http import replace_http_parts
-from worker.statsig.outcome import NO_OUTCOME, NOT_SERIALIZABLE, SendOutcome, Verdict, classify
+from worker.statsig.outcome import NO_OUTCOME, NOT_SERIALIZABLE, SendOutcome, SendVerdict, classify
 
 _NOWHERE: Final = "disabled://statsig/"
 """requests has no adapter for the scheme: what the SDK would fetch fails before any socket or name lookup."""
@@ -51,7 +51,7 @@ class _NotConfirmedError(Exception):
     """Leaves `flush()` before the SDK decides to retry."""
 
 
-class StatsigLane:
+class StatsigClient:
     """`send` is for one thread at a time. No other Statsig instance may live in the process: they share settings."""
 
     def __init__(
@@ -166,5 +166,5 @@ class StatsigLane:
                     self._outcomes[event_id] = outcome
             self._answered.notify_all()
         # Not during shutdown(): it sends nothing again, and prints what it swallows to stdout, where our JSON lines go.
-        if outcome.verdict is not Verdict.CONFIRMED and not self._closing:
+        if outcome.verdict is not SendVerdict.CONFIRMED and not self._closing:
             raise _NotConfirmedError

@@ -10,7 +10,7 @@ from typing import Final, Protocol, Self, TypeVar
 import anyio
 
 from shared.events.statsig_projection import StatsigEvent
-from worker.statsig.client import StatsigLane
+from worker.statsig.client import StatsigClient
 from worker.statsig.outcome import NO_OUTCOME, TIMED_OUT, SendOutcome
 
 _T = TypeVar("_T")
@@ -33,11 +33,11 @@ class StatsigForwarder(Protocol):
 class SdkStatsigForwarder:
     """As many requests in flight as there are lanes; an async context manager."""
 
-    def __init__(self, new_lane: Callable[[], StatsigLane], *, lanes: int, send_timeout_seconds: float) -> None:
+    def __init__(self, new_lane: Callable[[], StatsigClient], *, lanes: int, send_timeout_seconds: float) -> None:
         self._new_lane = new_lane
         self._send_timeout_seconds = send_timeout_seconds
         self._vacancies = anyio.Semaphore(lanes)
-        self._idle: list[StatsigLane] = []
+        self._idle: list[StatsigClient] = []
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -70,7 +70,7 @@ class SdkStatsigForwarder:
         return dict.fromkeys((event.event_id for event in events), TIMED_OUT) if outcomes is None else outcomes
 
     def _give_back(
-        self, lane: StatsigLane, attempt: Future[dict[str, SendOutcome]], outcomes: dict[str, SendOutcome] | None
+        self, lane: StatsigClient, attempt: Future[dict[str, SendOutcome]], outcomes: dict[str, SendOutcome] | None
     ) -> None:
         """Keep the lane only where nothing of the attempt can still happen in it; another one takes its place."""
         if not self._closed and outcomes is not None and NO_OUTCOME not in outcomes.values():

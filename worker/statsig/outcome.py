@@ -17,7 +17,7 @@ import requests
 import urllib3.exceptions
 
 
-class Verdict(StrEnum):
+class SendVerdict(StrEnum):
     """What an answer proves. Only AMBIGUOUS leaves open whether Statsig has the event."""
 
     CONFIRMED = "confirmed"
@@ -43,7 +43,7 @@ class SendOutcome:
     `retry_after_seconds` is what the answer asked for, however absurd: whoever waits clamps it.
     """
 
-    verdict: Verdict
+    verdict: SendVerdict
     status: int | None
     reason: str
     retry_after_seconds: float | None = None
@@ -63,9 +63,9 @@ class AnswerSaysNoError(requests.RequestException):
     """
 
 
-TIMED_OUT: Final = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
-NO_OUTCOME: Final = SendOutcome(Verdict.AMBIGUOUS, None, "no_outcome")
-NOT_SERIALIZABLE: Final = SendOutcome(Verdict.REJECTED, None, "not_serializable")
+TIMED_OUT: Final = SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout")
+NO_OUTCOME: Final = SendOutcome(SendVerdict.AMBIGUOUS, None, "no_outcome")
+NOT_SERIALIZABLE: Final = SendOutcome(SendVerdict.REJECTED, None, "not_serializable")
 
 _OF_THE_PAYLOAD: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -74,7 +74,7 @@ _OF_KEY_OR_ADDRESS: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 )
 
-_REFUSALS: Final = (Verdict.REJECTED, Verdict.REFUSED)
+_REFUSALS: Final = (SendVerdict.REJECTED, SendVerdict.REFUSED)
 
 # What requests refuses to send at all: only an address or a key from the settings can be the cause.
 _UNUSABLE_SETTINGS: Final = (
@@ -84,35 +84,35 @@ _UNUSABLE_SETTINGS: Final = (
     requests.exceptions.MissingSchema,
 )
 
-_OF_REQUESTS: Final[tuple[tuple[tuple[type[requests.RequestException], ...], Verdict, str], ...]] = (
-    ((AnswerSaysNoError,), Verdict.AMBIGUOUS, "success_false"),
+_OF_REQUESTS: Final[tuple[tuple[tuple[type[requests.RequestException], ...], SendVerdict, str], ...]] = (
+    ((AnswerSaysNoError,), SendVerdict.AMBIGUOUS, "success_false"),
     # A lane follows no redirect: a POST would arrive as a GET without a body, and our key with it elsewhere.
-    ((requests.TooManyRedirects,), Verdict.REFUSED, "redirect"),
-    (_UNUSABLE_SETTINGS, Verdict.REFUSED, "unusable_settings"),
+    ((requests.TooManyRedirects,), SendVerdict.REFUSED, "redirect"),
+    (_UNUSABLE_SETTINGS, SendVerdict.REFUSED, "unusable_settings"),
 )
 
 # The first kind found anywhere in the chain decides. TRANSIENT is said only where no connection came to be, so that
 # nothing can have reached Statsig.
 _TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]] = (
-    ((urllib3.exceptions.NameResolutionError,), SendOutcome(Verdict.TRANSIENT, None, "dns")),
-    ((ConnectionRefusedError,), SendOutcome(Verdict.TRANSIENT, None, "connection_refused")),
-    ((urllib3.exceptions.NewConnectionError,), SendOutcome(Verdict.TRANSIENT, None, "unreachable")),
-    ((requests.ConnectTimeout,), SendOutcome(Verdict.TRANSIENT, None, "connect_timeout")),
+    ((urllib3.exceptions.NameResolutionError,), SendOutcome(SendVerdict.TRANSIENT, None, "dns")),
+    ((ConnectionRefusedError,), SendOutcome(SendVerdict.TRANSIENT, None, "connection_refused")),
+    ((urllib3.exceptions.NewConnectionError,), SendOutcome(SendVerdict.TRANSIENT, None, "unreachable")),
+    ((requests.ConnectTimeout,), SendOutcome(SendVerdict.TRANSIENT, None, "connect_timeout")),
     # urllib3 raises it only before the tunnel through the proxy stands.
-    ((requests.exceptions.ProxyError,), SendOutcome(Verdict.TRANSIENT, None, "proxy")),
+    ((requests.exceptions.ProxyError,), SendOutcome(SendVerdict.TRANSIENT, None, "proxy")),
     # An end of file inside TLS can come in the handshake or after the body; the exception does not tell which.
     (
         (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
-        SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
+        SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset"),
     ),
     # Only a certificate is known to be refused before anything is sent.
-    ((ssl.SSLCertVerificationError,), SendOutcome(Verdict.TRANSIENT, None, "tls")),
-    ((requests.exceptions.SSLError,), SendOutcome(Verdict.AMBIGUOUS, None, "tls")),
+    ((ssl.SSLCertVerificationError,), SendOutcome(SendVerdict.TRANSIENT, None, "tls")),
+    ((requests.exceptions.SSLError,), SendOutcome(SendVerdict.AMBIGUOUS, None, "tls")),
     ((requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), TIMED_OUT),
     # A body that breaks off comes as urllib3's own exception: the SDK reads it past requests.
     (
         (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError),
-        SendOutcome(Verdict.AMBIGUOUS, None, "connection_reset"),
+        SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset"),
     ),
 )
 
@@ -134,16 +134,16 @@ def classify(success: bool, status: int | None, error: Exception | None, now: fl
     return _of_trouble(error)
 
 
-def _of_status(success: bool, status: int) -> Verdict:
+def _of_status(success: bool, status: int) -> SendVerdict:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Verdict.CONFIRMED if success else Verdict.AMBIGUOUS
+        return SendVerdict.CONFIRMED if success else SendVerdict.AMBIGUOUS
     if status in _OF_THE_PAYLOAD:
-        return Verdict.REJECTED
+        return SendVerdict.REJECTED
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Verdict.TRANSIENT
+        return SendVerdict.TRANSIENT
     if status in _OF_KEY_OR_ADDRESS or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return Verdict.REFUSED  # the SDK calls a 300 a success
-    return Verdict.AMBIGUOUS
+        return SendVerdict.REFUSED  # the SDK calls a 300 a success
+    return SendVerdict.AMBIGUOUS
 
 
 def _of_trouble(error: Exception) -> SendOutcome:
@@ -153,8 +153,8 @@ def _of_trouble(error: Exception) -> SendOutcome:
             return outcome
     if type(error).__module__.partition(".")[0] == "ijson":
         # The SDK parses a 2xx with ijson: an empty, truncated, text or HTML body ends here, its status lost.
-        return SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer")
-    return SendOutcome(Verdict.AMBIGUOUS, None, "unexpected_error")
+        return SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")
+    return SendOutcome(SendVerdict.AMBIGUOUS, None, "unexpected_error")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

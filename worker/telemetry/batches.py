@@ -9,27 +9,27 @@ from opentelemetry.trace import Span, SpanKind
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from shared.telemetry.metrics import FORWARD_DELAY, histogram
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import TRACEPARENT, traced, traceparent_of
-from worker.forwarding import Fate, Forward
+from shared.telemetry.tracing import TRACEPARENT, trace_span, traceparent_of
+from worker.forwarding import Disposition, ForwardBatch
 from worker.subscription import ReceivedMessage
 
 
-class ObservedForward:
+class ObservedBatchHandler:
     """The pull loop's `forward`, handing on to another. Its messages carry the trace on from here."""
 
-    def __init__(self, forward: Forward, telemetry: Telemetry) -> None:
+    def __init__(self, forward: ForwardBatch, telemetry: Telemetry) -> None:
         self._forward = forward
         self._tracer = telemetry.tracer
         self._delays = histogram(telemetry.meter, FORWARD_DELAY)
 
-    async def __call__(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+    async def __call__(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
         attributes: dict[str, str | int] = {
             "messaging.system": "gcp_pubsub",
             "messaging.operation.type": "process",
             "messaging.batch.message_count": len(messages),
         }
         traceparents = [message.attributes.get(TRACEPARENT) for message in messages]
-        with traced(
+        with trace_span(
             self._tracer, "process forward", traceparents, kind=SpanKind.CONSUMER, attributes=attributes
         ) as spans:
             fates = await self._forward([_continued(m, span) for m, span in zip(messages, spans, strict=True)])
@@ -38,7 +38,7 @@ class ObservedForward:
                     span.set_attribute("event_log.fate", fates[message.ack_id])
         now = time.time()
         for message in messages:
-            if fates[message.ack_id] is Fate.DONE:
+            if fates[message.ack_id] is Disposition.DONE:
                 self._delays.record(max(0.0, now - message.publish_time.timestamp()))
         return fates
 

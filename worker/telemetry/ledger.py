@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.clock import Clock, SystemClock
-from shared.events.forward_ledger import Attempt, Entry, ForwardLedger, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardLedger, ForwardState
 from shared.events.republish_ledger import Cursor, Marked, Page, RepublishLedger
 from shared.events.timestamps import NANOS_PER_SECOND, from_datetime
 from shared.telemetry.metrics import CLAIMED, DELIVERY_DELAY, LEDGER_DURATION, SETTLED, counter, histogram, timed
@@ -36,7 +36,7 @@ class ObservedForwardLedger:
         token: str,
         seconds: float,
         own: Mapping[str, Collection[str]] | None = None,
-    ) -> dict[str, Entry]:
+    ) -> dict[str, ClaimResult]:
         with timed(self._durations, operation="claim"):
             entries = await self._ledger.claim(event_ids, token=token, seconds=seconds, own=own)
         for standing, events in Counter(entry.standing for entry in entries.values()).items():
@@ -44,13 +44,13 @@ class ObservedForwardLedger:
         self._delays.remember(entries.values())
         return entries
 
-    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         with timed(self._durations, operation="note"):
             return await self._ledger.note(attempts, token=token)
 
     async def settle_delivered(
         self,
-        attempts: Sequence[Attempt],
+        attempts: Sequence[DeliveryRecord],
         *,
         token: str | None = None,
         seconds_left: float = 0.0,
@@ -66,14 +66,16 @@ class ObservedForwardLedger:
             # Spanner's clock and ours: a difference of milliseconds must not become a negative delay.
             self._delivery_delays.record(max(0, now_nanos - from_datetime(born)) / NANOS_PER_SECOND)
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         with timed(self._durations, operation="settle"):
             written = await self._ledger.settle_dead(attempts, token=token)
         self._delays.forget(attempts)
         self._settled.add(len(written), {"state": ForwardState.DEAD.value})
         return written
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
+    async def release(
+        self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
+    ) -> None:
         self._delays.forget(attempts)  # whoever claims it next measures
         with timed(self._durations, operation="release"):
             await self._ledger.release(attempts, token=token, within_seconds=within_seconds)
@@ -89,16 +91,16 @@ class PendingTimes:
     def __init__(self) -> None:
         self._since: dict[str, datetime] = {}
 
-    def remember(self, entries: Iterable[Entry]) -> None:
+    def remember(self, entries: Iterable[ClaimResult]) -> None:
         self._since |= {
             entry.event_id: entry.pending_since
             for entry in entries
-            if entry.standing is Standing.CLAIMED and entry.pending_since is not None
+            if entry.standing is ClaimOutcome.CLAIMED and entry.pending_since is not None
         }
         while len(self._since) > MAX_REMEMBERED:
             del self._since[next(iter(self._since))]
 
-    def forget(self, attempts: Iterable[Attempt]) -> list[datetime]:
+    def forget(self, attempts: Iterable[DeliveryRecord]) -> list[datetime]:
         found = (self._since.pop(attempt.event_id, None) for attempt in attempts)
         return [since for since in found if since is not None]
 

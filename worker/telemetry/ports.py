@@ -10,7 +10,7 @@ from shared.telemetry.publishing import ObservedPublisher
 from worker.statsig.forwarder import StatsigForwarder
 from worker.telemetry.dead_letters import CountedDeadLetters
 from worker.telemetry.ledger import ObservedForwardLedger, ObservedRepublishLedger
-from worker.telemetry.requests import ObservedForwarder
+from worker.telemetry.requests import ObservedStatsigForwarder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ def observed(ports: Ports, telemetry: Telemetry, *, api_url: str) -> Ports:
     return Ports(
         ledger=ObservedForwardLedger(ports.ledger, telemetry),
         republish_ledger=ObservedRepublishLedger(ports.republish_ledger, telemetry),
-        forwarder=ObservedForwarder(ports.forwarder, telemetry, api_url=api_url),
+        forwarder=ObservedStatsigForwarder(ports.forwarder, telemetry, api_url=api_url),
         forward_topic=ObservedPublisher(ports.forward_topic, telemetry, topic="forward", role="reconciler"),
         dead_letter_topic=CountedDeadLetters(
             ObservedPublisher(ports.dead_letter_topic, telemetry, topic="dead_letter", role="worker"), telemetry

@@ -10,12 +10,12 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from shared.events.statsig_projection import StatsigEvent
 from shared.telemetry.metrics import ATTEMPTS, REQUEST_DURATION, counter, histogram
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import traced, word_of
+from shared.telemetry.tracing import trace_span, word_of
 from worker.statsig.forwarder import StatsigForwarder
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 
 
-class ObservedForwarder:
+class ObservedStatsigForwarder:
     """A StatsigForwarder that hands on to another."""
 
     def __init__(self, forwarder: StatsigForwarder, telemetry: Telemetry, *, api_url: str) -> None:
@@ -30,7 +30,7 @@ class ObservedForwarder:
         traceparents = [event.traceparent for event in events]
         began = time.perf_counter()
         try:
-            with traced(
+            with trace_span(
                 self._tracer, "statsig log_event", traceparents, kind=SpanKind.CLIENT, attributes=attributes
             ) as spans:
                 outcomes = await self._forwarder.send(events)
@@ -39,14 +39,14 @@ class ObservedForwarder:
                         _tell(span, event.event_id, outcomes[event.event_id])
         except BaseException as error:
             # Cancelled: what was sent nobody knows.
-            self._count(time.perf_counter() - began, {(Verdict.AMBIGUOUS, word_of(error)): len(events)})
+            self._count(time.perf_counter() - began, {(SendVerdict.AMBIGUOUS, word_of(error)): len(events)})
             raise
         self._count(
             time.perf_counter() - began, Counter((outcome.verdict, outcome.reason) for outcome in outcomes.values())
         )
         return outcomes
 
-    def _count(self, seconds: float, outcomes: dict[tuple[Verdict, str], int]) -> None:
+    def _count(self, seconds: float, outcomes: dict[tuple[SendVerdict, str], int]) -> None:
         for (verdict, reason), events in outcomes.items():
             self._attempts.add(events, {"verdict": verdict.value, "reason": reason})
         # All events of a request share its answer, but for those that the SDK never took into it.
@@ -64,4 +64,4 @@ def _tell(span: Span, event_id: str, outcome: SendOutcome) -> None:
     )
     if outcome.status is not None:
         span.set_attribute("http.response.status_code", outcome.status)
-    span.set_status(StatusCode.OK if outcome.verdict is Verdict.CONFIRMED else StatusCode.ERROR)
+    span.set_status(StatusCode.OK if outcome.verdict is SendVerdict.CONFIRMED else StatusCode.ERROR)

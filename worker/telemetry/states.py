@@ -59,7 +59,7 @@ class PendingAge:
         self._born = None if age is None else self._clock.monotonic() - age
         self._looked = True
 
-    async def look_for_ever(self, telemetry: Telemetry) -> None:
+    async def watch_forever(self, telemetry: Telemetry) -> None:
         """Look at intervals, until cancelled."""
         gauge(telemetry.meter, OLDEST_PENDING, self.seconds)
         while True:
@@ -99,7 +99,7 @@ class OpenLetters:
         gone = {reason: 0.0 for reason, letters in (self._by_reason or {}).items() if letters}
         self._by_reason = gone | {reason: float(letters) for reason, letters in shown.items()} or {"": 0.0}
 
-    async def look_for_ever(self, telemetry: Telemetry) -> None:
+    async def watch_forever(self, telemetry: Telemetry) -> None:
         """Count at intervals, until cancelled."""
         gauge(telemetry.meter, OPEN_DEAD_LETTERS, self.by_reason)
         while True:

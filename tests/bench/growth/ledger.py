@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt, Standing
+from shared.events.forward_ledger import DEFAULT_SHARDS, ClaimOutcome, DeliveryRecord
 from shared.events.republish_ledger import Cursor
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
@@ -84,7 +84,7 @@ class Operations:
 
     async def _claim(self, event_ids: list[str], *, token: str) -> None:
         entries = await self._ledger.claim(event_ids, token=token, seconds=CLAIM_SECONDS)
-        if any(entry.standing is not Standing.CLAIMED for entry in entries.values()):
+        if any(entry.standing is not ClaimOutcome.CLAIMED for entry in entries.values()):
             raise MeasurementError("not every event was claimed")
 
 
@@ -105,8 +105,8 @@ async def _figures(operation: Callable[[], Awaitable[None]]) -> Figures:
     return {P50_MS: percentile(took, 50), MAX_MS: took[-1], CPU_MS: 1000 * (time.process_time() - cpu) / TIMES}
 
 
-def _delivered(event_id: str) -> Attempt:
-    return Attempt(
+def _delivered(event_id: str) -> DeliveryRecord:
+    return DeliveryRecord(
         event_id=event_id,
         attempts=1,
         possible_duplicates=0,

@@ -12,8 +12,8 @@ from shared.events.statsig_projection import StatsigEvent, project
 from tests.bench.backlog import new_rows
 from tests.bench.limits.arguments import Arguments, arguments
 from tests.bench.limits.closed_loop import measured, tell
-from worker.statsig.client import StatsigLane
-from worker.statsig.outcome import Verdict
+from worker.statsig.client import StatsigClient
+from worker.statsig.outcome import SendVerdict
 
 TIMEOUT_SECONDS = 10.0
 
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 10.0
 async def main(chosen: Arguments) -> None:
     events = [project(row.event).event for row in new_rows(chosen.events)]
     loop = asyncio.get_running_loop()
-    lanes: asyncio.Queue[StatsigLane] = asyncio.Queue()
+    lanes: asyncio.Queue[StatsigClient] = asyncio.Queue()
     for _ in range(chosen.in_flight):
         lanes.put_nowait(_lane())
     with ThreadPoolExecutor(chosen.in_flight) as threads:
@@ -38,15 +38,15 @@ async def main(chosen: Arguments) -> None:
         lanes.get_nowait().close()
 
 
-def _send(lane: StatsigLane, events: Sequence[StatsigEvent]) -> int:
+def _send(lane: StatsigClient, events: Sequence[StatsigEvent]) -> int:
     outcomes = lane.send(events)
-    if any(outcome.verdict is not Verdict.CONFIRMED for outcome in outcomes.values()):
+    if any(outcome.verdict is not SendVerdict.CONFIRMED for outcome in outcomes.values()):
         raise SystemExit("the stand-in did not confirm everything")
     return len(outcomes)
 
 
-def _lane() -> StatsigLane:
-    return StatsigLane(
+def _lane() -> StatsigClient:
+    return StatsigClient(
         secret=os.environ["STATSIG_SERVER_SECRET"],
         api_url=os.environ["STATSIG_API_URL"],
         principal="service:events",

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.events.attempt_history import History, HistoryEntry, HistoryKind
 from shared.events.event import EventLogRow
-from shared.events.forward_ledger import Attempt, Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord
 from tests.support.emulators.storages import Storage
 from tests.support.fakes.memory_event_log import LedgerRow
 from tests.support.sample_events import sample_row
@@ -29,8 +29,8 @@ def attempt(
     status: int | None = 202,
     history: History = (),
     **suspicion: Any,
-) -> Attempt:
-    return Attempt(event_id, attempts, 0, AT, reason, status, history, **suspicion)
+) -> DeliveryRecord:
+    return DeliveryRecord(event_id, attempts, 0, AT, reason, status, history, **suspicion)
 
 
 async def logged(storage: Storage, count: int = 1) -> list[str]:
@@ -45,12 +45,12 @@ async def row_of(storage: Storage, event_id: str) -> LedgerRow:
     return row
 
 
-def standings(entries: dict[str, Entry]) -> list[Standing]:
+def standings(entries: dict[str, ClaimResult]) -> list[ClaimOutcome]:
     return [entry.standing for entry in entries.values()]
 
 
-async def claim_when_expired(storage: Storage, event_id: str) -> Entry:
+async def claim_when_expired(storage: Storage, event_id: str) -> ClaimResult:
     await storage.time_passes(SHORT)
     entry = (await storage.ledger.claim([event_id], token=token(), seconds=SHORT))[event_id]
-    assert entry.standing is Standing.CLAIMED
+    assert entry.standing is ClaimOutcome.CLAIMED
     return entry

@@ -15,7 +15,7 @@ from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.dead_letter_table import DeadLetterSummary, LetterChoice
 from shared.events.event import RESERVED_METADATA_KEY, Event
-from shared.events.forward_ledger import LEDGER_TABLE, Attempt
+from shared.events.forward_ledger import LEDGER_TABLE, DeliveryRecord
 from shared.process.settings import OperatorSettings, from_environment
 from shared.pubsub import (
     PubSubPublisher,
@@ -32,7 +32,7 @@ from shared.spanner.process_states import SpannerProcessStates
 from tests.support.sample_events import sample_event, sample_row
 from worker.dead_letter_collector import LETTERS_PER_PULL
 from worker.dead_letter_messages import read_letter
-from worker.dead_letter_publisher import DeadLetter, DeadLetters
+from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import PubSubSubscription, ReceivedMessage
 
 ROWS_PER_COMMIT = 400
@@ -40,7 +40,7 @@ LONG_AGO = timedelta(days=2)
 
 
 @dataclass
-class Graveyard:
+class SeededDeadLetters:
     """Writes to Spanner and to the dead-letter topic."""
 
     settings: OperatorSettings
@@ -53,7 +53,7 @@ class Graveyard:
         self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20, one_at_a_time=True)
         self.processes = SpannerProcessStates(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
-        self._letters = DeadLetters(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
+        self._letters = DeadLetterPublisher(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
         self.subscription = PubSubSubscription(
             self.subscriber, subscription=subscription_path(self.settings, self.settings.dead_letter_subscription)
         )
@@ -92,7 +92,7 @@ class Graveyard:
         at = datetime.now(UTC)
         rejected = HistoryEntry(HistoryKind.ATTEMPT, at, "rejected", reason, status)
         noted = [
-            Attempt(e.event_id, e.attempts + 1, 0, at, reason, status, extended(e.history, rejected))
+            DeliveryRecord(e.event_id, e.attempts + 1, 0, at, reason, status, extended(e.history, rejected))
             for e in entries.values()
         ]
         await self.ledger.settle_dead(noted, token=token)
@@ -130,7 +130,7 @@ class Graveyard:
         at = datetime.now(UTC)
         confirmed = HistoryEntry(HistoryKind.ATTEMPT, at, "confirmed", "http_202", 202)
         await self.ledger.settle_delivered(
-            [Attempt(e.event_id, 1, 0, at, "http_202", 202, (confirmed,)) for e in events]
+            [DeliveryRecord(e.event_id, 1, 0, at, "http_202", 202, (confirmed,)) for e in events]
         )
 
     async def collect(self) -> None:
@@ -171,11 +171,11 @@ def _received(message: forward_message.OutgoingMessage) -> ReceivedMessage:
 
 
 @asynccontextmanager
-async def graveyard(environment: Mapping[str, str]) -> AsyncIterator[Graveyard]:
+async def graveyard(environment: Mapping[str, str]) -> AsyncIterator[SeededDeadLetters]:
     settings = from_environment(OperatorSettings, environment)
     async with (
         open_database(settings) as database,
         open_publisher_client(settings) as publisher,
         open_subscriber_client(settings) as subscriber,
     ):
-        yield Graveyard(settings, database, publisher, subscriber)
+        yield SeededDeadLetters(settings, database, publisher, subscriber)

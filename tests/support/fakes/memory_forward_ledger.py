@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from shared.events import attempt_history
 from shared.events.attempt_history import HistoryKind
-from shared.events.forward_ledger import Attempt, Entry, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardState
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryStore
 from tests.support.fakes.scripted_failures import ScriptedFailures
 
@@ -24,7 +24,7 @@ class MemoryForwardLedger:
         token: str,
         seconds: float,
         own: Mapping[str, Collection[str]] | None = None,
-    ) -> dict[str, Entry]:
+    ) -> dict[str, ClaimResult]:
         if not event_ids:
             return {}  # no call to Spanner
         async with self.failures.around("claim"):
@@ -33,43 +33,43 @@ class MemoryForwardLedger:
                 event_id: self._claim(event_id, set(ours.get(event_id, ())), token, seconds) for event_id in event_ids
             }
 
-    def _claim(self, event_id: str, own: set[str], token: str, seconds: float) -> Entry:
+    def _claim(self, event_id: str, own: set[str], token: str, seconds: float) -> ClaimResult:
         row = self._store.ledger.get(event_id)
         if row is None:
-            return Entry(event_id, Standing.MISSING)
+            return ClaimResult(event_id, ClaimOutcome.MISSING)
         standing = self._standing(row, own, token)
-        is_resumed = standing is Standing.CLAIMED and row.claim_token in own
-        if standing is Standing.CLAIMED:
+        is_resumed = standing is ClaimOutcome.CLAIMED and row.claim_token in own
+        if standing is ClaimOutcome.CLAIMED:
             if row.claim_token not in (None, token, *own):
                 row.possible_duplicates += 1
                 self._store.note(row, HistoryKind.TAKE_OVER)
             row.claim_token = token
             row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
-        return Entry(
+        return ClaimResult(
             event_id,
             standing,
             row.attempts,
             row.possible_duplicates,
             attempt_history.decode(row.history),
             row.alone_failures,
-            is_suspect=standing is Standing.CLAIMED and row.not_before is not None,
+            is_suspect=standing is ClaimOutcome.CLAIMED and row.not_before is not None,
             is_resumed=is_resumed,
             pending_since=row.pending_since,
         )
 
-    def _standing(self, row: LedgerRow, own: set[str], token: str) -> Standing:
+    def _standing(self, row: LedgerRow, own: set[str], token: str) -> ClaimOutcome:
         if row.state != ForwardState.PENDING:
-            return Standing(row.state.lower())
+            return ClaimOutcome(row.state.lower())
         if row.claim_token not in (None, token, *own) and self._is_claimed(row):
-            return Standing.HELD
+            return ClaimOutcome.HELD
         if row.claim_token != token and row.not_before is not None and row.not_before > self._store.clock.now():
-            return Standing.WAITING
-        return Standing.CLAIMED
+            return ClaimOutcome.WAITING
+        return ClaimOutcome.CLAIMED
 
     def _is_claimed(self, row: LedgerRow) -> bool:
         return row.claimed_until is not None and row.claimed_until > self._store.clock.now()
 
-    async def note(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         if not attempts:
             return set()  # no call to Spanner
         async with self.failures.around("note"):
@@ -80,7 +80,7 @@ class MemoryForwardLedger:
 
     async def settle_delivered(
         self,
-        attempts: Sequence[Attempt],
+        attempts: Sequence[DeliveryRecord],
         *,
         token: str | None = None,
         seconds_left: float = 0.0,
@@ -99,7 +99,7 @@ class MemoryForwardLedger:
                 elif row.state == ForwardState.PENDING:
                     self._end(row, ForwardState.DELIVERED)
 
-    async def settle_dead(self, attempts: Sequence[Attempt], *, token: str) -> set[str]:
+    async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         if not attempts:
             return set()  # no call to Spanner
         async with self.failures.around("settle_dead"):
@@ -112,7 +112,9 @@ class MemoryForwardLedger:
                 self._settle(row, attempt, ForwardState.DEAD)
             return {row.event_id for row, _ in held}
 
-    async def release(self, attempts: Sequence[Attempt], *, token: str, within_seconds: float | None = None) -> None:
+    async def release(
+        self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
+    ) -> None:
         del within_seconds
         if not attempts:
             return  # no call to Spanner
@@ -131,13 +133,13 @@ class MemoryForwardLedger:
             born = [row.pending_since for row in self._store.ledger.values() if row.pending_since is not None]
             return (self._store.clock.now() - min(born)).total_seconds() if born else None
 
-    def _ours(self, attempts: Sequence[Attempt], token: str) -> Iterable[tuple[LedgerRow, Attempt]]:
+    def _ours(self, attempts: Sequence[DeliveryRecord], token: str) -> Iterable[tuple[LedgerRow, DeliveryRecord]]:
         for attempt in attempts:
             row = self._store.ledger.get(attempt.event_id)
             if row is not None and row.state != ForwardState.DEAD and row.claim_token == token:
                 yield row, attempt
 
-    def _settle(self, row: LedgerRow, attempt: Attempt, state: ForwardState) -> None:
+    def _settle(self, row: LedgerRow, attempt: DeliveryRecord, state: ForwardState) -> None:
         _note(row, attempt)
         row.alone_failures = attempt.alone_failures
         row.claim_token = row.claimed_until = None
@@ -148,7 +150,7 @@ class MemoryForwardLedger:
         row.not_before = row.again_at = None
 
 
-def _note(row: LedgerRow, attempt: Attempt) -> None:
+def _note(row: LedgerRow, attempt: DeliveryRecord) -> None:
     row.attempts = attempt.attempts
     row.possible_duplicates = attempt.possible_duplicates
     row.last_attempt_at = attempt.last_attempt_at

@@ -7,15 +7,15 @@ from shared.events.attempt_history import HistoryKind
 from shared.events.dead_letter_table import Closing
 from shared.events.event import Event
 from shared.events.forward_ledger import ForwardState
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryStore
 from tests.support.fakes.scripted_failures import ScriptedFailures
 
 _CLOSED_BY = {
-    Reopening.REOPENED: Closing.REPLAYED,
-    Reopening.PENDING: Closing.REPLAYED,
-    Reopening.DELIVERED: Closing.DELIVERED,
+    ReopenOutcome.REOPENED: Closing.REPLAYED,
+    ReopenOutcome.PENDING: Closing.REPLAYED,
+    ReopenOutcome.DELIVERED: Closing.DELIVERED,
 }
 
 
@@ -27,35 +27,35 @@ class MemoryReplayLedger:
         self._letters = MemoryDeadLetterTable(store)
         self.failures = failures or ScriptedFailures()
 
-    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, Reopened]:
+    async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, ReopenResult]:
         async with self.failures.around("reopen"):
             found = {event_id: self._reopen(event_id, max_replays) for event_id in dict.fromkeys(event_ids)}
             for event_id, each in found.items():
                 by = _CLOSED_BY.get(each.found)
                 if by is not None and await self._letters.close([event_id], by):
-                    found[event_id] = Reopened(event_id, each.found, each.replays, had_letter=True)
+                    found[event_id] = ReopenResult(event_id, each.found, each.replays, had_letter=True)
             return found
 
-    def _reopen(self, event_id: str, max_replays: int) -> Reopened:
+    def _reopen(self, event_id: str, max_replays: int) -> ReopenResult:
         row = self._store.ledger.get(event_id)
         if row is None:
-            return Reopened(event_id, Reopening.MISSING)
+            return ReopenResult(event_id, ReopenOutcome.MISSING)
         if row.state == ForwardState.DELIVERED:
-            return Reopened(event_id, Reopening.DELIVERED, row.replays)
+            return ReopenResult(event_id, ReopenOutcome.DELIVERED, row.replays)
         if row.state == ForwardState.PENDING:
             if self._is_claimed(row):
-                return Reopened(event_id, Reopening.HELD, row.replays)
+                return ReopenResult(event_id, ReopenOutcome.HELD, row.replays)
             if row.claim_token is not None:
                 row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
-            return Reopened(event_id, Reopening.PENDING, row.replays)
+            return ReopenResult(event_id, ReopenOutcome.PENDING, row.replays)
         if row.replays >= max_replays:
-            return Reopened(event_id, Reopening.QUARANTINED, row.replays)
+            return ReopenResult(event_id, ReopenOutcome.QUARANTINED, row.replays)
         row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
         row.claim_token = row.claimed_until = row.not_before = row.again_at = row.republished_at = None
         row.alone_failures = row.republished = 0
         row.replays += 1
         self._store.note(row, HistoryKind.REPLAY)
-        return Reopened(event_id, Reopening.REOPENED, row.replays)
+        return ReopenResult(event_id, ReopenOutcome.REOPENED, row.replays)
 
     def _is_claimed(self, row: LedgerRow) -> bool:
         return row.claimed_until is not None and row.claimed_until > self._store.clock.now()

@@ -13,13 +13,13 @@ from shared.events.statsig_projection import StatsigEvent
 from shared.process import fault_points
 from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from worker.circuit import Circuit
-from worker.dead_letter_publisher import DeadLetters
-from worker.dead_lettering import Burying
-from worker.forwarding import Fate, Forwarding
-from worker.poison import Guilt
+from worker.dead_letter_publisher import DeadLetterPublisher
+from worker.dead_lettering import DeadLettering
+from worker.forwarding import Disposition, Forwarding
+from worker.poison import PoisonDetector
 from worker.sending import Sending
 from worker.settling import Settling
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 from worker.statsig.requests import RequestSize
 from worker.subscription import ReceivedMessage
 
@@ -27,7 +27,7 @@ CLAIM_SECONDS = 30.0
 SUSPECT_ATTEMPTS = 2
 SUSPECT_BACKOFF_SECONDS = 5.0
 
-CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
+CONFIRMED = SendOutcome(SendVerdict.CONFIRMED, 202, "http_202")
 
 
 class NoPause(random.Random):
@@ -94,10 +94,10 @@ class AdverseStatsig:
         poisons = [self.poisoned_by[event_id] for event_id in event_ids if event_id in self.poisoned_by]
         outcome = mood.outcome if mood is not None else poisons[0] if poisons else CONFIRMED
         # Only what leaves open whether Statsig has it may have been kept.
-        keeps = outcome.verdict is Verdict.AMBIGUOUS and mood is not None and mood.keeps
-        if outcome.verdict is Verdict.CONFIRMED or keeps:
+        keeps = outcome.verdict is SendVerdict.AMBIGUOUS and mood is not None and mood.keeps
+        if outcome.verdict is SendVerdict.CONFIRMED or keeps:
             self.has.update(event_ids)
-        if outcome.verdict is not Verdict.CONFIRMED and len(event_ids) == 1:
+        if outcome.verdict is not SendVerdict.CONFIRMED and len(event_ids) == 1:
             self.failed_alone.update(event_ids)
         return dict.fromkeys(event_ids, outcome)
 
@@ -115,7 +115,7 @@ class ModelWorker:
         """As a new process."""
         self.circuit = Circuit(self._clock, probe_seconds=1, rng=random.Random(self._seed))
         self.aside: list[ReceivedMessage] = []
-        self._guilt = Guilt(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
+        self._guilt = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
         self._size = RequestSize()
         self._ports: dict[str, Any] = {}
         self._settling = Settling(_Through(self._ports, "ledger"), self._clock)
@@ -136,7 +136,7 @@ class ModelWorker:
                 rng=NoPause(),
             ),
             settling=self._settling,
-            burying=Burying(DeadLetters(process.port(dead_topic)), self._clock),
+            burying=DeadLettering(DeadLetterPublisher(process.port(dead_topic)), self._clock),
             guilt=self._guilt,
             circuit=self.circuit,
             clock=self._clock,
@@ -144,8 +144,8 @@ class ModelWorker:
             suspect_backoff_seconds=SUSPECT_BACKOFF_SECONDS,
         )
 
-    def set_aside(self, messages: Sequence[ReceivedMessage], fates: dict[str, Fate]) -> None:
-        self.aside += [message for message in messages if fates[message.ack_id] is Fate.ASIDE]
+    def set_aside(self, messages: Sequence[ReceivedMessage], fates: dict[str, Disposition]) -> None:
+        self.aside += [message for message in messages if fates[message.ack_id] is Disposition.ASIDE]
 
 
 class _Through:

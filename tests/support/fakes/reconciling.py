@@ -14,7 +14,7 @@ from tests.support.fakes.memory_pubsub import MemoryTopic
 from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.fakes.worker_world import FixedRandom
 from tests.support.sample_events import in_shard, sample_event, sample_row
-from worker.dead_letter_publisher import DeadLetters
+from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.reconciler import Reconciler
 
 AFTER_SECONDS = 60.0
@@ -49,7 +49,7 @@ class ReconcilingWorld:
     ) -> Reconciler:
         usual = {"rng": FixedRandom()}
         return Reconciler(
-            dead_letters=DeadLetters(self.dead_letter_topic),
+            dead_letters=DeadLetterPublisher(self.dead_letter_topic),
             ledger=self.ledger,
             republish_ledger=self.republishing,
             publisher=self.topic,

@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 
 from shared.events.statsig_projection import StatsigEvent
 from tests.support.fakes.scripted_failures import ScriptedFailures
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 
-CONFIRMED = SendOutcome(Verdict.CONFIRMED, 202, "http_202")
-UNREACHABLE = SendOutcome(Verdict.TRANSIENT, None, "connection_refused")
-TOO_MANY = SendOutcome(Verdict.TRANSIENT, 429, "http_429", 7.0)
-REJECTED = SendOutcome(Verdict.REJECTED, 400, "http_400")
-REFUSED = SendOutcome(Verdict.REFUSED, 401, "http_401")
-UNAVAILABLE = SendOutcome(Verdict.AMBIGUOUS, 503, "http_503")
-SERVER_ERROR = SendOutcome(Verdict.AMBIGUOUS, 500, "http_500")
-TIMED_OUT = SendOutcome(Verdict.AMBIGUOUS, None, "timeout")
+CONFIRMED = SendOutcome(SendVerdict.CONFIRMED, 202, "http_202")
+UNREACHABLE = SendOutcome(SendVerdict.TRANSIENT, None, "connection_refused")
+TOO_MANY = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", 7.0)
+REJECTED = SendOutcome(SendVerdict.REJECTED, 400, "http_400")
+REFUSED = SendOutcome(SendVerdict.REFUSED, 401, "http_401")
+UNAVAILABLE = SendOutcome(SendVerdict.AMBIGUOUS, 503, "http_503")
+SERVER_ERROR = SendOutcome(SendVerdict.AMBIGUOUS, 500, "http_500")
+TIMED_OUT = SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout")
 
-_TAKEN = (Verdict.CONFIRMED, Verdict.AMBIGUOUS)
+_TAKEN = (SendVerdict.CONFIRMED, SendVerdict.AMBIGUOUS)
 
 
 class ScriptedForwarder:
@@ -58,6 +58,6 @@ class ScriptedForwarder:
                 outcome = self.always or CONFIRMED
             if outcome.verdict in _TAKEN:
                 self.taken.update(event_ids)
-            if outcome.verdict is Verdict.CONFIRMED:
+            if outcome.verdict is SendVerdict.CONFIRMED:
                 self.confirmed.update(event_ids)
             return dict.fromkeys(event_ids, outcome)

@@ -16,14 +16,14 @@ from tests.support.fakes.scripted_failures import ScriptedFailures
 from tests.support.fakes.scripted_forwarder import ScriptedForwarder
 from tests.support.sample_events import sample_event, sample_row
 from worker.circuit import FAILURES_TO_OPEN, Circuit
-from worker.dead_letter_publisher import PREFIX, DeadLetters
-from worker.dead_lettering import Burying
+from worker.dead_letter_publisher import PREFIX, DeadLetterPublisher
+from worker.dead_lettering import DeadLettering
 from worker.forwarding import Forwarding
-from worker.held_messages import Parked
-from worker.lane_turns import Turns
+from worker.held_messages import HeldMessages
+from worker.lane_turns import LaneTurns
 from worker.leases import Leases
-from worker.poison import Guilt
-from worker.prefetch import Pulling
+from worker.poison import PoisonDetector
+from worker.prefetch import Prefetcher
 from worker.pull_loop import PullLoop
 from worker.sending import Sending
 from worker.settling import Settling
@@ -115,12 +115,12 @@ class WorkerWorld:
             rng=self.random,
         )
         self.settling = Settling(self.ledger, self.clock)
-        self.guilt = Guilt(self.circuit, suspect_attempts=self.suspect_attempts)
+        self.guilt = PoisonDetector(self.circuit, suspect_attempts=self.suspect_attempts)
         self.forwarding = Forwarding(
             ledger=self.ledger,
             sending=self.sending,
             settling=self.settling,
-            burying=Burying(DeadLetters(self.dead_letter_topic), self.clock),
+            burying=DeadLettering(DeadLetterPublisher(self.dead_letter_topic), self.clock),
             guilt=self.guilt,
             circuit=self.circuit,
             clock=self.clock,
@@ -136,7 +136,7 @@ class WorkerWorld:
             stopping=self.stopping,
             backoff_seconds=self.suspect_backoff_seconds,
         )
-        self.pulling = Pulling(
+        self.pulling = Prefetcher(
             subscription=self.subscription,
             leases=self.leases,
             circuit=self.circuit,
@@ -145,8 +145,8 @@ class WorkerWorld:
             pull_messages=self.pull_messages,
             ahead_messages=self.ahead_messages,
         )
-        self.turns = Turns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
-        self.parked = Parked(random.Random(0))
+        self.turns = LaneTurns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
+        self.parked = HeldMessages(random.Random(0))
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(

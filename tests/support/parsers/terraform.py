@@ -24,9 +24,7 @@ from deploy.local.stack import REPOSITORY
 
 MODULE: Final = REPOSITORY / "deploy" / "terraform"
 
-SCHEMAS: Final[dict[str, Any]] = json.loads(
-    (Path(__file__).with_name("provider_google_6_50.json")).read_text()
-)
+SCHEMAS: Final[dict[str, Any]] = json.loads((Path(__file__).with_name("provider_google_6_50.json")).read_text())
 """By type, data sources with `data.` before theirs."""
 
 HAS_TERRAFORM: Final = shutil.which("terraform") is not None

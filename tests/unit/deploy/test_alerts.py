@@ -14,7 +14,7 @@ from ingress import error_codes
 from shared import errors
 from shared.errors import EventLoggingError
 from shared.process.settings import WorkerSettings
-from shared.telemetry.metrics import METRICS, Kind
+from shared.telemetry.metrics import METRICS, MetricKind
 from tests.support.parsers.hcl import read_module
 
 MODULE = read_module(REPOSITORY / "deploy" / "terraform")
@@ -140,7 +140,7 @@ def test_alerts_of_our_metrics_name_what_is_exported_in_this_deployment_alone(ke
     for series, matchers in selectors(MODULE.locals["telemetry_alerts"][key]["query"]):
         name = re.sub(r"_(count|bucket)$", "", series)
         metric = METRIC_OF[name]
-        assert (name != series) == (metric.kind is Kind.HISTOGRAM), series
+        assert (name != series) == (metric.kind is MetricKind.HISTOGRAM), series
         assert matchers[0] == "${local.of_this_deployment}"
         assert {re.split(r"!?[=~]+", matcher)[0] for matcher in matchers[1:]} <= set(metric.attributes)
 

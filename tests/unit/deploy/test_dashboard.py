@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.stack import REPOSITORY
 from shared.process.settings import IngressSettings
-from shared.telemetry.metrics import METRICS, Kind, Metric
+from shared.telemetry.metrics import METRICS, Metric, MetricKind
 from tests.support.parsers.hcl import read_module
 
 FOLDER = REPOSITORY / "deploy" / "terraform"
@@ -20,9 +20,9 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 
 # What may be made of a metric of each kind: counters and counts are rates or sums, a distribution is percentiles.
 ALIGNERS = {
-    Kind.COUNTER: {"ALIGN_RATE", "ALIGN_DELTA"},
-    Kind.HISTOGRAM: {"ALIGN_DELTA"},
-    Kind.GAUGE: {"ALIGN_MAX"},
+    MetricKind.COUNTER: {"ALIGN_RATE", "ALIGN_DELTA"},
+    MetricKind.HISTOGRAM: {"ALIGN_DELTA"},
+    MetricKind.GAUGE: {"ALIGN_MAX"},
 }
 
 
@@ -61,7 +61,7 @@ def from_filter(title: str, body: dict[str, Any], unit: str) -> Shown:
     metric = BY_NAME[found[0]]
     assert metric.kind == found[1], title
     assert aggregation["perSeriesAligner"] in ALIGNERS[metric.kind], title
-    assert metric.kind is not Kind.HISTOGRAM or "PERCENTILE" in aggregation["crossSeriesReducer"], title
+    assert metric.kind is not MetricKind.HISTOGRAM or "PERCENTILE" in aggregation["crossSeriesReducer"], title
     assert 'resource.labels.namespace="${name}"' in words, title
     labels = re.findall(r"metric\.labels\.(\w+)", " ".join([words, *aggregation["groupByFields"]]))
     rate = "/s" if aggregation["perSeriesAligner"] == "ALIGN_RATE" else ""
@@ -75,7 +75,7 @@ def from_promql(title: str, query: str, unit: str) -> Shown:
     series = name.strip('"')
     metric = BY_NAME[series.removesuffix("_count")]
     counts = series.endswith("_count")
-    assert counts == (metric.kind is Kind.HISTOGRAM), title
+    assert counts == (metric.kind is MetricKind.HISTOGRAM), title
     assert counts == ("rate(" in query), title
     groups = re.findall(r"by \(([^)]+)\)", query)[0].split(", ")
     matched = [re.split(r"!?=", matcher)[0] for matcher in matchers]
@@ -90,7 +90,9 @@ def test_every_metric_is_shown_by_each_of_its_attributes(metric: Metric) -> None
     assert set(metric.attributes) == {label for each in of_metric for label in each.labels}
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS if m.kind is Kind.HISTOGRAM], ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m.kind is MetricKind.HISTOGRAM], ids=lambda metric: metric.name
+)
 def test_every_histogram_shows_its_99th_percentile(metric: Metric) -> None:
     reducers = {
         query["timeSeriesFilter"]["aggregation"]["crossSeriesReducer"]

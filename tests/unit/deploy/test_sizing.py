@@ -17,7 +17,7 @@ from ingress.normalization import Defaults, normalize_log_event_request
 from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind
 from shared.events.event import Caller, CallerSource, EventLogRow
-from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, Attempt, ForwardState
+from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, DeliveryRecord, ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.process.logs import get_logger
 from shared.spanner import forward_ledger_rows as ledger
@@ -51,7 +51,7 @@ def usual_row() -> EventLogRow:
 def settled_row(state: ForwardState = ForwardState.DELIVERED) -> tuple[object, ...]:
     """Of an event that was confirmed at once, or as long where it died."""
     history = (HistoryEntry(HistoryKind.ATTEMPT, NOW, "confirmed", "confirmed", 202),)
-    attempt = Attempt(usual_row().event.event_id, 1, 0, NOW, "confirmed", 202, history)
+    attempt = DeliveryRecord(usual_row().event.event_id, 1, 0, NOW, "confirmed", 202, history)
     return next(iter(ledger.settled([attempt], state)))
 
 

@@ -1,6 +1,6 @@
 """When a caller's calls are begun no more, and when again."""
 
-from ingress.callers.backpressure import LEAST_ROWS, Backlog
+from ingress.callers.backpressure import LEAST_ROWS, Backpressure
 from ingress.commit.waiting_rows import WaitingCall, WaitingRow, WaitingRows
 from tests.support.fakes.committing import row
 
@@ -24,7 +24,7 @@ class World:
     def __init__(self, *, rows_in_flight: int = 64) -> None:
         self.rows = WaitingRows(max_rows=10_000, max_bytes=10**9)
         self.gate = RecordingGate()
-        self.backlog = Backlog(self.rows, self.gate, rows_in_flight=rows_in_flight)
+        self.backlog = Backpressure(self.rows, self.gate, rows_in_flight=rows_in_flight)
         self._row = row()
 
     def add(self, caller: str, count: int) -> None:

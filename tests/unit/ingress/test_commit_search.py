@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.commit.search import SPARE_COMMITS, Tried, Verdict, budget_of, search
+from ingress.commit.search import SPARE_COMMITS, SearchResult, Tried, budget_of, search
 
 
 class Spanner:
@@ -26,7 +26,7 @@ class Spanner:
         self.written += rows
         return Tried(written=True)
 
-    async def search(self, rows: int) -> Verdict[int]:
+    async def search(self, rows: int) -> SearchResult[int]:
         return await search(range(rows), self.commit)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingress.http.reference_cycles import let_go
+from ingress.http.reference_cycles import break_cycles
 
 
 class Body:
@@ -35,7 +35,7 @@ def served(call: Callable[[Body], None], *, lets_go: bool) -> weakref.ref[Body]:
         error = caught
     del body
     if lets_go:
-        let_go(error)
+        break_cycles(error)
     return found
 
 
@@ -54,4 +54,4 @@ def test_errors_that_caused_each_other_are_let_go_of_once() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__context__ = second, first
 
-    let_go(first)  # and does not go round for ever
+    break_cycles(first)  # and does not go round for ever

@@ -12,7 +12,7 @@ from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind
 from shared.events.dead_letter_table import DeadLetterRow, DeadLetterSummary, LetterKind
 from shared.events.forward_ledger import ForwardState
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.sample_events import sample_event
 from worker.dead_letter_messages import poison_subject, read_letter
 from worker.dead_letter_publisher import PREFIX
@@ -20,8 +20,8 @@ from worker.operators.cli import app
 from worker.operators.dead_letters.filters import Filters
 from worker.operators.dead_letters.forecast import Outcome, forecast, histogram, outcome_of
 from worker.operators.dead_letters.selection import Selection, read_ids, selection
-from worker.operators.events.event_status import whereabouts
-from worker.operators.events.publish_times import first_attempt_at, publication
+from worker.operators.events.event_status import event_status
+from worker.operators.events.publish_times import first_attempt_at, publish_times
 from worker.operators.events.records import Record
 from worker.operators.exit_codes import UsageError
 from worker.subscription import ReceivedMessage
@@ -142,18 +142,18 @@ def test_poison_is_never_replayed() -> None:
 @pytest.mark.parametrize(
     ("found", "is_retried", "outcome"),
     [
-        (Reopened("e", Reopening.REOPENED, had_letter=True), False, Outcome.SENT),
-        (Reopened("e", Reopening.REOPENED), False, Outcome.SENT),
-        (Reopened("e", Reopening.PENDING, had_letter=True), False, Outcome.SENT_AGAIN),
-        (Reopened("e", Reopening.PENDING), False, Outcome.TAKEN),
-        (Reopened("e", Reopening.PENDING), True, Outcome.SENT_AGAIN),
-        (Reopened("e", Reopening.HELD), False, Outcome.IN_WORK),
-        (Reopened("e", Reopening.DELIVERED), False, Outcome.DELIVERED),
-        (Reopened("e", Reopening.QUARANTINED), False, Outcome.QUARANTINED),
-        (Reopened("e", Reopening.MISSING), False, Outcome.MISSING),
+        (ReopenResult("e", ReopenOutcome.REOPENED, had_letter=True), False, Outcome.SENT),
+        (ReopenResult("e", ReopenOutcome.REOPENED), False, Outcome.SENT),
+        (ReopenResult("e", ReopenOutcome.PENDING, had_letter=True), False, Outcome.SENT_AGAIN),
+        (ReopenResult("e", ReopenOutcome.PENDING), False, Outcome.TAKEN),
+        (ReopenResult("e", ReopenOutcome.PENDING), True, Outcome.SENT_AGAIN),
+        (ReopenResult("e", ReopenOutcome.HELD), False, Outcome.IN_WORK),
+        (ReopenResult("e", ReopenOutcome.DELIVERED), False, Outcome.DELIVERED),
+        (ReopenResult("e", ReopenOutcome.QUARANTINED), False, Outcome.QUARANTINED),
+        (ReopenResult("e", ReopenOutcome.MISSING), False, Outcome.MISSING),
     ],
 )
-def test_what_another_replay_had_is_left_to_it(found: Reopened, is_retried: bool, outcome: Outcome) -> None:
+def test_what_another_replay_had_is_left_to_it(found: ReopenResult, is_retried: bool, outcome: Outcome) -> None:
     assert outcome_of(found, is_retried=is_retried) is outcome
 
 
@@ -194,7 +194,7 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
     ],
 )
 def test_one_sentence_says_where_an_event_is(known: Record, has_letter: bool, says: str, is_well: bool) -> None:
-    where = whereabouts(known, has_letter=has_letter)
+    where = event_status(known, has_letter=has_letter)
 
     assert says in where.sentence
     assert where.is_well is is_well
@@ -225,7 +225,7 @@ REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
 def test_when_an_event_was_published_is_told_as_far_as_it_is_known(
     known: Record, found: list[DeadLetterRow], at: datetime | None, says: str
 ) -> None:
-    published = publication(known, found)
+    published = publish_times(known, found)
 
     assert published.at == at
     assert says in published.sentence

@@ -8,13 +8,13 @@ import pytest
 
 from shared.process.process_states import ProcessState, Report, Role, SeenProcess
 from shared.spanner.shards import BEGINNING
-from worker.operators.doctor.findings import Verdict as Found
+from worker.operators.doctor.findings import FindingLevel as Found
 from worker.operators.doctor.flow import flow_findings
 from worker.operators.state.advice import advice_for, delivery_advice
 from worker.operators.state.asking import Unknown
-from worker.operators.state.backlog import Dead, Oldest, Recent, Waiting
+from worker.operators.state.backlog import Dead, Oldest, PendingGroup, Recent
 from worker.operators.state.processes import open_circuits, process_as_dict, process_lines, rates, running
-from worker.operators.state.snapshot import SLOW, Situation, nothing_pending_before
+from worker.operators.state.snapshot import SLOW, Snapshot, nothing_pending_before
 from worker.operators.state.status import as_dict, lines
 from worker.operators.state.verdict import State, judged
 
@@ -36,12 +36,12 @@ def seen(role: Role = Role.WORKER, *, seconds_ago: float = 3, interval: float = 
     return SeenProcess(state, timedelta(seconds=seconds_ago))
 
 
-def waiting(seconds: float, **fields: Any) -> Waiting:
+def waiting(seconds: float, **fields: Any) -> PendingGroup:
     usual: dict[str, Any] = {
         "event_name": "order_paid", "caller": "a@example.com", "reason": None, "last_attempt_at": None,
         "is_aside": False, "is_in_work": False,
     }  # fmt: skip
-    return Waiting(pending_since=AT - timedelta(seconds=seconds), **usual | fields)
+    return PendingGroup(pending_since=AT - timedelta(seconds=seconds), **usual | fields)
 
 
 OPEN = seen(circuit_reason="http_503", circuit_since=AT - timedelta(minutes=4), next_probe_at=AT + timedelta(seconds=8))
@@ -50,7 +50,7 @@ INGRESS = seen(Role.INGRESS, accepted=120, refused=5)
 SILENT = seen(seconds_ago=31)
 STOPPED = seen(seconds_ago=5, is_stopped=True)
 
-WELL = Situation(
+WELL = Snapshot(
     at=AT,
     processes=[RUNS, INGRESS],
     pending=2,
@@ -61,11 +61,11 @@ WELL = Situation(
 )
 
 
-def situation(**fields: Any) -> Situation:
+def situation(**fields: Any) -> Snapshot:
     return replace(WELL, **fields)
 
 
-def late(*events: Waiting) -> Oldest:
+def late(*events: PendingGroup) -> Oldest:
     return Oldest(events, are_all=False)
 
 
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_told_with_the_time_since_when() -> None:
 
 
 def test_what_could_not_be_asked_is_never_a_number() -> None:
-    nothing = Situation(at=AT, processes=DOWN, pending=DOWN, about_pending=DOWN, oldest=DOWN, dead=DOWN, recent=DOWN)
+    nothing = Snapshot(at=AT, processes=DOWN, pending=DOWN, about_pending=DOWN, oldest=DOWN, dead=DOWN, recent=DOWN)
     verdict = judged(nothing)
     screen = list(lines(nothing, verdict, 100))
     document = as_dict(nothing, verdict)

@@ -11,7 +11,7 @@ from shared.errors import PublishFailedError, StorageUnavailableError
 from shared.events import forward_message
 from shared.events.dead_letter_table import Closing, LetterChoice
 from shared.events.event import Event
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.memory_event_log import MemoryEventLogRepository, MemoryStore
@@ -50,7 +50,7 @@ class World:
     async def kill(self, events: Sequence[Event]) -> None:
         ids = [event.event_id for event in events]
         await self.ledger.claim(ids, token="worker", seconds=60)
-        await self.ledger.settle_dead([Attempt(i, 1, 0, AT, "http_400", 400, ()) for i in ids], token="worker")
+        await self.ledger.settle_dead([DeliveryRecord(i, 1, 0, AT, "http_400", 400, ()) for i in ids], token="worker")
         await self.letters_of(events)
 
     async def letters_of(self, events: Sequence[Event]) -> None:
@@ -109,7 +109,7 @@ async def test_an_event_without_a_dead_letter_is_rebuilt_from_its_row(world: Wor
 
 async def test_what_is_delivered_is_closed_and_never_sent(world: World) -> None:
     (event,) = await world.bury(1)
-    await world.ledger.settle_delivered([Attempt(event.event_id, 1, 0, None, "http_202", 202, ())])
+    await world.ledger.settle_delivered([DeliveryRecord(event.event_id, 1, 0, None, "http_202", 202, ())])
 
     assert await world.replay([event]) == {event.event_id: Outcome.DELIVERED}
     assert world.forward.published == []

@@ -13,7 +13,7 @@ from shared.errors import (
     StorageRejectedError,
     StorageUnavailableError,
 )
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_only_what_a_statement_says_is_its_fault(
     answer: type[google.GoogleAPICallError], meaning: type[EventLoggingError]
 ) -> None:
     with pytest.raises(EventLoggingError) as caught:
-        async with translated(5):
+        async with spanner_call(5):
             raise answer("a secret text")
 
     assert type(caught.value) is meaning
@@ -51,20 +51,20 @@ async def test_only_what_a_statement_says_is_its_fault(
 
 async def test_a_retry_that_ends_is_unavailable() -> None:
     with pytest.raises(StorageUnavailableError):
-        async with translated(5):
+        async with spanner_call(5):
             raise google.RetryError("too long", cause=None)
 
 
 async def test_a_call_that_takes_too_long_is_unavailable() -> None:
     with pytest.raises(StorageUnavailableError):
-        async with translated(0.01):
+        async with spanner_call(0.01):
             await anyio.sleep_forever()
 
 
 async def test_a_bug_and_a_cancellation_stay_what_they_are() -> None:
     with pytest.raises(KeyError):
-        async with translated(5):
+        async with spanner_call(5):
             raise KeyError
     with pytest.raises(asyncio.CancelledError):
-        async with translated(5):
+        async with spanner_call(5):
             raise asyncio.CancelledError

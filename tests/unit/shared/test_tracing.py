@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode, Tracer
 
 from shared.errors import StorageUnavailableError
-from shared.telemetry.tracing import current_traceparent, span_context_of, traced, traceparent_of, untraced
+from shared.telemetry.tracing import current_traceparent, span_context_of, trace_span, traceparent_of, untraced
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -66,7 +66,7 @@ def test_a_span_that_is_not_sampled_has_no_traceparent() -> None:
 
 
 def test_work_for_several_events_is_a_span_in_the_trace_of_each(tracer: Tracer, exported: InMemorySpanExporter) -> None:
-    with traced(tracer, "commit", [None, SAMPLED, "junk", OTHER], attributes={"rows": 4}) as spans:
+    with trace_span(tracer, "commit", [None, SAMPLED, "junk", OTHER], attributes={"rows": 4}) as spans:
         assert [span is not None for span in spans] == [False, True, False, True]
         with tracer.start_as_current_span("below"):
             pass
@@ -84,7 +84,7 @@ def test_work_for_several_events_is_a_span_in_the_trace_of_each(tracer: Tracer, 
 
 
 def test_nothing_below_is_recorded_where_no_event_is_sampled(tracer: Tracer, exported: InMemorySpanExporter) -> None:
-    with traced(tracer, "commit", [None, None]), tracer.start_as_current_span("below"):
+    with trace_span(tracer, "commit", [None, None]), tracer.start_as_current_span("below"):
         pass
     with untraced(), tracer.start_as_current_span("below"):
         pass
@@ -95,7 +95,7 @@ def test_nothing_below_is_recorded_where_no_event_is_sampled(tracer: Tracer, exp
 def test_what_was_current_is_so_again_afterwards(tracer: Tracer) -> None:
     with tracer.start_as_current_span("call"):
         before = current_traceparent()
-        with traced(tracer, "commit", [SAMPLED]):
+        with trace_span(tracer, "commit", [SAMPLED]):
             assert current_traceparent() != before
         with untraced():
             assert current_traceparent() is None
@@ -103,7 +103,7 @@ def test_what_was_current_is_so_again_afterwards(tracer: Tracer) -> None:
 
 
 def test_a_failure_marks_every_span_with_its_reason(tracer: Tracer, exported: InMemorySpanExporter) -> None:
-    with pytest.raises(StorageUnavailableError), traced(tracer, "commit", [SAMPLED, OTHER]):
+    with pytest.raises(StorageUnavailableError), trace_span(tracer, "commit", [SAMPLED, OTHER]):
         raise StorageUnavailableError("no answer")
 
     for span in exported.get_finished_spans():

@@ -18,7 +18,7 @@ from tests.support.fakes.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.fakes.scripted_failures import When
 from tests.support.sample_events import sample_event
 from worker import stoppable_waits as waits
-from worker.dead_letter_collector import Collecting
+from worker.dead_letter_collector import DeadLetterCollector
 
 
 class World:
@@ -32,7 +32,7 @@ class World:
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
         stopping = anyio.Event()
-        work = Collecting(subscription=self.subscription, table=self.table, stopping=stopping)
+        work = DeadLetterCollector(subscription=self.subscription, table=self.table, stopping=stopping)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work.run)
             yield

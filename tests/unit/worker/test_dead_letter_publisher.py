@@ -9,7 +9,7 @@ from shared.errors import PublishFailedError
 from shared.events.forward_message import MAX_ATTRIBUTES, OutgoingMessage
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_pubsub import MemoryTopic
-from worker.dead_letter_publisher import PREFIX, DeadLetter, DeadLetters
+from worker.dead_letter_publisher import PREFIX, DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
 PUBLISHED_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -28,7 +28,7 @@ def topic() -> MemoryTopic:
 
 
 async def published(topic: MemoryTopic, *letters: DeadLetter) -> list[OutgoingMessage]:
-    await DeadLetters(topic).publish(letters)
+    await DeadLetterPublisher(topic).publish(letters)
     return topic.published
 
 
@@ -94,7 +94,7 @@ async def test_attributes_that_are_too_long_are_cut_and_not_refused(topic: Memor
 
 
 async def test_nothing_to_publish_publishes_nothing(topic: MemoryTopic) -> None:
-    await DeadLetters(topic).publish([])
+    await DeadLetterPublisher(topic).publish([])
 
     assert topic.failures.journal == []
 

@@ -9,7 +9,7 @@ import stamina
 from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind, encode
 from shared.events.event import Event
-from shared.events.forward_ledger import Attempt, ForwardState, Standing
+from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord, ForwardState
 from shared.events.forward_message import OutgoingMessage
 from tests.support.fakes.memory_event_log import LedgerRow
 from tests.support.fakes.scripted_forwarder import (
@@ -24,9 +24,9 @@ from tests.support.fakes.scripted_forwarder import (
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
 from tests.support.sample_events import sample_event
 from worker.dead_letter_publisher import PREFIX
-from worker.forwarding import LONGEST_SUSPECT_FACTOR, MISSING_ROW_DELIVERIES, Fate
+from worker.forwarding import LONGEST_SUSPECT_FACTOR, MISSING_ROW_DELIVERIES, Disposition
 from worker.poison import ALLOWANCE, NOTORIOUS_AT
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 
 ANOTHER = "another-batch"
 BACKOFF = 15.0
@@ -57,7 +57,7 @@ async def impatient() -> WorkerWorld:
     return world
 
 
-async def fates(world: WorkerWorld) -> list[Fate]:
+async def fates(world: WorkerWorld) -> list[Disposition]:
     """Of whatever can be pulled, in order."""
     messages = await world.pull()
     decided = await world.forwarding.forward(messages)
@@ -65,7 +65,7 @@ async def fates(world: WorkerWorld) -> list[Fate]:
     return [decided[message.ack_id] for message in messages]
 
 
-async def trial(world: WorkerWorld) -> Fate:
+async def trial(world: WorkerWorld) -> Disposition:
     """Of the one message that can be pulled."""
     (message,) = await world.pull()
     return (await world.forwarding.try_alone([message]))[message.ack_id]
@@ -89,7 +89,7 @@ def wait_of(world: WorkerWorld, event_id: str) -> float:
 async def test_confirmed_events_are_settled_as_delivered_and_done(world: WorkerWorld) -> None:
     events = await world.log(3)
 
-    assert await fates(world) == [Fate.DONE] * 3
+    assert await fates(world) == [Disposition.DONE] * 3
 
     assert world.states() == [ForwardState.DELIVERED] * 3
     assert world.forwarder.taken == {event.event_id: 1 for event in events}
@@ -143,19 +143,21 @@ async def test_messages_of_one_event_are_one_event_and_share_its_fate(world: Wor
     (event,) = await world.log(1)
     await world.publish([event, event])
 
-    assert await fates(world) == [Fate.DONE] * 3
+    assert await fates(world) == [Disposition.DONE] * 3
 
     assert world.forwarder.requests == [[event.event_id]]
 
 
 async def test_what_is_settled_already_is_done_without_sending(world: WorkerWorld) -> None:
     delivered, dead = await world.log(2)
-    await world.ledger.settle_delivered([Attempt(delivered.event_id, 1, 0, world.clock.now(), "http_202", 202, ())])
+    await world.ledger.settle_delivered(
+        [DeliveryRecord(delivered.event_id, 1, 0, world.clock.now(), "http_202", 202, ())]
+    )
     await world.ledger.claim([dead.event_id], token=ANOTHER, seconds=60)
-    buried = Attempt(dead.event_id, 1, 0, world.clock.now(), "http_400", 400, ())
+    buried = DeliveryRecord(dead.event_id, 1, 0, world.clock.now(), "http_400", 400, ())
     await world.ledger.settle_dead([buried], token=ANOTHER)
 
-    assert await fates(world) == [Fate.DONE, Fate.DONE]
+    assert await fates(world) == [Disposition.DONE, Disposition.DONE]
 
     assert world.forwarder.requests == []
 
@@ -164,7 +166,7 @@ async def test_what_another_batch_holds_is_left_for_later(world: WorkerWorld) ->
     held, free = await world.log(2)
     await world.ledger.claim([held.event_id], token=ANOTHER, seconds=60)
 
-    assert await fates(world) == [Fate.LATER, Fate.DONE]
+    assert await fates(world) == [Disposition.LATER, Disposition.DONE]
 
     assert world.forwarder.requests == [[free.event_id]]
     assert world.row(held.event_id).claim_token == ANOTHER
@@ -175,7 +177,7 @@ async def test_what_another_batch_held_and_died_with_is_sent_and_counted(world: 
     await world.ledger.claim([event.event_id], token=ANOTHER, seconds=60)
     world.clock.advance(61)
 
-    assert await fates(world) == [Fate.DONE]
+    assert await fates(world) == [Disposition.DONE]
 
     assert world.row(event.event_id).possible_duplicates == 1
 
@@ -184,7 +186,7 @@ async def test_what_may_pass_is_released_for_later_when_the_budget_is_spent(impa
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(UNREACHABLE)
 
-    assert await fates(impatient) == [Fate.HELD]
+    assert await fates(impatient) == [Disposition.HELD]
 
     row = impatient.row(event.event_id)
     assert (row.state, row.attempts, row.last_reason) == (ForwardState.PENDING, 1, "connection_refused")
@@ -196,7 +198,7 @@ async def test_an_unknown_outcome_is_noted_with_the_release(impatient: WorkerWor
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(answer)
 
-    assert await fates(impatient) == [Fate.HELD]
+    assert await fates(impatient) == [Disposition.HELD]
 
     row = impatient.row(event.event_id)
     assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 1, 1)
@@ -207,7 +209,7 @@ async def test_an_outage_holds_messages_and_releases_their_claims(world: WorkerW
     (event,) = await world.log(1)
     world.forwarder.always = UNAVAILABLE
 
-    assert await fates(world) == [Fate.HELD]
+    assert await fates(world) == [Disposition.HELD]
 
     row = world.row(event.event_id)
     assert (row.state, row.claim_token, row.not_before, row.alone_failures) == (ForwardState.PENDING, None, None, 0)
@@ -220,7 +222,7 @@ async def test_where_nothing_is_confirmed_everything_is_held_and_nothing_dead_le
     await world.log(30)
     world.forwarder.always = answer
 
-    assert await fates(world) == [Fate.HELD] * 30
+    assert await fates(world) == [Disposition.HELD] * 30
 
     assert world.circuit.open_reason == answer.reason
     assert world.dead_letters() == []
@@ -232,7 +234,7 @@ async def test_the_event_that_is_rejected_is_dead_lettered_and_the_rest_delivere
     events = await world.log(8)
     world.forwarder.spoilers = {events[5].event_id}
 
-    assert await fates(world) == [Fate.DONE] * 8
+    assert await fates(world) == [Disposition.DONE] * 8
 
     row = world.row(events[5].event_id)
     assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 2, 0)
@@ -260,7 +262,7 @@ async def test_copies_of_a_rejected_event_are_one_dead_letter(world: WorkerWorld
     await world.publish([event])
     world.forwarder.script.append(REJECTED)
 
-    assert await fates(world) == [Fate.DONE, Fate.DONE]
+    assert await fates(world) == [Disposition.DONE, Disposition.DONE]
 
     assert dead_letter_reasons(world) == ["http_400"]
 
@@ -274,16 +276,16 @@ async def test_when_everything_is_rejected_only_a_few_are_dead_lettered_and_some
     decided = await fates(world)
 
     assert world.circuit.open_reason == "http_400"
-    assert len(world.dead_letters()) == decided.count(Fate.DONE) == ALLOWANCE
-    assert decided.count(Fate.ASIDE) > 0
-    assert decided.count(Fate.HELD) > 50
+    assert len(world.dead_letters()) == decided.count(Disposition.DONE) == ALLOWANCE
+    assert decided.count(Disposition.ASIDE) > 0
+    assert decided.count(Disposition.HELD) > 50
     assert world.states().count(ForwardState.PENDING) == 100 - ALLOWANCE
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 
 
 @pytest.mark.parametrize(
     "spoiling",
-    [SERVER_ERROR, TIMED_OUT, REFUSED, SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")],
+    [SERVER_ERROR, TIMED_OUT, REFUSED, SendOutcome(SendVerdict.AMBIGUOUS, 409, "http_409")],
     ids=lambda answer: answer.reason,
 )
 async def test_what_fails_alone_while_others_are_confirmed_steps_aside(
@@ -294,20 +296,20 @@ async def test_what_fails_alone_while_others_are_confirmed_steps_aside(
 
     decided = await fates(ticking)
 
-    assert sorted(decided) == [Fate.ASIDE] + [Fate.DONE] * 7
+    assert sorted(decided) == [Disposition.ASIDE] + [Disposition.DONE] * 7
     row = ticking.row(bad)
     assert (row.state, row.claim_token, row.alone_failures, row.attempts) == (ForwardState.PENDING, None, 1, 2)
-    assert row.possible_duplicates == (2 if spoiling.verdict is Verdict.AMBIGUOUS else 0)
+    assert row.possible_duplicates == (2 if spoiling.verdict is SendVerdict.AMBIGUOUS else 0)
     assert wait_of(ticking, bad) == pytest.approx(BACKOFF, abs=1)
     assert ticking.dead_letters() == []
 
 
 async def test_a_limit_that_one_event_draws_blames_nobody(ticking: WorkerWorld) -> None:
     bad = first_sent(await ticking.log(3)).event_id
-    limited = SendOutcome(Verdict.TRANSIENT, 429, "http_429")
+    limited = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429")
     ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, limited
 
-    assert set(await fates(ticking)) <= {Fate.HELD, Fate.ASIDE, Fate.DONE}
+    assert set(await fates(ticking)) <= {Disposition.HELD, Disposition.ASIDE, Disposition.DONE}
 
     row = ticking.row(bad)
     assert (row.state, row.alone_failures, row.possible_duplicates) == (ForwardState.PENDING, 0, 0)
@@ -328,7 +330,7 @@ async def test_a_suspect_is_not_sent_with_others_neither_in_its_pause_nor_after_
 
         decided = await ticking.forwarding.forward([message])
 
-        assert list(decided.values()) == [Fate.ASIDE]
+        assert list(decided.values()) == [Disposition.ASIDE]
         assert (row.claim_token, row.attempts, row.possible_duplicates, row.alone_failures) == (None, *noted)
         assert row.not_before is not None  # to be tried as it was
     assert ticking.forwarder.requests == []
@@ -339,7 +341,7 @@ async def test_a_trial_before_its_time_sends_nothing(ticking: WorkerWorld) -> No
     row = ticking.row(event.event_id)
     row.not_before, row.alone_failures = ticking.clock.now() + timedelta(seconds=5), 1
 
-    assert await trial(ticking) is Fate.ASIDE
+    assert await trial(ticking) is Disposition.ASIDE
 
     assert ticking.forwarder.requests == []
 
@@ -365,7 +367,7 @@ async def test_a_suspect_that_fails_again_waits_twice_as_long_up_to_a_bound(tick
 
         decided = await ticking.forwarding.try_alone([message])
 
-        assert list(decided.values()) == [Fate.ASIDE]
+        assert list(decided.values()) == [Disposition.ASIDE]
         waits.append(round(wait_of(ticking, event.event_id)))
         ticking.clock.advance(waits[-1] + 1)
     assert waits == [BACKOFF * min(2**n, LONGEST_SUSPECT_FACTOR) for n in range(1, 10)]
@@ -379,7 +381,7 @@ async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(tic
     ticking.forwarder.always = SERVER_ERROR
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Fate.DONE
+    assert await trial(ticking) is Disposition.DONE
 
     assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "exhausted", 500)
     assert world_letters(ticking) == [(event.event_id, "exhausted", "500")]
@@ -396,10 +398,10 @@ async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said
     (event,) = await ticking.log(1)
     row = ticking.row(event.event_id)
     failed_before(ticking, row, 5)
-    ticking.forwarder.always = SendOutcome(Verdict.REFUSED, 403, "http_403")
+    ticking.forwarder.always = SendOutcome(SendVerdict.REFUSED, 403, "http_403")
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Fate.DONE
+    assert await trial(ticking) is Disposition.DONE
 
     assert (row.state, row.possible_duplicates) == (ForwardState.DEAD, 0)
     assert world_letters(ticking) == [(event.event_id, "http_403", "403")]
@@ -413,7 +415,7 @@ async def test_a_trial_that_fails_while_nothing_is_confirmed_leaves_the_suspect_
     failed_before(ticking, row, 5)
     ticking.forwarder.always = SERVER_ERROR
 
-    assert await trial(ticking) is Fate.ASIDE
+    assert await trial(ticking) is Disposition.ASIDE
 
     assert (row.state, row.alone_failures) == (ForwardState.PENDING, 5)
     assert wait_of(ticking, event.event_id) > 0
@@ -426,7 +428,7 @@ async def test_a_suspect_that_is_rejected_beside_others_is_dead_lettered_at_once
     ticking.forwarder.always = REJECTED
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Fate.DONE
+    assert await trial(ticking) is Disposition.DONE
 
     assert dead_letter_reasons(ticking) == ["http_400"]
 
@@ -436,7 +438,7 @@ async def test_a_trial_that_is_confirmed_is_delivered(ticking: WorkerWorld) -> N
     row = ticking.row(event.event_id)
     failed_before(ticking, row, 5)
 
-    assert await trial(ticking) is Fate.DONE
+    assert await trial(ticking) is Disposition.DONE
 
     row = ticking.row(event.event_id)
     assert (row.state, row.not_before, row.claim_token) == (ForwardState.DELIVERED, None, None)
@@ -452,7 +454,7 @@ async def test_events_whose_name_is_notorious_step_aside_without_being_claimed(w
 
     decided = await world.forwarding.forward(messages)
 
-    assert list(decided.values()).count(Fate.ASIDE) == 2
+    assert list(decided.values()).count(Disposition.ASIDE) == 2
     assert world.forwarder.requests == [[good.event_id]]
     assert {row.not_before for row in world.store.ledger.values()} == {None}
     assert world.journal.count("claim") == 1
@@ -463,7 +465,7 @@ async def test_a_trial_of_a_notorious_name_is_made_and_its_confirmation_restores
         world.guilt.failed_alone("bad")
     await world.log(1, "bad")
 
-    assert await trial(world) is Fate.DONE
+    assert await trial(world) is Disposition.DONE
 
     assert not world.guilt.is_notorious("bad")
 
@@ -480,7 +482,7 @@ async def test_events_of_one_name_that_keep_failing_alone_make_it_notorious(tick
 
     decided = await fates(ticking)
 
-    assert decided[-6:] == [Fate.ASIDE] * 3 + [Fate.DONE] * 3
+    assert decided[-6:] == [Disposition.ASIDE] * 3 + [Disposition.DONE] * 3
     assert sum(map(len, ticking.forwarder.requests)) == 3
 
 
@@ -499,7 +501,7 @@ async def test_a_retry_after_is_waited_for_by_giving_back(world: WorkerWorld) ->
     await world.log(2)
     world.forwarder.script.append(TOO_MANY)
 
-    assert await fates(world) == [Fate.HELD] * 2
+    assert await fates(world) == [Disposition.HELD] * 2
 
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 
@@ -509,7 +511,7 @@ async def test_undecodable_messages_are_dead_lettered_at_once_with_their_bytes(w
     await world.topic.publish([OutgoingMessage(b"", {"only": "attributes"})])
     await world.log(1)
 
-    assert await fates(world) == [Fate.DONE] * 3
+    assert await fates(world) == [Disposition.DONE] * 3
 
     assert dead_letter_reasons(world) == ["undecodable", "undecodable"]
     assert [letter.data for letter in world.dead_letter_topic.published] == [b"\xff\x00 not JSON", b""]
@@ -523,12 +525,12 @@ async def test_a_message_without_a_row_is_given_some_chances_and_then_dead_lette
 
     for _ in range(MISSING_ROW_DELIVERIES - 1):
         messages = await world.pull()
-        assert list((await world.forwarding.forward(messages)).values()) == [Fate.LATER]
+        assert list((await world.forwarding.forward(messages)).values()) == [Disposition.LATER]
         await world.subscription.extend([messages[0].ack_id], seconds=0)
         world.clock.advance(600)
     assert world.dead_letter_topic.published == []
 
-    assert await fates(world) == [Fate.DONE]
+    assert await fates(world) == [Disposition.DONE]
     assert dead_letter_reasons(world) == ["row_missing"]
     assert world.dead_letter_topic.published[0].data == forward_message.encode(lost).data
     assert world.forwarder.requests == []
@@ -540,7 +542,7 @@ async def test_where_deliveries_are_not_counted_a_message_without_a_row_is_dead_
     world.subscription.dead_letter_topic = None
     await world.publish([sample_event()])
 
-    assert await fates(world) == [Fate.DONE]
+    assert await fates(world) == [Disposition.DONE]
 
     assert dead_letter_reasons(world) == ["row_missing"]
 
@@ -553,7 +555,7 @@ async def test_two_batches_with_the_same_event_send_it_once(world: WorkerWorld) 
 
     decided = [await world.forwarding.forward(first), await world.forwarding.forward(second)]
 
-    assert [list(each.values()) for each in decided] == [[Fate.DONE], [Fate.DONE]]
+    assert [list(each.values()) for each in decided] == [[Disposition.DONE], [Disposition.DONE]]
     assert world.forwarder.taken[event.event_id] == 1
     entries = await world.ledger.claim([event.event_id], token=ANOTHER, seconds=1)
-    assert entries[event.event_id].standing is Standing.DELIVERED
+    assert entries[event.event_id].standing is ClaimOutcome.DELIVERED

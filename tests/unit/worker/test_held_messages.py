@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.held_messages import MAX_PARKED_MESSAGES, ROTATED_MESSAGES, Parked
+from worker.held_messages import MAX_PARKED_MESSAGES, ROTATED_MESSAGES, HeldMessages
 from worker.subscription import ReceivedMessage
 
 
@@ -22,7 +22,7 @@ def numbers(taken: list[ReceivedMessage]) -> list[int]:
     return [int(each.message_id) for each in taken]
 
 
-def probed(parked: Parked) -> int:
+def probed(parked: HeldMessages) -> int:
     """Take one for a probe, and park it again."""
     chosen = parked.take_for_probe()
     assert chosen is not None
@@ -31,11 +31,11 @@ def probed(parked: Parked) -> int:
 
 
 @pytest.fixture
-def parked() -> Parked:
-    return Parked(random.Random(0))
+def parked() -> HeldMessages:
+    return HeldMessages(random.Random(0))
 
 
-def test_the_oldest_are_taken_to_be_worked_on(parked: Parked) -> None:
+def test_the_oldest_are_taken_to_be_worked_on(parked: HeldMessages) -> None:
     parked.park(messages(1, 2))
     parked.park(messages(3))
 
@@ -44,7 +44,7 @@ def test_the_oldest_are_taken_to_be_worked_on(parked: Parked) -> None:
     assert parked.take(2) == []
 
 
-def test_a_message_that_is_parked_twice_is_there_once(parked: Parked) -> None:
+def test_a_message_that_is_parked_twice_is_there_once(parked: HeldMessages) -> None:
     parked.park(messages(1))
     room = parked.room
     parked.park(messages(1))
@@ -53,7 +53,7 @@ def test_a_message_that_is_parked_twice_is_there_once(parked: Parked) -> None:
     assert numbers(parked.take(9)) == [1]
 
 
-def test_there_is_room_for_so_many_messages(parked: Parked) -> None:
+def test_there_is_room_for_so_many_messages(parked: HeldMessages) -> None:
     parked.park(messages(*range(MAX_PARKED_MESSAGES - 3)))
     assert parked.room == 3
 
@@ -63,7 +63,7 @@ def test_there_is_room_for_so_many_messages(parked: Parked) -> None:
 
 
 def test_there_is_room_for_so_many_bytes_and_what_is_taken_makes_room(
-    parked: Parked, monkeypatch: pytest.MonkeyPatch
+    parked: HeldMessages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.held_messages.MAX_PARKED_BYTES", 100)
     parked.park([message(1, size=99)])
@@ -77,11 +77,11 @@ def test_there_is_room_for_so_many_bytes_and_what_is_taken_makes_room(
     assert parked.room == MAX_PARKED_MESSAGES
 
 
-def test_nothing_parked_is_no_probe(parked: Parked) -> None:
+def test_nothing_parked_is_no_probe(parked: HeldMessages) -> None:
     assert parked.take_for_probe() is None
 
 
-def test_each_is_probed_before_any_is_probed_again(parked: Parked) -> None:
+def test_each_is_probed_before_any_is_probed_again(parked: HeldMessages) -> None:
     parked.park(messages(*range(20)))
 
     rounds = [[probed(parked) for _ in range(20)] for _ in range(3)]
@@ -91,7 +91,7 @@ def test_each_is_probed_before_any_is_probed_again(parked: Parked) -> None:
     assert rounds[0] != rounds[1]
 
 
-def test_fresh_ones_are_probed_first(parked: Parked) -> None:
+def test_fresh_ones_are_probed_first(parked: HeldMessages) -> None:
     parked.park(messages(1, 2, 3))
     for _ in range(3):
         probed(parked)
@@ -100,7 +100,7 @@ def test_fresh_ones_are_probed_first(parked: Parked) -> None:
     assert probed(parked) == 4
 
 
-def test_what_was_probed_most_and_then_the_oldest_is_given_back_for_fresh_ones(parked: Parked) -> None:
+def test_what_was_probed_most_and_then_the_oldest_is_given_back_for_fresh_ones(parked: HeldMessages) -> None:
     parked.park(messages(*range(ROTATED_MESSAGES + 10)))
     first, second = probed(parked), probed(parked)
 
@@ -112,7 +112,7 @@ def test_what_was_probed_most_and_then_the_oldest_is_given_back_for_fresh_ones(p
     assert len(parked) == 10
 
 
-def test_what_was_taken_for_good_is_not_remembered(parked: Parked) -> None:
+def test_what_was_taken_for_good_is_not_remembered(parked: HeldMessages) -> None:
     parked.park(messages(*range(10)))
     for _ in range(5):
         probed(parked)
@@ -122,7 +122,7 @@ def test_what_was_taken_for_good_is_not_remembered(parked: Parked) -> None:
     assert parked._probed == {}
 
 
-def test_what_was_probed_and_does_not_come_back_is_not_remembered_for_ever(parked: Parked) -> None:
+def test_what_was_probed_and_does_not_come_back_is_not_remembered_for_ever(parked: HeldMessages) -> None:
     for number in range(1000):
         parked.park(messages(number))
         parked.take_for_probe()  # and it was confirmed, or steps aside

@@ -9,7 +9,7 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.fakes.manual_clock import ManualClock
 from worker.circuit import Circuit
-from worker.lane_turns import Turn, Turns
+from worker.lane_turns import LaneTurn, LaneTurns
 
 SLOW = 0.01
 
@@ -23,12 +23,12 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.circuit = Circuit(self.clock, probe_seconds=5)
-        self.turns = Turns(2, circuit=self.circuit, clock=self.clock)
+        self.turns = LaneTurns(2, circuit=self.circuit, clock=self.clock)
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[list[Turn]]:
+    async def waiting(self) -> AsyncIterator[list[LaneTurn]]:
         """Somebody who waits for a turn."""
-        taken: list[Turn] = []
+        taken: list[LaneTurn] = []
 
         async def take() -> None:
             taken.append(await self.turns.take())

@@ -47,12 +47,12 @@ from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
 from tests.support.fakes.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
 from tests.support.fakes.scripted_failures import When
 from tests.support.histories import explains
-from worker.dead_letter_collector import Collecting
-from worker.dead_letter_publisher import DeadLetters
-from worker.forwarding import Fate
+from worker.dead_letter_collector import DeadLetterCollector
+from worker.dead_letter_publisher import DeadLetterPublisher
+from worker.forwarding import Disposition
 from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.reconciler import Reconciler
-from worker.statsig.outcome import SendOutcome, Verdict
+from worker.statsig.outcome import SendOutcome, SendVerdict
 
 RECONCILE_AFTER_SECONDS = 60.0
 POISONED = "poisoned"
@@ -88,13 +88,13 @@ waits = st.sampled_from([0, 5, 700, 700, 700])
 answers = st.sampled_from(
     [
         CONFIRMED,
-        *(SendOutcome(Verdict.AMBIGUOUS, status, f"http_{status}") for status in (408, 409, 500, 503, 524)),
-        SendOutcome(Verdict.AMBIGUOUS, None, "timeout"),
-        SendOutcome(Verdict.AMBIGUOUS, None, "unreadable_answer"),
-        *(SendOutcome(Verdict.REJECTED, status, f"http_{status}") for status in (400, 413, 422)),
-        *(SendOutcome(Verdict.REFUSED, status, f"http_{status}") for status in (401, 404)),
-        SendOutcome(Verdict.TRANSIENT, 429, "http_429"),
-        SendOutcome(Verdict.TRANSIENT, None, "connection_refused"),
+        *(SendOutcome(SendVerdict.AMBIGUOUS, status, f"http_{status}") for status in (408, 409, 500, 503, 524)),
+        SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout"),
+        SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer"),
+        *(SendOutcome(SendVerdict.REJECTED, status, f"http_{status}") for status in (400, 413, 422)),
+        *(SendOutcome(SendVerdict.REFUSED, status, f"http_{status}") for status in (401, 404)),
+        SendOutcome(SendVerdict.TRANSIENT, 429, "http_429"),
+        SendOutcome(SendVerdict.TRANSIENT, None, "connection_refused"),
     ]
 )
 mood = st.builds(Mood, answers, st.booleans())
@@ -113,7 +113,7 @@ def is_explained(history: tuple[str, ...], attempts: int, possible_duplicates: i
 
 class EventsOnTheirWay(RuleBasedStateMachine):
     # No event makes a connection be refused, and what is refused so is tried whole for as long as the budget lasts.
-    @initialize(poison=answers.filter(lambda a: a.verdict not in (Verdict.CONFIRMED, Verdict.TRANSIENT)))
+    @initialize(poison=answers.filter(lambda a: a.verdict not in (SendVerdict.CONFIRMED, SendVerdict.TRANSIENT)))
     def start(self, *, poison: SendOutcome) -> None:
         self.runner = asyncio.Runner()  # one loop for the whole run: the fakes' events belong to it
         self.clock = ManualClock()
@@ -230,7 +230,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 ledger=process.port(MemoryForwardLedger(self.store)),
                 republish_ledger=process.port(MemoryRepublishLedger(self.store)),
                 publisher=process.port(self.topic),
-                dead_letters=DeadLetters(process.port(self.dead_topic)),
+                dead_letters=DeadLetterPublisher(process.port(self.dead_topic)),
                 is_resting=lambda: process.is_dead,
                 after_seconds=RECONCILE_AFTER_SECONDS,
                 interval_seconds=1,
@@ -258,7 +258,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             messages = await self.dead_subscription.pull(max_messages=max_messages, wait_seconds=0)
             stopping = anyio.Event()
             stopping.set()  # so that no pause is made
-            collecting = Collecting(
+            collecting = DeadLetterCollector(
                 subscription=process.port(self.dead_subscription), table=process.port(table), stopping=stopping
             )
             await collecting.keep(messages)
@@ -415,7 +415,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 messages = [worker.aside.pop(0)]
                 fates = await forwarding.try_alone(messages)
             worker.set_aside(messages, fates)
-            done = [message for message in messages if fates[message.ack_id] is Fate.DONE]
+            done = [message for message in messages if fates[message.ack_id] is Disposition.DONE]
             for message in done:
                 ledger_row = self.store.ledger[message.attributes["event_id"]]
                 assert ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from ingress.telemetry import ObservedEventLogRepository
 from shared.errors import PublishFailedError, RowExistsError, StorageRejectedError, StorageUnavailableError
 from shared.events.dead_letter_table import Closing
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from shared.events.forward_message import OutgoingMessage
 from shared.events.statsig_projection import StatsigEvent, project
 from shared.telemetry.metrics import (
@@ -27,7 +27,7 @@ from shared.telemetry.metrics import (
     PUBLISHED,
     REQUEST_DURATION,
     SETTLED,
-    Kind,
+    MetricKind,
 )
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import TRACEPARENT
@@ -39,11 +39,11 @@ from tests.support.sample_events import sample_event, sample_row
 from tests.support.telemetry import MemoryTelemetry
 from worker.dead_letter_messages import read_letter
 from worker.dead_letter_publisher import REASON_ATTRIBUTE
-from worker.forwarding import Fate
+from worker.forwarding import Disposition
 from worker.subscription import ReceivedMessage
-from worker.telemetry.batches import ObservedForward
+from worker.telemetry.batches import ObservedBatchHandler
 from worker.telemetry.ledger import ObservedForwardLedger
-from worker.telemetry.requests import ObservedForwarder
+from worker.telemetry.requests import ObservedStatsigForwarder
 from worker.telemetry.states import REASONS_SHOWN, OpenLetters, PendingAge, observe_circuit
 
 AT = datetime(2023, 1, 1, tzinfo=UTC)
@@ -60,8 +60,8 @@ def world() -> WorkerWorld:
     return WorkerWorld()
 
 
-def attempts(event_ids: Iterable[str]) -> list[Attempt]:
-    return [Attempt(event_id, 1, 0, None, "http_202", 202, ()) for event_id in event_ids]
+def attempts(event_ids: Iterable[str]) -> list[DeliveryRecord]:
+    return [DeliveryRecord(event_id, 1, 0, None, "http_202", 202, ()) for event_id in event_ids]
 
 
 def statsig_event(traceparent: str | None = None) -> StatsigEvent:
@@ -73,7 +73,7 @@ def test_every_metric_has_one_definition_that_says_what_it_is() -> None:
     for metric in METRICS:
         assert metric.meaning.endswith("."), metric.name
         assert metric.unit, metric.name
-        assert metric.kind is Kind.HISTOGRAM or metric.boundaries is None, metric.name
+        assert metric.kind is MetricKind.HISTOGRAM or metric.boundaries is None, metric.name
 
 
 async def test_a_commit_is_measured_with_its_outcome_and_what_it_raises_is_raised(
@@ -128,7 +128,7 @@ async def test_a_publish_that_fails_is_not_counted_as_published(memory: MemoryTe
 async def test_each_event_of_a_request_has_its_attempt_counted_and_traced(
     memory: MemoryTelemetry, world: WorkerWorld
 ) -> None:
-    forwarder = ObservedForwarder(world.forwarder, memory.telemetry, api_url=API_URL)
+    forwarder = ObservedStatsigForwarder(world.forwarder, memory.telemetry, api_url=API_URL)
     world.forwarder.script.append(UNAVAILABLE)
     events = [statsig_event(memory.traceparent()), statsig_event()]
 
@@ -162,7 +162,7 @@ async def test_each_event_of_a_request_has_its_attempt_counted_and_traced(
 
 
 async def test_an_attempt_that_is_cancelled_counts_as_ambiguous(memory: MemoryTelemetry, world: WorkerWorld) -> None:
-    forwarder = ObservedForwarder(world.forwarder, memory.telemetry, api_url=API_URL)
+    forwarder = ObservedStatsigForwarder(world.forwarder, memory.telemetry, api_url=API_URL)
     world.forwarder.failures.hold("send")
 
     async with anyio.create_task_group() as tasks:
@@ -182,13 +182,13 @@ async def test_a_pulled_message_is_a_span_and_its_delay_counts_once_it_is_done_w
     await world.publish([event, sample_event()])  # the second one has no row, and comes again
     messages = await world.pull()
 
-    fates = await ObservedForward(world.forwarding.forward, memory.telemetry)(messages)
+    fates = await ObservedBatchHandler(world.forwarding.forward, memory.telemetry)(messages)
 
     (span,) = memory.spans
     assert span.attributes is not None
     assert span.attributes["event_log.event_id"] == event.event_id
-    assert span.attributes["event_log.fate"] == Fate.DONE
-    assert sorted(fates.values()) == [Fate.DONE, Fate.LATER]
+    assert span.attributes["event_log.fate"] == Disposition.DONE
+    assert sorted(fates.values()) == [Disposition.DONE, Disposition.LATER]
     assert memory.points(FORWARD_DELAY) == [({}, 1)]
 
 
@@ -267,7 +267,7 @@ async def test_a_look_that_fails_in_any_way_does_not_end_the_process(
     age = PendingAge(world.ledger, world.clock)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(age.look_for_ever, memory.telemetry)
+        tasks.start_soon(age.watch_forever, memory.telemetry)
         await eventually(lambda: age.seconds() == 0)
         tasks.cancel_scope.cancel()
 

@@ -2,25 +2,25 @@
 
 import pytest
 
-from shared.events.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.scripted_forwarder import REFUSED, REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
-from worker.accounts import Account, Accounts
+from worker.accounts import BatchAttempts, EventAttempts
 from worker.circuit import FAILURES_TO_OPEN, SILENCE_SECONDS, Circuit
 from worker.poison import (
     ALLOWANCE,
     EXHAUSTED,
     NAMES_REMEMBERED,
     NOTORIOUS_AT,
-    Guilt,
-    Ruling,
+    PoisonDetector,
+    Suspicion,
     reason_of,
 )
-from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, SendVerdict
 
 ATTEMPTS = 3
-LIMITED = SendOutcome(Verdict.TRANSIENT, 429, "http_429")
-CONFLICT = SendOutcome(Verdict.AMBIGUOUS, 409, "http_409")
+LIMITED = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429")
+CONFLICT = SendOutcome(SendVerdict.AMBIGUOUS, 409, "http_409")
 SERIOUS = [REFUSED, SERVER_ERROR, TIMED_OUT, CONFLICT]
 """Failures alone that count against an event, if not at once."""
 
@@ -29,12 +29,12 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.circuit = Circuit(self.clock, probe_seconds=5)
-        self.guilt = Guilt(self.circuit, suspect_attempts=ATTEMPTS)
+        self.guilt = PoisonDetector(self.circuit, suspect_attempts=ATTEMPTS)
 
-    def failed(self, outcome: SendOutcome, *, alone: bool = True, failures: int = 0) -> Account:
+    def failed(self, outcome: SendOutcome, *, alone: bool = True, failures: int = 0) -> EventAttempts:
         """An event whose last request began now and failed."""
-        entry = Entry("e", Standing.CLAIMED, alone_failures=failures)
-        account = Accounts.starting_from([entry]).of["e"]
+        entry = ClaimResult("e", ClaimOutcome.CLAIMED, alone_failures=failures)
+        account = BatchAttempts.starting_from([entry]).of["e"]
         account.outcome = outcome
         account.failed_alone_at = self.clock.monotonic() if alone else None
         self.clock.advance(1)
@@ -55,21 +55,21 @@ def test_of_an_event_that_did_not_fail_alone_nothing_is_known(world: World, outc
     account = world.failed(outcome, alone=False, failures=ATTEMPTS)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Suspicion.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
 def test_an_event_without_a_json_form_is_guilty_whatever_else_is_known(world: World) -> None:
     account = world.failed(NOT_SERIALIZABLE, alone=False)
 
-    assert world.guilt.judge(account) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Suspicion.GUILTY
 
 
 def test_a_rejection_alone_while_others_are_confirmed_is_guilt(world: World) -> None:
     account = world.failed(REJECTED)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Suspicion.GUILTY
     assert account.alone_failures == 1
 
 
@@ -84,7 +84,7 @@ def test_any_other_failure_alone_while_others_are_confirmed_makes_a_suspect_and_
         rulings.append(world.guilt.judge(account))
         assert account.alone_failures == failures + 1
 
-    assert rulings == [Ruling.SUSPECT, Ruling.SUSPECT, Ruling.GUILTY]
+    assert rulings == [Suspicion.SUSPECT, Suspicion.SUSPECT, Suspicion.GUILTY]
 
 
 @pytest.mark.parametrize("outcome", [LIMITED, UNREACHABLE], ids=lambda each: each.reason)
@@ -92,7 +92,7 @@ def test_what_says_nothing_of_the_event_never_counts_against_it(world: World, ou
     account = world.failed(outcome, failures=ATTEMPTS - 1)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is not Ruling.GUILTY
+    assert world.guilt.judge(account) is not Suspicion.GUILTY
     assert account.alone_failures == ATTEMPTS - 1
 
 
@@ -101,7 +101,7 @@ def test_while_nothing_is_confirmed_no_failure_counts_against_an_event(world: Wo
     world.others_are_confirmed()  # before its request began
     account = world.failed(outcome, failures=ATTEMPTS)
 
-    assert world.guilt.judge(account) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Suspicion.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_learned_of_a_suspect_while_nothing_is_confirmed(world: World
     account = world.failed(outcome, failures=ATTEMPTS)
     account.failing_since = failed_before
 
-    assert world.guilt.judge(account) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Suspicion.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
@@ -125,7 +125,7 @@ def test_while_the_circuit_is_open_no_failure_counts(world: World, outcome: Send
     for _ in range(FAILURES_TO_OPEN):
         world.circuit.failed("http_503")
 
-    assert world.guilt.judge(account) is Ruling.UNDECIDED
+    assert world.guilt.judge(account) is Suspicion.UNDECIDED
     assert account.alone_failures == ATTEMPTS
 
 
@@ -139,7 +139,7 @@ def test_a_rejection_takes_a_confirmation_after_it_or_one_of_a_few(world: World)
         account.failing_since = failed_before
         rulings.append(world.guilt.judge(account))
 
-    assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT] * 5
+    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT] * 5
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
@@ -149,14 +149,14 @@ def test_to_a_trial_others_that_were_confirmed_since_it_failed_before_count(worl
     account = world.failed(outcome, failures=ATTEMPTS - 1)
     account.failing_since = failed_before
 
-    assert world.guilt.judge(account) is Ruling.GUILTY
+    assert world.guilt.judge(account) is Suspicion.GUILTY
     assert account.alone_failures == ATTEMPTS
 
 
 def test_a_few_rejections_are_guilt_although_nothing_is_confirmed(world: World) -> None:
     rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 5)]
 
-    assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT] * 5
+    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT] * 5
 
 
 def test_time_alone_gives_no_new_allowance(world: World) -> None:
@@ -164,7 +164,7 @@ def test_time_alone_gives_no_new_allowance(world: World) -> None:
         world.guilt.judge(world.failed(REJECTED))
     world.clock.advance(1e6)
 
-    assert world.guilt.judge(world.failed(REJECTED)) is Ruling.SUSPECT
+    assert world.guilt.judge(world.failed(REJECTED)) is Suspicion.SUSPECT
 
 
 def test_a_confirmation_gives_a_new_allowance(world: World) -> None:
@@ -174,16 +174,16 @@ def test_a_confirmation_gives_a_new_allowance(world: World) -> None:
 
     rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 1)]
 
-    assert rulings == [Ruling.GUILTY] * ALLOWANCE + [Ruling.SUSPECT]
+    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT]
 
 
 def test_rejections_beside_confirmations_use_no_allowance(world: World) -> None:
     for _ in range(3 * ALLOWANCE):
         account = world.failed(REJECTED)
         world.others_are_confirmed()
-        assert world.guilt.judge(account) is Ruling.GUILTY
+        assert world.guilt.judge(account) is Suspicion.GUILTY
 
-    assert world.guilt.judge(world.failed(REJECTED)) is Ruling.GUILTY
+    assert world.guilt.judge(world.failed(REJECTED)) is Suspicion.GUILTY
 
 
 def test_a_suspect_that_was_rejected_beyond_the_allowance_has_no_failure_counted(world: World) -> None:
@@ -191,7 +191,7 @@ def test_a_suspect_that_was_rejected_beyond_the_allowance_has_no_failure_counted
         world.guilt.judge(world.failed(REJECTED))
     account = world.failed(REJECTED)
 
-    assert world.guilt.judge(account) is Ruling.SUSPECT
+    assert world.guilt.judge(account) is Suspicion.SUSPECT
     assert account.alone_failures == 0
 
 
@@ -202,11 +202,11 @@ def test_a_suspect_that_was_rejected_beyond_the_allowance_has_no_failure_counted
         (NOT_SERIALIZABLE, "not_serializable"),
         (REFUSED, "http_401"),
         (CONFLICT, "http_409"),
-        (SendOutcome(Verdict.AMBIGUOUS, 408, "http_408"), "http_408"),
+        (SendOutcome(SendVerdict.AMBIGUOUS, 408, "http_408"), "http_408"),
         (UNAVAILABLE, EXHAUSTED),
         (SERVER_ERROR, EXHAUSTED),
         (TIMED_OUT, EXHAUSTED),
-        (SendOutcome(Verdict.REFUSED, 301, "redirect"), EXHAUSTED),
+        (SendOutcome(SendVerdict.REFUSED, 301, "redirect"), EXHAUSTED),
     ],
     ids=lambda each: each if isinstance(each, str) else each.reason,
 )

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.events import forward_message
 from shared.events.event import Event
-from shared.events.forward_ledger import DEFAULT_SHARDS, Attempt
+from shared.events.forward_ledger import DEFAULT_SHARDS, DeliveryRecord
 from shared.events.republish_ledger import Marked
 from tests.support.eventually import eventually
 from tests.support.fakes.reconciling import AFTER_SECONDS, INTERVAL_SECONDS, OLD_SECONDS, ReconcilingWorld
@@ -50,10 +50,10 @@ async def test_the_message_is_the_one_that_ingress_publishes(world: ReconcilingW
 
 async def test_what_is_young_settled_in_work_or_set_aside_is_left_alone(world: ReconcilingWorld) -> None:
     settled, claimed, aside = await world.committed(3)
-    await world.ledger.settle_delivered([Attempt(settled.event_id, 1, 0, None, "http_202", 202, ())])
+    await world.ledger.settle_delivered([DeliveryRecord(settled.event_id, 1, 0, None, "http_202", 202, ())])
     world.clock.advance(OLD_SECONDS)
     await world.ledger.claim([claimed.event_id, aside.event_id], token="at-work", seconds=60)
-    waits = Attempt(aside.event_id, 1, 0, None, "http_500", 500, (), 1, wait_seconds=HOUR)
+    waits = DeliveryRecord(aside.event_id, 1, 0, None, "http_500", 500, (), 1, wait_seconds=HOUR)
     await world.ledger.release([waits], token="at-work")
     await world.committed(1)
 
@@ -66,7 +66,7 @@ async def test_what_was_in_work_or_set_aside_is_published_when_that_has_ended(wo
     claimed, aside = await world.committed(2)
     world.clock.advance(OLD_SECONDS)
     await world.ledger.claim([claimed.event_id, aside.event_id], token="dies", seconds=60)
-    waits = Attempt(aside.event_id, 1, 0, None, "http_500", 500, (), 1, wait_seconds=HOUR)
+    waits = DeliveryRecord(aside.event_id, 1, 0, None, "http_500", 500, (), 1, wait_seconds=HOUR)
     await world.ledger.release([waits], token="dies")
     mine = world.reconciler()
     assert await mine.reconcile() == 0
@@ -469,7 +469,7 @@ async def test_no_bug_ends_the_worker(world: ReconcilingWorld, capsys: pytest.Ca
         return False
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.reconciler(is_resting=is_resting).run_for_ever)
+        tasks.start_soon(world.reconciler(is_resting=is_resting).run_forever)
         await eventually(lambda: len(world.topic.published) == 3)
         tasks.cancel_scope.cancel()
 
@@ -505,7 +505,7 @@ async def test_it_backs_off_while_something_is_down_and_then_catches_up(
     started = anyio.current_time()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.reconciler(rng=FixedRandom(0.5)).run_for_ever)
+        tasks.start_soon(world.reconciler(rng=FixedRandom(0.5)).run_forever)
         await eventually(lambda: len(world.topic.published) == 1)
         tasks.cancel_scope.cancel()
 
@@ -518,7 +518,7 @@ async def test_pauses_are_jittered_by_half(world: ReconcilingWorld) -> None:
     rng = FixedRandom(0.5)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.reconciler(rng=rng).run_for_ever)
+        tasks.start_soon(world.reconciler(rng=rng).run_forever)
         await eventually(lambda: len(rng.bounds) >= 3)
         tasks.cancel_scope.cancel()
 

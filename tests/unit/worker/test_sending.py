@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.events.attempt_history import HistoryEntry, HistoryKind
-from shared.events.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from shared.events.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
 from tests.support.fakes.scripted_forwarder import (
@@ -25,17 +25,17 @@ from tests.support.fakes.scripted_forwarder import (
     UNREACHABLE,
 )
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
-from worker.accounts import Accounts
+from worker.accounts import BatchAttempts
 from worker.circuit import FAILURES_TO_OPEN, LONGEST_QUIET_SECONDS, REJECTIONS_TO_OPEN, SILENCE_SECONDS
 from worker.delivery import Delivery
-from worker.poison import Ruling
+from worker.poison import Suspicion
 from worker.sending import LIVELY_SECONDS, LONGEST_BACKOFF_SECONDS, MORE_REQUESTS
-from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, Verdict
+from worker.statsig.outcome import NOT_SERIALIZABLE, SendOutcome, SendVerdict
 from worker.statsig.requests import MAX_EVENTS, SEARCH_PARTS
 
 FAR = 1e9
 RETRY_AFTER_SECONDS = 0.05
-LIMITED = SendOutcome(Verdict.TRANSIENT, 429, "http_429")
+LIMITED = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429")
 FAILURES = [UNREACHABLE, LIMITED, REFUSED, UNAVAILABLE, SERVER_ERROR, TIMED_OUT]
 """All but a rejection."""
 
@@ -72,11 +72,12 @@ def delivery_of(
     deadline: float = FAR,
     is_trial: bool = False,
     ledger: Ledger | None = None,
-    accounts: Accounts | None = None,
+    accounts: BatchAttempts | None = None,
 ) -> Delivery:
     ledger = ledger or Ledger()
     return Delivery(
-        accounts=accounts or Accounts.starting_from([Entry(each.event_id, Standing.CLAIMED) for each in events]),
+        accounts=accounts
+        or BatchAttempts.starting_from([ClaimResult(each.event_id, ClaimOutcome.CLAIMED) for each in events]),
         deadline=deadline,
         note=ledger.note,
         confirmed=ledger.confirm,
@@ -91,18 +92,18 @@ async def send(
     deadline: float = FAR,
     is_trial: bool = False,
     ledger: Ledger | None = None,
-    accounts: Accounts | None = None,
-) -> Accounts:
+    accounts: BatchAttempts | None = None,
+) -> BatchAttempts:
     delivery = delivery_of(events, deadline=deadline, is_trial=is_trial, ledger=ledger, accounts=accounts)
     await world.sending.send(events, delivery)
     return delivery.accounts
 
 
-def attempts(accounts: Accounts) -> list[int]:
+def attempts(accounts: BatchAttempts) -> list[int]:
     return [account.attempts for account in accounts.of.values()]
 
 
-def possible_duplicates(accounts: Accounts) -> list[int]:
+def possible_duplicates(accounts: BatchAttempts) -> list[int]:
     return [account.possible_duplicates for account in accounts.of.values()]
 
 
@@ -128,7 +129,7 @@ async def test_what_is_confirmed_was_sent_once(world: WorkerWorld) -> None:
 
     accounts = await send(world, batch(), ledger=ledger)
 
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
     assert attempts(accounts) == [1, 1, 1]
     assert possible_duplicates(accounts) == [0, 0, 0]
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"]]
@@ -149,7 +150,7 @@ async def test_what_may_pass_is_tried_again(world: WorkerWorld, answer: SendOutc
 
     accounts = await send(world, batch(1))
 
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0"]
     assert attempts(accounts) == [3]
     assert possible_duplicates(accounts) == [world.forwarder.taken["e-0"] - 1]
 
@@ -174,7 +175,7 @@ async def test_what_statsig_may_have_is_counted_with_every_attempt_and_tried_aga
 
     accounts = await send(world, batch(1))
 
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0"]
     assert attempts(accounts) == [3]
     assert possible_duplicates(accounts) == [2]
 
@@ -185,7 +186,7 @@ async def test_what_statsig_may_have_is_written_down_before_it_is_sent_again(wor
     ledger.on_note = lambda ids: written.append(
         (len(world.forwarder.requests), ids, accounts.of["e-0"].possible_duplicates)
     )
-    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED)])
+    accounts = BatchAttempts.starting_from([ClaimResult("e-0", ClaimOutcome.CLAIMED)])
     world.forwarder.script.extend([TIMED_OUT, UNREACHABLE, TIMED_OUT])
     world.forwarder.on_send = lambda: setattr(world.circuit, "_failures", 0)  # it would open, and end this
 
@@ -227,7 +228,9 @@ async def test_of_a_request_that_is_in_part_lost_the_rest_is_sent(world: WorkerW
 
 async def test_what_was_written_down_before_is_not_written_again(world: WorkerWorld) -> None:
     ledger = Ledger()
-    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, attempts=4, possible_duplicates=2)])
+    accounts = BatchAttempts.starting_from(
+        [ClaimResult("e-0", ClaimOutcome.CLAIMED, attempts=4, possible_duplicates=2)]
+    )
 
     await send(world, batch(1), ledger=ledger, accounts=accounts)
 
@@ -235,7 +238,9 @@ async def test_what_was_written_down_before_is_not_written_again(world: WorkerWo
 
 
 async def test_counts_go_on_from_what_the_ledger_says(world: WorkerWorld) -> None:
-    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, attempts=4, possible_duplicates=2)])
+    accounts = BatchAttempts.starting_from(
+        [ClaimResult("e-0", ClaimOutcome.CLAIMED, attempts=4, possible_duplicates=2)]
+    )
     world.forwarder.script.append(TIMED_OUT)
 
     await send(world, batch(1), accounts=accounts)
@@ -246,7 +251,7 @@ async def test_counts_go_on_from_what_the_ledger_says(world: WorkerWorld) -> Non
 
 async def test_every_attempt_is_noted_behind_what_the_ledger_has(world: WorkerWorld) -> None:
     before = HistoryEntry(HistoryKind.TAKE_OVER, world.clock.now())
-    accounts = Accounts.starting_from([Entry("e-0", Standing.CLAIMED, history=(before,))])
+    accounts = BatchAttempts.starting_from([ClaimResult("e-0", ClaimOutcome.CLAIMED, history=(before,))])
     world.forwarder.script.extend([UNREACHABLE, UNAVAILABLE])
     began: list[datetime] = []
 
@@ -318,7 +323,7 @@ async def test_a_spoiler_of_a_full_request_is_found_by_eighths(world: WorkerWorl
     assert attempts(accounts)[200] == depth
     assert max(attempts(accounts)) == depth
     assert sum(n == 2 for n in attempts(accounts)) >= MAX_EVENTS * 7 // SEARCH_PARTS  # most were sent only once more
-    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == MAX_EVENTS - 1
+    assert len(accounts.with_verdict(SendVerdict.CONFIRMED)) == MAX_EVENTS - 1
     assert len(world.forwarder.requests) <= 1 + 3 * SEARCH_PARTS
 
 
@@ -330,8 +335,10 @@ async def test_every_event_has_an_outcome_and_only_spoilers_are_rejected(size: i
 
     accounts = await send(world, batch(size))
 
-    assert set(accounts.with_verdict(Verdict.REJECTED)) == spoilers
-    assert accounts.with_verdict(Verdict.CONFIRMED) == [e.event_id for e in batch(size) if e.event_id not in spoilers]
+    assert set(accounts.with_verdict(SendVerdict.REJECTED)) == spoilers
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == [
+        e.event_id for e in batch(size) if e.event_id not in spoilers
+    ]
     assert max(world.forwarder.taken.values(), default=0) <= 1  # a confirmed event is never sent again
     assert {e for e, account in accounts.of.items() if account.failed_alone_at is not None} == spoilers
 
@@ -342,7 +349,7 @@ async def test_a_request_without_a_connection_is_tried_again_whole(world: Worker
     accounts = await send(world, batch(3))
 
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"]] * 3
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0", "e-1", "e-2"]
     assert world.size.events == MAX_EVENTS
 
 
@@ -452,7 +459,7 @@ async def test_an_answer_that_came_in_two_pieces_is_searched_only_where_it_faile
 
     assert world.forwarder.requests[1:] == [["e-2"], ["e-3"]]
     assert list(itertools.chain(*ledger.confirmed)) == ["e-0", "e-1", "e-2", "e-3"]
-    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == 4
+    assert len(accounts.with_verdict(SendVerdict.CONFIRMED)) == 4
 
 
 async def test_an_event_that_could_not_be_put_into_a_request_spoils_none_and_says_nothing_of_statsig(
@@ -501,7 +508,7 @@ async def test_what_fails_last_of_its_batch_is_not_tried_again_since_its_neighbo
     accounts = await send(world, batch(3))
 
     assert world.forwarder.requests == [["e-0", "e-1", "e-2"], ["e-0"], ["e-1"], ["e-2"]]
-    assert world.guilt.judge(accounts.of["e-2"]) is Ruling.SUSPECT
+    assert world.guilt.judge(accounts.of["e-2"]) is Suspicion.SUSPECT
 
 
 async def test_what_fails_alone_is_tried_again_only_until_another_lane_has_something_confirmed(
@@ -619,7 +626,7 @@ async def test_while_requests_are_confirmed_a_search_needs_neither_budget_nor_pa
 
     accounts = await send(world, batch(16))
 
-    assert len(accounts.with_verdict(Verdict.CONFIRMED)) == 15
+    assert len(accounts.with_verdict(SendVerdict.CONFIRMED)) == 15
 
 
 async def test_the_pause_doubles_to_a_bound_and_is_jittered_from_nothing_up(world: WorkerWorld) -> None:
@@ -645,12 +652,12 @@ async def test_a_confirmation_ends_the_pauses() -> None:
 
 async def test_retry_after_is_the_least_that_is_waited(world: WorkerWorld) -> None:
     world.random.share = 0.02
-    world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", RETRY_AFTER_SECONDS))
+    world.forwarder.script.append(SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", RETRY_AFTER_SECONDS))
     started = anyio.current_time()
 
     accounts = await send(world, batch(1))
 
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0"]
     assert anyio.current_time() - started >= RETRY_AFTER_SECONDS + 0.02 * 0.5
 
 
@@ -662,7 +669,7 @@ async def test_a_retry_after_beyond_the_budget_ends_trying() -> None:
 
 
 async def test_an_absurd_retry_after_ends_trying_and_is_bounded(world: WorkerWorld) -> None:
-    world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", 1e9))
+    world.forwarder.script.append(SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", 1e9))
 
     assert attempts(await send(world, batch(1))) == [1]
     assert world.circuit.open_reason is None
@@ -679,7 +686,7 @@ async def test_a_retry_after_holds_for_the_next_batch_too() -> None:
 
 async def test_stopping_ends_a_pause_at_once_and_begins_no_attempt(world: WorkerWorld) -> None:
     world.random.share = 1.0
-    world.forwarder.script.append(SendOutcome(Verdict.TRANSIENT, 429, "http_429", 15.0))
+    world.forwarder.script.append(SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", 15.0))
 
     with anyio.fail_after(1):
         async with anyio.create_task_group() as tasks:

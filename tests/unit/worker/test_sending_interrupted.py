@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from shared.events.forward_ledger import Entry, Standing
+from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from shared.events.statsig_projection import StatsigEvent
 from tests.support.eventually import eventually
 from tests.support.fakes.scripted_forwarder import UNAVAILABLE
 from tests.support.fakes.worker_world import ATTEMPT_SECONDS, WorkerWorld
-from worker.accounts import Accounts
+from worker.accounts import BatchAttempts
 from worker.delivery import Delivery
-from worker.statsig.outcome import Verdict
+from worker.statsig.outcome import SendVerdict
 
 FAR = 1e9
 
@@ -28,11 +28,11 @@ def delivery_of(events: Sequence[StatsigEvent], *, deadline: float = FAR) -> Del
     async def confirmed(_: Sequence[str]) -> None:
         pass
 
-    accounts = Accounts.starting_from([Entry(event.event_id, Standing.CLAIMED) for event in events])
+    accounts = BatchAttempts.starting_from([ClaimResult(event.event_id, ClaimOutcome.CLAIMED) for event in events])
     return Delivery(accounts=accounts, deadline=deadline, note=note, confirmed=confirmed)
 
 
-async def cancelled_in_request(world: WorkerWorld, events: Sequence[StatsigEvent], number: int) -> Accounts:
+async def cancelled_in_request(world: WorkerWorld, events: Sequence[StatsigEvent], number: int) -> BatchAttempts:
     delivery = delivery_of(events)
 
     def hold_that_one() -> None:
@@ -61,7 +61,7 @@ async def test_a_cancelled_attempt_is_noted_as_a_possible_duplicate(world: Worke
         assert [(entry.at, entry.verdict, entry.reason) for entry in noted.history] == [
             (world.clock.now(), "ambiguous", "interrupted")
         ]
-    assert accounts.with_verdict(Verdict.CONFIRMED) == []
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == []
 
 
 async def test_a_cancelled_attempt_is_counted_beside_those_before_it(world: WorkerWorld) -> None:
@@ -81,7 +81,7 @@ async def test_what_was_confirmed_before_a_search_was_cancelled_stays_confirmed(
     accounts = await cancelled_in_request(world, batch(4), 4)
 
     assert world.forwarder.requests == [["e-0", "e-1", "e-2", "e-3"], ["e-0"], ["e-1"], ["e-2"], ["e-3"]]
-    assert accounts.with_verdict(Verdict.CONFIRMED) == ["e-0"]
+    assert accounts.with_verdict(SendVerdict.CONFIRMED) == ["e-0"]
     # The others were in flight together when it ended.
     assert [noted.possible_duplicates for noted in accounts.attempts(["e-0", "e-1", "e-2", "e-3"])] == [0, 1, 1, 1]
 
@@ -104,4 +104,4 @@ async def test_looking_for_spoilers_ends_with_the_claim(world: WorkerWorld) -> N
 
     assert len(began) > 1
     assert max(began) + ATTEMPT_SECONDS <= deadline
-    assert len(delivery.accounts.with_verdict(Verdict.CONFIRMED)) < 60
+    assert len(delivery.accounts.with_verdict(SendVerdict.CONFIRMED)) < 60

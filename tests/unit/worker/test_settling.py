@@ -9,7 +9,7 @@ import stamina
 
 from shared.errors import StorageUnavailableError
 from shared.events.attempt_history import HistoryKind, decode
-from shared.events.forward_ledger import Attempt, ForwardState
+from shared.events.forward_ledger import DeliveryRecord, ForwardState
 from tests.support.eventually import eventually
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.scripted_failures import When
@@ -37,14 +37,14 @@ async def world() -> WorkerWorld:
     return WorkerWorld()
 
 
-async def tried(world: WorkerWorld, count: int = 2) -> list[Attempt]:
+async def tried(world: WorkerWorld, count: int = 2) -> list[DeliveryRecord]:
     """Attempts on events that the ledger has as pending and claimed."""
     event_ids = [event.event_id for event in await world.log(count)]
     await world.ledger.claim(event_ids, token=HOLDER, seconds=60)
-    return [Attempt(event_id, 1, 0, world.clock.now(), "http_202", 202, ()) for event_id in event_ids]
+    return [DeliveryRecord(event_id, 1, 0, world.clock.now(), "http_202", 202, ()) for event_id in event_ids]
 
 
-def ids(attempts: list[Attempt]) -> set[str]:
+def ids(attempts: list[DeliveryRecord]) -> set[str]:
     return {attempt.event_id for attempt in attempts}
 
 
@@ -308,7 +308,9 @@ async def test_a_late_confirmation_leaves_the_account_of_whoever_took_over_alone
     world.ledger.failures.mend()
     world.clock.advance(61)
     (taken,) = (await world.ledger.claim([first.event_id], token="another's", seconds=60)).values()
-    second = Attempt(first.event_id, 1, taken.possible_duplicates, world.clock.now(), "http_202", 202, taken.history)
+    second = DeliveryRecord(
+        first.event_id, 1, taken.possible_duplicates, world.clock.now(), "http_202", 202, taken.history
+    )
     await world.ledger.settle_delivered([second], token="another's", seconds_left=60)
 
     assert await world.settling.settle_remembered([first.event_id]) == ({first.event_id}, set())

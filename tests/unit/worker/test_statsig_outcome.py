@@ -7,7 +7,7 @@ import requests
 import urllib3.exceptions
 from urllib3 import HTTPSConnectionPool
 
-from worker.statsig.outcome import SendOutcome, Verdict, classify
+from worker.statsig.outcome import SendOutcome, SendVerdict, classify
 
 NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC).timestamp()
 
@@ -27,26 +27,26 @@ def judge(error: Exception | None) -> SendOutcome:
 def test_a_success_with_a_2xx_is_confirmed(status: int) -> None:
     outcome = classify(success=True, status=status, error=None, now=NOW)
 
-    assert outcome == SendOutcome(Verdict.CONFIRMED, status, f"http_{status}")
+    assert outcome == SendOutcome(SendVerdict.CONFIRMED, status, f"http_{status}")
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 399])
 def test_what_the_sdk_calls_a_success_without_a_2xx_is_not_confirmed(status: int) -> None:
-    assert classify(success=True, status=status, error=None, now=NOW).verdict is Verdict.REFUSED
+    assert classify(success=True, status=status, error=None, now=NOW).verdict is SendVerdict.REFUSED
 
 
 @pytest.mark.parametrize(
     ("verdict", "statuses"),
     [
-        (Verdict.REJECTED, [400, 413, 422]),
-        (Verdict.REFUSED, [401, 403, 404, 405]),
-        (Verdict.TRANSIENT, [429]),
-        (Verdict.AMBIGUOUS, [408, 500, 501, 502, 503, 504, 522, 599]),
-        (Verdict.AMBIGUOUS, [402, 406, 409, 410, 418, 425, 451, 499]),
-        (Verdict.AMBIGUOUS, [101, 202]),
+        (SendVerdict.REJECTED, [400, 413, 422]),
+        (SendVerdict.REFUSED, [401, 403, 404, 405]),
+        (SendVerdict.TRANSIENT, [429]),
+        (SendVerdict.AMBIGUOUS, [408, 500, 501, 502, 503, 504, 522, 599]),
+        (SendVerdict.AMBIGUOUS, [402, 406, 409, 410, 418, 425, 451, 499]),
+        (SendVerdict.AMBIGUOUS, [101, 202]),
     ],
 )
-def test_a_failure_is_judged_by_its_status(verdict: Verdict, statuses: list[int]) -> None:
+def test_a_failure_is_judged_by_its_status(verdict: SendVerdict, statuses: list[int]) -> None:
     for status in statuses:
         outcome = classify(success=False, status=status, error=http_error(status), now=NOW)
         assert outcome == SendOutcome(verdict, status, f"http_{status}")
@@ -81,42 +81,42 @@ def in_a_pool(reason: Exception) -> urllib3.exceptions.MaxRetryError:
 @pytest.mark.parametrize(
     ("error", "verdict", "reason"),
     [
-        (None, Verdict.AMBIGUOUS, "no_outcome"),
-        (RuntimeError("secret text"), Verdict.AMBIGUOUS, "unexpected_error"),
+        (None, SendVerdict.AMBIGUOUS, "no_outcome"),
+        (RuntimeError("secret text"), SendVerdict.AMBIGUOUS, "unexpected_error"),
         (
             Exception("Invalid payload or failed to encode payload"),
-            Verdict.REJECTED,
+            SendVerdict.REJECTED,
             "not_serializable",
         ),
-        (requests.exceptions.InvalidHeader("secret text"), Verdict.REFUSED, "unusable_settings"),
-        (requests.TooManyRedirects("Exceeded 0 redirects."), Verdict.REFUSED, "redirect"),
-        (requests.ConnectTimeout(), Verdict.TRANSIENT, "connect_timeout"),
-        (requests.exceptions.ProxyError(), Verdict.TRANSIENT, "proxy"),
-        (requests.ReadTimeout(), Verdict.AMBIGUOUS, "timeout"),
+        (requests.exceptions.InvalidHeader("secret text"), SendVerdict.REFUSED, "unusable_settings"),
+        (requests.TooManyRedirects("Exceeded 0 redirects."), SendVerdict.REFUSED, "redirect"),
+        (requests.ConnectTimeout(), SendVerdict.TRANSIENT, "connect_timeout"),
+        (requests.exceptions.ProxyError(), SendVerdict.TRANSIENT, "proxy"),
+        (requests.ReadTimeout(), SendVerdict.AMBIGUOUS, "timeout"),
         (
             requests.ConnectionError(urllib3.exceptions.ProtocolError("aborted", TimeoutError())),
-            Verdict.AMBIGUOUS,
+            SendVerdict.AMBIGUOUS,
             "timeout",  # while the body was being written
         ),
         (
             requests.exceptions.SSLError(in_a_pool(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError()))),
-            Verdict.TRANSIENT,
+            SendVerdict.TRANSIENT,
             "tls",
         ),
         (
             requests.exceptions.SSLError(in_a_pool(urllib3.exceptions.SSLError(ssl.SSLError("bad record mac")))),
-            Verdict.AMBIGUOUS,  # it may come in the middle
+            SendVerdict.AMBIGUOUS,  # it may come in the middle
             "tls",
         ),
         (
             requests.exceptions.SSLError(in_a_pool(urllib3.exceptions.SSLError(ssl.SSLEOFError(8, "EOF")))),
-            Verdict.AMBIGUOUS,
+            SendVerdict.AMBIGUOUS,
             "connection_reset",
         ),
-        (urllib3.exceptions.ProtocolError("broken", ConnectionResetError()), Verdict.AMBIGUOUS, "connection_reset"),
+        (urllib3.exceptions.ProtocolError("broken", ConnectionResetError()), SendVerdict.AMBIGUOUS, "connection_reset"),
     ],
 )
-def test_trouble_without_a_status(error: Exception | None, verdict: Verdict, reason: str) -> None:
+def test_trouble_without_a_status(error: Exception | None, verdict: SendVerdict, reason: str) -> None:
     assert judge(error) == SendOutcome(verdict, None, reason)
 
 
@@ -128,7 +128,7 @@ def test_a_name_that_does_not_resolve_was_certainly_not_reached(monkeypatch: pyt
     with pytest.raises(requests.ConnectionError) as caught:
         requests.post("http://statsig.invalid/v1/log_event", timeout=1)
 
-    assert judge(caught.value) == SendOutcome(Verdict.TRANSIENT, None, "dns")
+    assert judge(caught.value) == SendOutcome(SendVerdict.TRANSIENT, None, "dns")
 
 
 def test_exceptions_that_refer_to_each_other_are_walked_once() -> None:

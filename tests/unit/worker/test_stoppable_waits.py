@@ -7,12 +7,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from worker.stoppable_waits import Pauses, Waits
+from worker.stoppable_waits import Pauses, StoppableWaits
 
 
 @asynccontextmanager
-async def watched(stopping: anyio.Event) -> AsyncIterator[Waits]:
-    waits = Waits(stopping)
+async def watched(stopping: anyio.Event) -> AsyncIterator[StoppableWaits]:
+    waits = StoppableWaits(stopping)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waits.watch)
         yield waits
@@ -33,7 +33,7 @@ async def test_a_wait_brings_what_it_waited_for() -> None:
 async def test_stopping_ends_every_wait_at_once() -> None:
     stopping, ended = anyio.Event(), list[object]()
 
-    async def wait(waits: Waits) -> None:
+    async def wait(waits: StoppableWaits) -> None:
         ended.append(await waits.unless_stopping(anyio.sleep_forever))
 
     with anyio.fail_after(5):
@@ -54,7 +54,7 @@ async def test_no_wait_begins_once_the_process_stops() -> None:
     async def wait() -> None:
         begun.append(1)
 
-    await Waits(stopping).unless_stopping(wait)
+    await StoppableWaits(stopping).unless_stopping(wait)
 
     assert begun == []
 

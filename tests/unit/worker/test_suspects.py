@@ -13,7 +13,7 @@ from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.fakes.scripted_forwarder import REJECTED, SERVER_ERROR, UNAVAILABLE
 from tests.support.fakes.worker_world import PROBE_SECONDS, TickingClock, WorkerWorld
-from worker.forwarding import Fate
+from worker.forwarding import Disposition
 from worker.poison import ALLOWANCE
 from worker.subscription import ReceivedMessage
 from worker.suspects import LONGEST_PAUSE_SECONDS, MAX_SUSPECTS, SHARE, TRIALS_AT_ONCE, Suspects
@@ -36,7 +36,7 @@ class World(WorkerWorld):
 
     def __init__(self) -> None:
         super().__init__(suspect_backoff_seconds=BACKOFF)
-        self.fate = Fate.DONE
+        self.fate = Disposition.DONE
         self.takes_seconds = 0.0
         self.tried: list[tuple[str, float]] = []
         """Message and when."""
@@ -53,7 +53,7 @@ class World(WorkerWorld):
             backoff_seconds=BACKOFF,
         )
 
-    async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Fate]:
+    async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
         (message,) = messages
         self.tried.append((message.message_id, self.clock.monotonic()))
         self.clock.advance(self.takes_seconds)
@@ -109,7 +109,7 @@ async def test_a_suspect_is_tried_alone_and_acknowledged_when_it_is_settled(worl
 
 
 async def test_one_for_later_is_given_back(world: World) -> None:
-    world.fate = Fate.LATER
+    world.fate = Disposition.LATER
     await world.suspects.add(await world.held())
 
     async with world.trying():
@@ -119,9 +119,9 @@ async def test_one_for_later_is_given_back(world: World) -> None:
     assert (len(world.suspects), world.leases.held()) == (0, [])
 
 
-@pytest.mark.parametrize("fate", [Fate.ASIDE, Fate.HELD])
+@pytest.mark.parametrize("fate", [Disposition.ASIDE, Disposition.HELD])
 async def test_one_that_stays_a_suspect_keeps_its_lease_and_is_tried_again_with_doubling_pauses(
-    world: World, fate: Fate
+    world: World, fate: Disposition
 ) -> None:
     world.fate = fate
     messages = await world.held()
@@ -221,11 +221,11 @@ async def test_with_an_open_circuit_none_is_tried_before_its_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All wait for the probe side by side; the one that gets it tries what is due, and the others must look again."""
-    world.fate = Fate.ASIDE
+    world.fate = Disposition.ASIDE
     await world.suspects.add(await world.held())
     async with world.trying():
         await eventually(lambda: len(world.tried) == 1)  # it comes again after its pause
-        world.fate = Fate.DONE
+        world.fate = Disposition.DONE
         world.open_circuit()
         monkeypatch.setattr("worker.suspects.CHECK_SECONDS", 1.0)
         await world.suspects.add(await world.held())
@@ -272,7 +272,7 @@ async def test_an_event_that_draws_500_is_dead_lettered_after_the_time_that_the_
     world.leases.hold(messages)
     world.forwarder.spoilers, world.forwarder.spoiling = {ids[0]}, SERVER_ERROR
     fates = await world.forwarding.forward(messages)
-    assert fates == {messages[0].ack_id: Fate.ASIDE, messages[1].ack_id: Fate.DONE}
+    assert fates == {messages[0].ack_id: Disposition.ASIDE, messages[1].ack_id: Disposition.DONE}
     await world.suspects.add(messages[:1])
     began = world.clock.monotonic()
 
@@ -294,7 +294,7 @@ async def test_a_suspect_that_is_confirmed_in_the_end_is_delivered_and_none_any_
     world.leases.hold(messages)
     row = world.row(event_id)
     row.not_before, row.alone_failures = world.clock.now(), 2
-    assert list((await world.forwarding.forward(messages)).values()) == [Fate.ASIDE]
+    assert list((await world.forwarding.forward(messages)).values()) == [Disposition.ASIDE]
     assert world.forwarder.requests == []
     await world.suspects.add(messages)
 

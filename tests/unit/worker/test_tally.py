@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import StorageUnavailableError
-from shared.events.forward_ledger import Attempt
+from shared.events.forward_ledger import DeliveryRecord
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
@@ -25,12 +25,12 @@ class World:
         self.settling = Settling(self.ledger, self.clock, patience_seconds=0.01, tally=self.tally)
         self.claim = Claim("t", ends_at=self.clock.monotonic() + 60)
 
-    async def claimed(self, count: int) -> list[Attempt]:
+    async def claimed(self, count: int) -> list[DeliveryRecord]:
         rows = [sample_row() for _ in range(count)]
         await MemoryEventLogRepository(self.store).append(rows)
         ids = [row.event.event_id for row in rows]
         await self.ledger.claim(ids, token="t", seconds=60)
-        return [Attempt(event_id, 1, 0, AT, "http_202", 202, ()) for event_id in ids]
+        return [DeliveryRecord(event_id, 1, 0, AT, "http_202", 202, ()) for event_id in ids]
 
     @property
     def counted(self) -> tuple[int, int]:

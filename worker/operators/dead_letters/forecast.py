@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.events.dead_letter_table import LetterKind
 from shared.events.forward_ledger import ForwardState
-from shared.events.replay_ledger import Reopened, Reopening
+from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from worker.operators.events.records import LedgerState
 
 
@@ -39,12 +39,12 @@ class Outcome(StrEnum):
 
 
 _OF_REOPENING: Final = {
-    Reopening.REOPENED: Outcome.SENT,
-    Reopening.PENDING: Outcome.SENT_AGAIN,
-    Reopening.HELD: Outcome.IN_WORK,
-    Reopening.DELIVERED: Outcome.DELIVERED,
-    Reopening.QUARANTINED: Outcome.QUARANTINED,
-    Reopening.MISSING: Outcome.MISSING,
+    ReopenOutcome.REOPENED: Outcome.SENT,
+    ReopenOutcome.PENDING: Outcome.SENT_AGAIN,
+    ReopenOutcome.HELD: Outcome.IN_WORK,
+    ReopenOutcome.DELIVERED: Outcome.DELIVERED,
+    ReopenOutcome.QUARANTINED: Outcome.QUARANTINED,
+    ReopenOutcome.MISSING: Outcome.MISSING,
 }
 
 PUBLISHED: Final = frozenset({Outcome.SENT, Outcome.SENT_AGAIN})
@@ -75,9 +75,9 @@ def forecast(kind: LetterKind | None, state: LedgerState | None, *, max_replays:
     return Outcome.QUARANTINED if state.replays >= max_replays else Outcome.SENT
 
 
-def outcome_of(found: Reopened, *, is_retried: bool) -> Outcome:
+def outcome_of(found: ReopenResult, *, is_retried: bool) -> Outcome:
     """What became of it. `is_retried` where an earlier try of ours may have been written, its answer lost."""
-    if found.found is Reopening.PENDING and not found.had_letter and not is_retried:
+    if found.found is ReopenOutcome.PENDING and not found.had_letter and not is_retried:
         return Outcome.TAKEN
     return _OF_REOPENING[found.found]
 

@@ -15,7 +15,7 @@ from shared.errors import StorageUnavailableError
 from shared.events import forward_message
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.forward_message import OutgoingMessage
-from shared.events.replay_ledger import Reopened, ReplayLedger
+from shared.events.replay_ledger import ReopenResult, ReplayLedger
 from shared.process.fault_points import fault_point
 from shared.pubsub import Publisher
 from worker.dead_letter_messages import original
@@ -98,7 +98,7 @@ class Replaying:
         }
         return {job.event_id: messages[job.event_id] for job in jobs if job.event_id in messages}
 
-    async def _reopen(self, event_ids: Sequence[str]) -> tuple[dict[str, Reopened], bool]:
+    async def _reopen(self, event_ids: Sequence[str]) -> tuple[dict[str, ReopenResult], bool]:
         """What was found; and whether it took more than one try, of which the first may have been written."""
         async for attempt in stamina.retry_context(on=StorageUnavailableError, attempts=None, timeout=PATIENCE_SECONDS):
             with attempt:

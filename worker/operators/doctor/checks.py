@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 from google.api_core import exceptions as google
 
-from shared.cancellation import own_cancellation
+from shared.cancellation import anyio_cancellation
 from shared.errors import EventLoggingError, SchemaMismatchError
 from shared.pubsub import subscription_path, topic_path
 from shared.spanner.schema import check_schema
@@ -17,7 +17,7 @@ from worker.operators.connections import Connections
 from worker.operators.doctor.findings import (
     MAX_CLOCK_SKEW,
     Finding,
-    Verdict,
+    FindingLevel,
     dead_letter_problems,
     forward_problems,
     judged,
@@ -75,7 +75,7 @@ async def examine(connections: Connections) -> list[Finding]:
         for number, (subject, check) in enumerate(checks):
             tasks.start_soon(run, number, subject, check)
     findings = [
-        Finding("settings", Verdict.OK, "complete"),
+        Finding("settings", FindingLevel.OK, "complete"),
         *(each for number in sorted(found) for each in found[number]),
     ]
     return [_without_repetition(each, findings) for each in findings]
@@ -90,7 +90,7 @@ def _without_repetition(finding: Finding, findings: Iterable[Finding]) -> Findin
 async def _unless_it_fails(subject: str, check: Check, connections: Connections) -> list[Finding]:
     try:
         with anyio.fail_after(CALL_SECONDS + 1):
-            async with own_cancellation():
+            async with anyio_cancellation():
                 return await check()
     except (EventLoggingError, google.GoogleAPICallError, google.RetryError, OSError) as error:
         return [_failed(subject, error, connections)]
@@ -99,46 +99,48 @@ async def _unless_it_fails(subject: str, check: Check, connections: Connections)
 def _failed(subject: str, error: Exception, connections: Connections) -> Finding:
     match error:
         case SchemaMismatchError():
-            return Finding(subject, Verdict.WRONG, str(error), "apply them, or go back to the version before")
+            return Finding(subject, FindingLevel.WRONG, str(error), "apply them, or go back to the version before")
         case EventLoggingError() if subject == SPANNER:
             why = explained(error, connections.settings)
-            return Finding(subject, Verdict.WRONG, why, "is it up, and does this identity have access?")
+            return Finding(subject, FindingLevel.WRONG, why, "is it up, and does this identity have access?")
         case EventLoggingError():
-            return Finding(subject, Verdict.UNSEEN, str(Unknown(explained(error, connections.settings))))
+            return Finding(subject, FindingLevel.UNSEEN, str(Unknown(explained(error, connections.settings))))
         case google.NotFound():
-            return Finding(subject, Verdict.WRONG, "does not exist", "check the settings; deploy/ creates it")
+            return Finding(subject, FindingLevel.WRONG, "does not exist", "check the settings; deploy/ creates it")
         case google.Forbidden() | google.Unauthenticated():
-            return Finding(subject, Verdict.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer")
+            return Finding(
+                subject, FindingLevel.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer"
+            )
         case _:
             what = address(subject, connections.settings)
             detail = f"{what} does not answer ({type(error).__name__})"
-            return Finding(subject, Verdict.WRONG, detail, "is it up and reachable?")
+            return Finding(subject, FindingLevel.WRONG, detail, "is it up and reachable?")
 
 
 async def _spanner(connections: Connections) -> list[Finding]:
     before = datetime.now(UTC)
     theirs = await Backlog(connections.database, shards=connections.settings.forward_shards).now()
     after = datetime.now(UTC)
-    spanner = Finding(SPANNER, Verdict.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
+    spanner = Finding(SPANNER, FindingLevel.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
     skew = max(before - theirs, theirs - after)
     if skew > MAX_CLOCK_SKEW:
         detail = f"{skew.total_seconds():.0f} s beside Spanner's"
-        return [spanner, Finding("clock", Verdict.WRONG, detail, "set this machine's clock")]
-    return [spanner, Finding("clock", Verdict.OK, "as Spanner's")]
+        return [spanner, Finding("clock", FindingLevel.WRONG, detail, "set this machine's clock")]
+    return [spanner, Finding("clock", FindingLevel.OK, "as Spanner's")]
 
 
 async def _schema(connections: Connections) -> list[Finding]:
     await check_schema(connections.database, timeout_seconds=CALL_SECONDS)
-    return [Finding("schema", Verdict.OK, "has every table and column")]
+    return [Finding("schema", FindingLevel.OK, "has every table and column")]
 
 
 async def _shards(connections: Connections) -> list[Finding]:
     shards = connections.settings.forward_shards
     beyond = await Backlog(connections.database, shards=shards).beyond()
     if not beyond:
-        return [Finding("shards", Verdict.OK, f"nothing is pending beyond FORWARD_SHARDS, {shards}")]
+        return [Finding("shards", FindingLevel.OK, f"nothing is pending beyond FORWARD_SHARDS, {shards}")]
     detail = f"events are pending in {_listed(beyond)}, where no worker looks while FORWARD_SHARDS is {shards}"
-    return [Finding("shards", Verdict.WRONG, detail, f"set FORWARD_SHARDS to {beyond[-1] + 1} for all processes")]
+    return [Finding("shards", FindingLevel.WRONG, detail, f"set FORWARD_SHARDS to {beyond[-1] + 1} for all processes")]
 
 
 def _listed(shards: list[int]) -> str:
@@ -148,7 +150,7 @@ def _listed(shards: list[int]) -> str:
 
 async def _topic(connections: Connections, name: str, path: str) -> list[Finding]:
     await connections.publisher_client.get_topic(topic=path, retry=None, timeout=CALL_SECONDS)
-    return [Finding(name.replace("_", " "), Verdict.OK, "exists")]
+    return [Finding(name.replace("_", " "), FindingLevel.OK, "exists")]
 
 
 async def _subscription(connections: Connections, subject: str, path: str, problems: Any) -> list[Finding]:
@@ -163,10 +165,10 @@ async def _grant(client: Any, path: str, permission: str) -> list[Finding]:
             {"resource": path, "permissions": [permission]}, timeout=CALL_SECONDS
         )
     except (google.MethodNotImplemented, google.NotFound, google.InvalidArgument):
-        return [Finding(subject, Verdict.UNSEEN, _EMULATED)]
+        return [Finding(subject, FindingLevel.UNSEEN, _EMULATED)]
     if permission in answer.permissions:
-        return [Finding(subject, Verdict.OK, permission)]
-    return [Finding(subject, Verdict.WRONG, f"lacks {permission}", f"grant it on {path}")]
+        return [Finding(subject, FindingLevel.OK, permission)]
+    return [Finding(subject, FindingLevel.WRONG, f"lacks {permission}", f"grant it on {path}")]
 
 
 async def _flow(connections: Connections) -> list[Finding]:

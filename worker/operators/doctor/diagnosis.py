@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from worker.operators.connections import Connections
 from worker.operators.doctor.checks import examine
-from worker.operators.doctor.findings import Verdict
+from worker.operators.doctor.findings import FindingLevel
 from worker.operators.exit_codes import BAD_NEWS, OK
 from worker.operators.terminal.output import say, show_json, show_table
 
@@ -12,8 +12,8 @@ from worker.operators.terminal.output import say, show_json, show_table
 async def diagnose(connections: Connections, *, as_json: bool) -> int:
     """All findings; the exit code says whether one is wrong."""
     findings = await examine(connections)
-    wrong = sum(finding.verdict is Verdict.WRONG for finding in findings)
-    unseen = sum(finding.verdict is Verdict.UNSEEN for finding in findings)
+    wrong = sum(finding.verdict is FindingLevel.WRONG for finding in findings)
+    unseen = sum(finding.verdict is FindingLevel.UNSEEN for finding in findings)
     if as_json:
         show_json({"wrong": wrong, "unseen": unseen, "findings": [asdict(finding) for finding in findings]})
     else:

@@ -14,7 +14,7 @@ MIN_RETENTION: Final = timedelta(days=7)
 MAX_CLOCK_SKEW: Final = timedelta(seconds=2)
 
 
-class Verdict(StrEnum):
+class FindingLevel(StrEnum):
     OK = "ok"
     WRONG = "wrong"
     UNSEEN = "unseen"
@@ -24,15 +24,15 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     subject: str
-    verdict: Verdict
+    verdict: FindingLevel
     detail: str
     to_do: str = ""
 
 
 def judged(subject: str, problems: Iterator[tuple[str, str]], fine: str) -> list[Finding]:
     """One finding a problem, or one that all is well."""
-    found = [Finding(subject, Verdict.WRONG, detail, to_do) for detail, to_do in problems]
-    return found or [Finding(subject, Verdict.OK, fine)]
+    found = [Finding(subject, FindingLevel.WRONG, detail, to_do) for detail, to_do in problems]
+    return found or [Finding(subject, FindingLevel.OK, fine)]
 
 
 def forward_problems(subscription: Any, *, topic: str, dead_letter_topic: str) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 import requests
 
-from worker.operators.doctor.findings import Finding, Verdict
+from worker.operators.doctor.findings import Finding, FindingLevel
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 2.5
@@ -33,12 +33,12 @@ async def statsig_findings(api_url: str, secret: str | None) -> list[Finding]:
         allow_redirects=False,  # the key would go along
     )
     answer = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
-    findings = [Finding("statsig", Verdict.OK, "answers; no event was sent")]
+    findings = [Finding("statsig", FindingLevel.OK, "answers; no event was sent")]
     if secret is None:
-        return [*findings, Finding(SUBJECT, Verdict.UNSEEN, "STATSIG_SERVER_SECRET is not set here")]
+        return [*findings, Finding(SUBJECT, FindingLevel.UNSEEN, "STATSIG_SERVER_SECRET is not set here")]
     if usable is None:
         to_do = "server keys begin with secret-: take it from the Statsig console"
-        return [*findings, Finding(SUBJECT, Verdict.WRONG, "is no server secret", to_do)]
+        return [*findings, Finding(SUBJECT, FindingLevel.WRONG, "is no server secret", to_do)]
     return [*findings, _judged(answer.status_code)]
 
 
@@ -50,13 +50,16 @@ def _is_usable(secret: str) -> bool:
 def _judged(status: int) -> Finding:
     if status in _REFUSED:
         return Finding(
-            SUBJECT, Verdict.WRONG, f"Statsig answers {status} to it", "take the server secret from the Statsig console"
+            SUBJECT,
+            FindingLevel.WRONG,
+            f"Statsig answers {status} to it",
+            "take the server secret from the Statsig console",
         )
     if requests.codes.ok <= status < requests.codes.multiple_choices:
-        return Finding(SUBJECT, Verdict.OK, f"Statsig takes it ({status} to a request without events)")
+        return Finding(SUBJECT, FindingLevel.OK, f"Statsig takes it ({status} to a request without events)")
     return Finding(
         SUBJECT,
-        Verdict.UNSEEN,
+        FindingLevel.UNSEEN,
         f"Statsig answers {status} to a request without events, which tells nothing of the key",
         "the worker's log tells (statsig_refuses_us)",
     )

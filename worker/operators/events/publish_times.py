@@ -19,17 +19,17 @@ _UNNOTED: Final = "by the ingress right after the commit, unless that failed; no
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class PublishTimes:
     at: datetime | None
     """Of the first publish, the ingress's; None where nothing tells it."""
 
     sentence: str
 
 
-def publication(record: Record, letters: Sequence[DeadLetterRow]) -> Publication:
+def publish_times(record: Record, letters: Sequence[DeadLetterRow]) -> PublishTimes:
     """What is known. Only a dead letter carries a time: of that publish whose message died, whoever made it."""
     if not record.forward_to_statsig:
-        return Publication(None, "never: it was not to be forwarded")
+        return PublishTimes(None, "never: it was not to be forwarded")
     told = sorted(at for letter in letters if (at := published_at(letter)) is not None)
     first = next((at for at in told if _is_by_ingress(record, at)), None)
     parts = [_UNNOTED if first is None else f"by the ingress at {moment(first)}, as its dead letter tells"]
@@ -37,7 +37,7 @@ def publication(record: Record, letters: Sequence[DeadLetterRow]) -> Publication
     if record.republished_at is not None:
         times = f", {record.republished} times so far" if (record.republished or 0) > 1 else ""
         parts.append(f"by the reconciler last at {moment(record.republished_at)}{times}")
-    return Publication(first, "; ".join(parts))
+    return PublishTimes(first, "; ".join(parts))
 
 
 def first_attempt_at(record: Record) -> datetime | None:

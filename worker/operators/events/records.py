@@ -11,7 +11,7 @@ from shared.events.attempt_history import History, decode
 from shared.events.event import RESERVED_METADATA_KEY
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.spanner.accounting import SCAN_SECONDS
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.parts import in_parts
 from shared.spanner.reading import AT_INTERVALS, read_by_key
@@ -144,7 +144,7 @@ class Records:
         Raises:
             StorageUnavailableError: no answer.
         """
-        async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+        async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             return await current_time(snapshot)
 
     async def of(self, event_ids: Iterable[str], *, with_service: bool = True) -> dict[str, Record]:
@@ -169,7 +169,7 @@ class Records:
         now = await self.now()
 
         async def read(part: Sequence[str]) -> list[Sequence[Any]]:
-            async with translated(self._timeout_seconds), self._database.snapshot() as snapshot:
+            async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
                 return await read_by_key(snapshot, LEDGER_TABLE, _STATE_COLUMNS, part)
 
         parts = await in_parts(wanted, read, rows=STATES_PER_READ) if wanted else []
@@ -203,14 +203,14 @@ class Records:
             "limit": param_types.INT64,
         }
         low = RequestOptions(priority=RequestOptions.Priority.PRIORITY_LOW)
-        async with translated(SCAN_SECONDS), self._database.snapshot() as snapshot:
+        async with spanner_call(SCAN_SECONDS), self._database.snapshot() as snapshot:
             rows = await snapshot.execute_sql(query, parameters, types, request_options=low, retry=AT_INTERVALS)
             event_ids = [row[0] async for row in rows]
         return list((await self.of(event_ids)).values())
 
     async def _read(self, event_ids: Sequence[str], *, with_service: bool) -> dict[str, Record]:
         columns = (*_LOG_COLUMNS, "metadata") if with_service else _LOG_COLUMNS
-        async with translated(self._timeout_seconds), self._database.snapshot(multi_use=True) as snapshot:
+        async with spanner_call(self._timeout_seconds), self._database.snapshot(multi_use=True) as snapshot:
             now = await current_time(snapshot)
             ledger = {
                 row[0]: dict(zip(_LEDGER_COLUMNS, row[1:], strict=True))

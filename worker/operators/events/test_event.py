@@ -13,7 +13,7 @@ from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from worker.operators.audit import note_action
 from worker.operators.connections import Connections
-from worker.operators.events.event_status import whereabouts
+from worker.operators.events.event_status import event_status
 from worker.operators.events.records import Record
 from worker.operators.exit_codes import BAD_NEWS, OK, UNAVAILABLE, IngressUnavailableError, UsageError
 from worker.operators.state.asking import Unknown, asked
@@ -100,7 +100,7 @@ async def _end(
     connections: Connections, event_id: str, record: Record | Unknown | None, waited: float, *, as_json: bool
 ) -> int:
     if isinstance(record, Record):
-        where = whereabouts(record, has_letter=record.state is ForwardState.DEAD)
+        where = event_status(record, has_letter=record.state is ForwardState.DEAD)
         sentence, advice = where.sentence, await advised(connections, record, where)
         code = OK if record.state is ForwardState.DELIVERED else BAD_NEWS
     elif isinstance(record, Unknown):

@@ -10,9 +10,9 @@ from shared.events.dead_letter_table import DeadLetterRow
 from shared.events.event_ids import event_id_of_key
 from worker.operators.connections import Connections
 from worker.operators.dead_letters.showing import letter_as_dict
-from worker.operators.events.event_status import whereabouts
+from worker.operators.events.event_status import event_status
 from worker.operators.events.history import history_as_dict, show_history
-from worker.operators.events.publish_times import first_attempt_at, publication
+from worker.operators.events.publish_times import first_attempt_at, publish_times
 from worker.operators.events.records import Record, Search
 from worker.operators.exit_codes import BAD_NEWS, OK, UnknownError, UsageError
 from worker.operators.state.event_advice import advised
@@ -119,7 +119,7 @@ def _show_all(
     as_json: bool,
     is_cut: bool = False,
 ) -> int:
-    documents = [traced(record, letters.get(record.event_id, [])) for record in records]
+    documents = [trace_document(record, letters.get(record.event_id, [])) for record in records]
     if as_json:
         show_json({"events": documents, "missing": list(missing), "there_are_more": is_cut})
         return BAD_NEWS if missing else OK
@@ -137,18 +137,18 @@ def _show_all(
 async def _show_one(
     connections: Connections, record: Record, letters: Sequence[DeadLetterRow], *, as_json: bool
 ) -> None:
-    where = whereabouts(record, has_letter=any(letter.is_open for letter in letters))
-    document = traced(record, letters) | {"to_do": await advised(connections, record, where)}
+    where = event_status(record, has_letter=any(letter.is_open for letter in letters))
+    document = trace_document(record, letters) | {"to_do": await advised(connections, record, where)}
     if as_json:
         show_json(document)
     else:
         _show(document, record)
 
 
-def traced(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str, Any]:
+def trace_document(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str, Any]:
     """As a document."""
-    where = whereabouts(record, has_letter=any(letter.is_open for letter in letters))
-    published = publication(record, letters)
+    where = event_status(record, has_letter=any(letter.is_open for letter in letters))
+    published = publish_times(record, letters)
     return {
         "event_id": record.event_id,
         "event_name": record.event_name,

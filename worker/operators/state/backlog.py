@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.cloud.spanner_v1 import param_types
 
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
-from shared.spanner.connection import translated
+from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.forward_ledger_rows import DEAD_INDEX, PENDING_INDEX
 from shared.spanner.reading import AT_INTERVALS, read_by_key
@@ -53,7 +53,7 @@ _LOG_INDEX: Final = "NestEventLogByTime"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingGroup:
     """A pending event."""
 
     pending_since: datetime
@@ -74,7 +74,7 @@ class Waiting:
 class Oldest:
     """The events that are pending for the longest, up to OLDEST of them."""
 
-    events: tuple[Waiting, ...]
+    events: tuple[PendingGroup, ...]
     """The oldest first."""
 
     are_all: bool
@@ -133,7 +133,7 @@ class Backlog:
         Raises, as everything here does:
             StorageUnavailableError: no answer within ANSWER_SECONDS.
         """
-        async with translated(ANSWER_SECONDS), self._database.snapshot() as snapshot:
+        async with spanner_call(ANSWER_SECONDS), self._database.snapshot() as snapshot:
             return await current_time(snapshot)
 
     async def pending_by_estimate(self, *, begin: datetime = BEGINNING) -> int:
@@ -163,7 +163,7 @@ class Backlog:
 
     async def beyond(self) -> list[int]:
         """The shards that FORWARD_SHARDS does not count, and that have pending events: no worker looks there."""
-        async with translated(ANSWER_SECONDS):
+        async with spanner_call(ANSWER_SECONDS):
             return await shards_beyond(self._database, LEDGER_TABLE, PENDING_INDEX, "forward_shard", self._shards)
 
     async def oldest(self, limit: int = OLDEST, *, begin: datetime = BEGINNING) -> Oldest:
@@ -173,7 +173,7 @@ class Backlog:
         drawn by a hash, and so of about the same size.
         """
         page = 2 * math.ceil(limit / self._shards)
-        async with translated(ANSWER_SECONDS):
+        async with spanner_call(ANSWER_SECONDS):
             pages = await page_of_each(
                 self._database,
                 LEDGER_TABLE,
@@ -190,7 +190,7 @@ class Backlog:
                 entries = [entry for entry in entries if entry[0] <= min(full)] or entries[:1]
             return Oldest(await self._waiting(entries[:limit]), are_all=not full and len(entries) <= limit)
 
-    async def _waiting(self, entries: Iterable[tuple[datetime, str]]) -> tuple[Waiting, ...]:
+    async def _waiting(self, entries: Iterable[tuple[datetime, str]]) -> tuple[PendingGroup, ...]:
         since = {event_id: at for at, event_id in entries}
         if not since:
             return ()
@@ -202,18 +202,18 @@ class Backlog:
         async with self._database.snapshot() as snapshot:
             logged = await read_by_key(snapshot, LOG_TABLE, ("event_id", "event_name", "caller"), since)
         names = {row[0]: row[1:] for row in logged}
-        found: list[Waiting] = []
+        found: list[PendingGroup] = []
         for event_id, at in since.items():
             state, reason, attempted, not_before, claimed_until = ledger.get(event_id, (None,) * 5)
             if state == ForwardState.PENDING:  # else it was settled since its entry was read
                 name, caller = names.get(event_id, ("", None))
                 is_aside, is_in_work = (each is not None and each > now for each in (not_before, claimed_until))
-                found.append(Waiting(at, name, caller, reason, attempted, is_aside, is_in_work))
+                found.append(PendingGroup(at, name, caller, reason, attempted, is_aside, is_in_work))
         return tuple(found)
 
     async def recent(self) -> Recent:
         """Whether events that were just accepted are in the ledger: a sample of some hundreds."""
-        async with translated(ANSWER_SECONDS):
+        async with spanner_call(ANSWER_SECONDS):
             async with self._database.snapshot() as snapshot:
                 begin = await current_time(snapshot) - LATELY
             pages = await page_of_each(
@@ -236,6 +236,6 @@ class Backlog:
 
     async def _query(self, query: str, **values: datetime) -> list[Any]:
         types = dict.fromkeys(values, param_types.TIMESTAMP)
-        async with translated(ANSWER_SECONDS), self._database.snapshot() as snapshot:
+        async with spanner_call(ANSWER_SECONDS), self._database.snapshot() as snapshot:
             rows = await snapshot.execute_sql(query, values or None, types or None, retry=AT_INTERVALS)
             return [row async for row in rows]

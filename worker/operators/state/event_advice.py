@@ -2,13 +2,13 @@
 
 from shared.events.forward_ledger import ForwardState
 from worker.operators.connections import Connections
-from worker.operators.events.event_status import Whereabouts
+from worker.operators.events.event_status import EventStatus
 from worker.operators.events.records import Record
 from worker.operators.state.advice import delivery_advice
 from worker.operators.state.asking import asked
 
 
-async def advised(connections: Connections, record: Record, where: Whereabouts) -> str:
+async def advised(connections: Connections, record: Record, where: EventStatus) -> str:
     """The advice on the event, or on what keeps all events: no worker, or circuits that are open."""
     if record.state is not ForwardState.PENDING or record.is_in_work or record.is_waiting:
         return where.advice

@@ -17,7 +17,7 @@ SLOW: Final = Unknown(f"there is so much of it that Spanner takes longer than {A
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Snapshot:
     at: datetime
     """Spanner's time; this machine's where Spanner does not answer."""
 
@@ -31,7 +31,7 @@ class Situation:
     recent: Recent | Unknown
 
 
-async def look(connections: Connections) -> Situation:
+async def look(connections: Connections) -> Snapshot:
     """Takes some seconds at the most, and never fails."""
     backlog = Backlog(connections.database, shards=connections.settings.forward_shards)
     processes: list[SeenProcess] | Unknown = Unknown("not asked")
@@ -65,10 +65,10 @@ async def look(connections: Connections) -> Situation:
         answers["processes"] = processes = await asked(connections.process_states.seen, connections.settings)
         were_asked.set()
     if isinstance(answers["at"], Unknown):
-        return Situation(**answers | {"at": datetime.now(UTC)})
+        return Snapshot(**answers | {"at": datetime.now(UTC)})
     # Spanner is there: what is late is so for its size.
     slow = {name: SLOW for name, answer in answers.items() if isinstance(answer, Unknown) and answer.is_late}
-    return Situation(**answers | slow)
+    return Snapshot(**answers | slow)
 
 
 def nothing_pending_before(processes: list[SeenProcess] | Unknown) -> datetime:

@@ -10,8 +10,8 @@ from worker.operators.connections import Connections
 from worker.operators.state.asking import Unknown
 from worker.operators.state.backlog import Oldest
 from worker.operators.state.processes import GONE_AFTER, open_circuits, process_as_dict, process_lines, rates, running
-from worker.operators.state.snapshot import Situation, look
-from worker.operators.state.verdict import Verdict, judged
+from worker.operators.state.snapshot import Snapshot, look
+from worker.operators.state.verdict import StatusVerdict, judged
 from worker.operators.terminal.durations import moment, shown
 from worker.operators.terminal.layout import beside, shortened, wrapped
 from worker.operators.terminal.output import bar, say, show_json, width
@@ -38,7 +38,7 @@ async def show_status(connections: Connections, *, as_json: bool) -> int:
     return verdict.exit_code
 
 
-def as_dict(seen: Situation, verdict: Verdict) -> dict[str, Any]:
+def as_dict(seen: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
     """As a document. What is not known is null, and `unknown` says why."""
     processes = None if isinstance(seen.processes, Unknown) else seen.processes
     oldest = None if isinstance(seen.oldest, Unknown) else seen.oldest
@@ -84,7 +84,7 @@ def _oldest_as_dict(oldest: Oldest) -> dict[str, Any]:
     }
 
 
-def lines(seen: Situation, verdict: Verdict, columns: int) -> Iterator[str]:
+def lines(seen: Snapshot, verdict: StatusVerdict, columns: int) -> Iterator[str]:
     """The screen, for so many columns; what matters most comes first."""
     yield from wrapped(verdict.sentence, columns)
     if verdict.problems and verdict.since is not None:
@@ -113,7 +113,7 @@ def lines(seen: Situation, verdict: Verdict, columns: int) -> Iterator[str]:
             yield from wrapped(f"  {line}", columns, indent="    ")
 
 
-def _rate_lines(seen: Situation) -> Iterator[str]:
+def _rate_lines(seen: Snapshot) -> Iterator[str]:
     if isinstance(seen.processes, Unknown):
         yield f"Rates        {NOT_KNOWN}"
         return
@@ -131,7 +131,7 @@ def _rate_lines(seen: Situation) -> Iterator[str]:
         )
 
 
-def _pending_lines(seen: Situation, columns: int) -> Iterator[str]:
+def _pending_lines(seen: Snapshot, columns: int) -> Iterator[str]:
     oldest = seen.oldest
     since = None if isinstance(oldest, Unknown) else oldest.since
     age = "" if since is None else f", the oldest since {moment(since)} ({shown(seen.at - since)})"
@@ -157,7 +157,7 @@ def _pending_lines(seen: Situation, columns: int) -> Iterator[str]:
         yield f"  {line}"
 
 
-def _pending_count(seen: Situation) -> str:
+def _pending_count(seen: Snapshot) -> str:
     if not isinstance(seen.pending, Unknown):
         return str(seen.pending)
     if isinstance(seen.about_pending, Unknown):
@@ -174,7 +174,7 @@ def _counts(title: str, counts: Counter[str]) -> Iterator[str]:
         yield f"{rest:>7} of {len(counts) - SHOWN} more"
 
 
-def _dead_lines(seen: Situation) -> Iterator[str]:
+def _dead_lines(seen: Snapshot) -> Iterator[str]:
     if isinstance(seen.dead, Unknown):
         yield f"Dead         {NOT_KNOWN}"
         return

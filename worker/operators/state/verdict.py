@@ -12,7 +12,7 @@ from worker.operators.state.advice import TO_START, advice_for, circuit_sentence
 from worker.operators.state.asking import Unknown
 from worker.operators.state.backlog import LAST_HOUR, LATELY
 from worker.operators.state.processes import last_of, open_circuits, rates, running
-from worker.operators.state.snapshot import Situation
+from worker.operators.state.snapshot import Snapshot
 from worker.operators.terminal.durations import moment, shown
 
 LATE_AFTER: Final = timedelta(seconds=60)
@@ -61,7 +61,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StatusVerdict:
     state: State
     sentence: str
     losing: str
@@ -86,20 +86,20 @@ class Verdict:
         return UNAVAILABLE if self.unknown else OK
 
 
-def judged(seen: Situation) -> Verdict:
+def judged(seen: Snapshot) -> StatusVerdict:
     problems = (*_of_the_log(seen), *_of_ingresses(seen), *_of_workers(seen), *_of_what_waits(seen))
     unknown = tuple(_unknown(seen))
     found = {each.state for each in problems}
     state = next((each for each in _WORST_FIRST if each in found), State.UNKNOWN if _is_undecided(seen) else State.WELL)
-    return Verdict(state, _SENTENCES[state], _losing(seen), problems, tuple(_notes(seen)), unknown)
+    return StatusVerdict(state, _SENTENCES[state], _losing(seen), problems, tuple(_notes(seen)), unknown)
 
 
-def _is_undecided(seen: Situation) -> bool:
+def _is_undecided(seen: Snapshot) -> bool:
     """How many are pending or dead decides nothing."""
     return any(isinstance(answer, Unknown) for answer in (seen.processes, seen.oldest, seen.recent))
 
 
-def _unknown(seen: Situation) -> Iterator[str]:
+def _unknown(seen: Snapshot) -> Iterator[str]:
     """A sentence for each reason, with all that it keeps from being known."""
     whats: dict[str, list[str]] = {}
     for what, answer in (
@@ -115,7 +115,7 @@ def _unknown(seen: Situation) -> Iterator[str]:
         yield f"{', '.join(subjects)}: {why}"
 
 
-def _losing(seen: Situation) -> str:
+def _losing(seen: Snapshot) -> str:
     recent = seen.recent
     if isinstance(recent, Unknown):
         return "Whether anything is lost is not known."
@@ -127,7 +127,7 @@ def _losing(seen: Situation) -> str:
     return f"Nothing is lost: {each} accepted within {shown(LATELY)} and looked at has its ledger row."
 
 
-def _of_the_log(seen: Situation) -> Iterator[Problem]:
+def _of_the_log(seen: Snapshot) -> Iterator[Problem]:
     if isinstance(seen.recent, Unknown) or not seen.recent.unaccounted:
         return
     some = ", ".join(seen.recent.unaccounted[:3])
@@ -140,7 +140,7 @@ def _of_the_log(seen: Situation) -> Iterator[Problem]:
     )
 
 
-def _of_ingresses(seen: Situation) -> Iterator[Problem]:
+def _of_ingresses(seen: Snapshot) -> Iterator[Problem]:
     if isinstance(seen.processes, Unknown):
         return
     told = rates(seen.processes, Role.INGRESS)
@@ -154,7 +154,7 @@ def _of_ingresses(seen: Situation) -> Iterator[Problem]:
         )
 
 
-def _of_workers(seen: Situation) -> Iterator[Problem]:
+def _of_workers(seen: Snapshot) -> Iterator[Problem]:
     if isinstance(seen.processes, Unknown):
         return
     workers = running(seen.processes, Role.WORKER)
@@ -171,7 +171,7 @@ def _of_workers(seen: Situation) -> Iterator[Problem]:
         yield Problem("circuit", state, sentence, advice_for(each.reason), each.since)
 
 
-def _of_what_waits(seen: Situation) -> Iterator[Problem]:
+def _of_what_waits(seen: Snapshot) -> Iterator[Problem]:
     if isinstance(seen.oldest, Unknown):
         return
     since = seen.oldest.held_up_since
@@ -180,7 +180,7 @@ def _of_what_waits(seen: Situation) -> Iterator[Problem]:
         yield Problem("pending", State.DELAYED, what, _about_waiting(seen), since)
 
 
-def _about_waiting(seen: Situation) -> str:
+def _about_waiting(seen: Snapshot) -> str:
     processes, oldest = seen.processes, seen.oldest
     if isinstance(processes, Unknown) or isinstance(oldest, Unknown):
         return "see `nest-events doctor`"
@@ -200,7 +200,7 @@ def _about_waiting(seen: Situation) -> str:
     return "workers run and deliver nothing: see their log (pull_failed, claim_failed, batch_crashed) and `doctor`"
 
 
-def _notes(seen: Situation) -> Iterator[str]:
+def _notes(seen: Snapshot) -> Iterator[str]:
     if not isinstance(seen.dead, Unknown):
         lately = sum(each.within_the_hour for each in seen.dead)
         if lately:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from worker.operators.connections import Connections
-from worker.operators.state.snapshot import Situation, look
+from worker.operators.state.snapshot import Snapshot, look
 from worker.operators.state.status import as_dict, lines, show_status
 from worker.operators.state.verdict import judged
 from worker.operators.terminal.durations import moment
@@ -42,7 +42,7 @@ async def watch_events(connections: Connections, *, interval: float, once: bool,
         sys.stdout.flush()
 
 
-def frame(seen: Situation, columns: int) -> list[str]:
+def frame(seen: Snapshot, columns: int) -> list[str]:
     """The screen's lines, of the same width as the terminal."""
     return [clean(line) for line in (f"nest-events watch   {moment(seen.at)}", "", *lines(seen, judged(seen), columns))]
 
