@@ -66,9 +66,9 @@ class DeadLetterCollector:
             _log.exception("collecting_crashed", messages=len(messages))
             kept = []
         await self._leases.acknowledge(kept)
-        left = self._leases.held()
+        left = self._leases.leased()
         if left:
-            await self._leases.give_back(left)
+            await self._leases.nack(left)
             await self._pauses.pause()
         else:
             self._pauses.over()

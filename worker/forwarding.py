@@ -50,22 +50,22 @@ _log = get_logger()
 class Disposition(StrEnum):
     """What becomes of a message now."""
 
-    DONE = "done"
+    ACK = "ack"
     """Settled: acknowledge it."""
 
-    LATER = "later"
+    NACK = "nack"
     """Give it back; it comes again after the subscription's backoff."""
 
-    HELD = "held"
+    HOLD = "hold"
     """Not done, for no fault of its own: keep it leased, and bring it again when work is admitted. Given back it would
     wait for the subscription's backoff, which grows with each delivery."""
 
-    ASIDE = "aside"
+    SET_ASIDE = "set_aside"
     """A suspect: keep it leased, and bring it again alone, for a trial."""
 
 
 ForwardBatch = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Disposition]]]
-"""What a lane does with a batch: the fate of each message by its ack_id."""
+"""What a lane does with a batch: the disposition of each message by its ack_id."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Batch:
 
     claim: Claim
     is_trial: bool
-    fates: dict[str, Disposition] = field(default_factory=dict)
+    dispositions: dict[str, Disposition] = field(default_factory=dict)
     """By ack_id."""
 
     messages: dict[str, list[ReceivedMessage]] = field(default_factory=dict)
@@ -85,9 +85,9 @@ class Batch:
     recalled: dict[str, DeliveryRecord] = field(default_factory=dict)
     """What this process tried under an earlier claim, could not write, and goes on from. By event_id."""
 
-    def decide(self, event_ids: Iterable[str], fate: Disposition) -> None:
+    def decide(self, event_ids: Iterable[str], disposition: Disposition) -> None:
         for event_id in event_ids:
-            self.fates |= {message.ack_id: fate for message in self.messages[event_id]}
+            self.dispositions |= {message.ack_id: disposition for message in self.messages[event_id]}
 
 
 class Forwarding:
@@ -117,7 +117,7 @@ class Forwarding:
         self._suspect_backoff_seconds = suspect_backoff_seconds
 
     async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
-        """Forward what may be forwarded; the fate of each message by its ack_id. Suspects step aside untried.
+        """Forward what may be forwarded; the disposition of each message by its ack_id. Suspects step aside untried.
 
         Cancelled, it releases its claims, so that others need not wait for them to expire.
         """
@@ -141,9 +141,12 @@ class Forwarding:
             claimed=len(claimed),
             trial=is_trial,
             seconds=round(self._clock.monotonic() - started, 3),
-            **{fate.value: sum(f is fate for f in batch.fates.values()) for fate in Disposition},
+            **{
+                disposition.value: sum(f is disposition for f in batch.dispositions.values())
+                for disposition in Disposition
+            },
         )
-        return batch.fates
+        return batch.dispositions
 
     async def _decode(self, batch: Batch, messages: Sequence[ReceivedMessage]) -> None:
         poison: list[ReceivedMessage] = []
@@ -156,37 +159,35 @@ class Forwarding:
                 continue
             batch.events[event.event_id] = event
             batch.messages.setdefault(event.event_id, []).append(message)
-        fate = (
-            Disposition.DONE
-            if await self._burying.publish(poison, UndecodableMessageError.reason)
-            else Disposition.LATER
+        disposition = (
+            Disposition.ACK if await self._burying.publish(poison, UndecodableMessageError.reason) else Disposition.NACK
         )
-        batch.fates |= {message.ack_id: fate for message in poison}
+        batch.dispositions |= {message.ack_id: disposition for message in poison}
 
     async def _claim(self, batch: Batch) -> list[ClaimResult]:
-        """Claim what may be tried now and decide the fate of the rest."""
+        """Claim what may be tried now and decide the disposition of the rest."""
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
-        batch.decide(settled_now, Disposition.DONE)
-        batch.decide(batch.events.keys() - settled_now - wanted, Disposition.LATER)
+        batch.decide(settled_now, Disposition.ACK)
+        batch.decide(batch.events.keys() - settled_now - wanted, Disposition.NACK)
         if self._sets_aside(batch):
             suspects = {e for e in wanted if self._guilt.is_notorious(batch.events[e].event_name)}
-            batch.decide(suspects, Disposition.ASIDE)
+            batch.decide(suspects, Disposition.SET_ASIDE)
             wanted -= suspects
         if not wanted:
             return []
         entries = await self._claim_or_hold(batch, wanted)
-        by_standing: dict[ClaimOutcome, list[ClaimResult]] = {}
+        by_outcome: dict[ClaimOutcome, list[ClaimResult]] = {}
         for entry in entries.values():
-            by_standing.setdefault(entry.standing, []).append(entry)
-        for standing, fate in (
-            (ClaimOutcome.DELIVERED, Disposition.DONE),
-            (ClaimOutcome.DEAD, Disposition.DONE),
-            (ClaimOutcome.HELD, Disposition.LATER),
-            (ClaimOutcome.WAITING, Disposition.ASIDE),
+            by_outcome.setdefault(entry.outcome, []).append(entry)
+        for outcome, disposition in (
+            (ClaimOutcome.DELIVERED, Disposition.ACK),
+            (ClaimOutcome.DEAD, Disposition.ACK),
+            (ClaimOutcome.CLAIMED_ELSEWHERE, Disposition.NACK),
+            (ClaimOutcome.WAITING, Disposition.SET_ASIDE),
         ):
-            batch.decide([entry.event_id for entry in by_standing.get(standing, [])], fate)
-        await self._give_up_missing(batch, [entry.event_id for entry in by_standing.get(ClaimOutcome.MISSING, [])])
-        return await self._without_suspects(batch, by_standing.get(ClaimOutcome.CLAIMED, []))
+            batch.decide([entry.event_id for entry in by_outcome.get(outcome, [])], disposition)
+        await self._give_up_missing(batch, [entry.event_id for entry in by_outcome.get(ClaimOutcome.MISSING, [])])
+        return await self._without_suspects(batch, by_outcome.get(ClaimOutcome.CLAIMED, []))
 
     async def _claim_or_hold(self, batch: Batch, wanted: set[str]) -> dict[str, ClaimResult]:
         known = self._settling.known(wanted)
@@ -198,7 +199,7 @@ class Forwarding:
         except StorageUnavailableError as error:
             _log.warning("claim_failed", events=len(wanted), error=str(error))
             await self._settling.give_up_claim(wanted, batch.claim)
-            batch.decide(wanted, Disposition.HELD)
+            batch.decide(wanted, Disposition.HOLD)
             return {}
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -212,8 +213,8 @@ class Forwarding:
             if event_id in resumed and each.state is ForwardState.DEAD and each.attempt is not None
         ]
         settled = await self._settling.settle_dead(buried, batch.claim)
-        batch.decide((each.event_id for each in buried), Disposition.LATER)  # never sent nor published again
-        batch.decide(settled, Disposition.DONE)
+        batch.decide((each.event_id for each in buried), Disposition.NACK)  # never sent nor published again
+        batch.decide(settled, Disposition.ACK)
         dead = {each.event_id for each in buried}
         batch.recalled = {e: attempt for e in resumed - dead if (attempt := known[e].attempt) is not None}
         return {event_id: entry for event_id, entry in entries.items() if event_id not in dead}
@@ -222,7 +223,7 @@ class Forwarding:
         if not self._sets_aside(batch):
             return claimed
         suspects = [entry.event_id for entry in claimed if entry.is_suspect]
-        batch.decide(suspects, Disposition.ASIDE)
+        batch.decide(suspects, Disposition.SET_ASIDE)
         accounts = BatchAttempts.starting_from((entry for entry in claimed if entry.is_suspect), batch.recalled)
         attempts = [
             attempt
@@ -237,7 +238,7 @@ class Forwarding:
         return not batch.is_trial and self._circuit.open_reason is None
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
-        batch.decide(event_ids, Disposition.LATER)
+        batch.decide(event_ids, Disposition.NACK)
         hopeless = [
             message
             for event_id in event_ids
@@ -245,7 +246,7 @@ class Forwarding:
             if message.delivery_attempt == 0 or message.delivery_attempt >= MISSING_ROW_DELIVERIES
         ]
         if await self._burying.publish(hopeless, "row_missing"):
-            batch.fates |= {message.ack_id: Disposition.DONE for message in hopeless}
+            batch.dispositions |= {message.ack_id: Disposition.ACK for message in hopeless}
 
     async def _forward_claimed(self, batch: Batch, claimed: Sequence[ClaimResult]) -> None:
         accounts = BatchAttempts.starting_from(claimed, batch.recalled)
@@ -261,7 +262,7 @@ class Forwarding:
                 self._guilt.confirmed(batch.events[event_id].event_name)
             if await self._settling.settle_delivered(accounts.attempts(event_ids), batch.claim):
                 fault_point("after_settle")
-                batch.decide(event_ids, Disposition.DONE)
+                batch.decide(event_ids, Disposition.ACK)
                 unsettled.difference_update(event_ids)
 
         async def note(event_ids: Sequence[str]) -> set[str]:
@@ -281,7 +282,7 @@ class Forwarding:
             await self._judge(batch, accounts, unsettled)
         finally:
             # Also when cancelled; then within a bound, since the process is ending.
-            batch.decide(unsettled, Disposition.HELD)
+            batch.decide(unsettled, Disposition.HOLD)
             with anyio.CancelScope(shield=True):
                 confirmed = unsettled & set(accounts.with_verdict(SendVerdict.CONFIRMED))
                 # Never released: were it claimed again it would be sent again. At worst its claim expires.
@@ -309,7 +310,7 @@ class Forwarding:
             attempt for e in suspects for attempt in accounts.attempts([e], wait_seconds=self._wait(accounts, e))
         ]
         await self._settling.release(attempts, batch.claim)
-        batch.decide(suspects, Disposition.ASIDE)
+        batch.decide(suspects, Disposition.SET_ASIDE)
         unsettled.difference_update(suspects)
 
     def _wait(self, accounts: BatchAttempts, event_id: str) -> float:
@@ -326,5 +327,5 @@ class Forwarding:
         ):
             return set()
         settled = await self._settling.settle_dead(attempts, batch.claim)
-        batch.decide(settled, Disposition.DONE)
+        batch.decide(settled, Disposition.ACK)
         return settled

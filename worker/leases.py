@@ -29,7 +29,7 @@ class Leases:
     def hold(self, messages: Iterable[ReceivedMessage]) -> None:
         self._held |= {message.ack_id: message for message in messages}
 
-    def held(self) -> list[ReceivedMessage]:
+    def leased(self) -> list[ReceivedMessage]:
         """In the order in which they came."""
         return list(self._held.values())
 
@@ -42,7 +42,7 @@ class Leases:
             except SubscriptionUnavailableError as error:
                 _log.warning("acknowledge_failed", messages=len(ack_ids), error=str(error))
 
-    async def give_back(self, messages: Iterable[ReceivedMessage]) -> None:
+    async def nack(self, messages: Iterable[ReceivedMessage]) -> None:
         """Let others have them, after the subscription's backoff. Where Pub/Sub does not take it the lease ends."""
         ack_ids = self._drop(messages)
         if ack_ids:

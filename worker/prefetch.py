@@ -66,7 +66,7 @@ class Prefetcher:
             tasks.start_soon(self._waits.watch)
             for _ in range(self._pulls):
                 tasks.start_soon(self._pull_on)
-        await self._leases.give_back(self.take_now())
+        await self._leases.nack(self.take_now())
 
     async def take(self, max_messages: int) -> list[ReceivedMessage]:
         """The oldest of what waits, as soon as anything does; nothing after TAKE_SECONDS, or where others took it."""

@@ -89,7 +89,7 @@ class PullLoop:
         # A probe is one event, fresh ones too: what is parked may be all bad.
         self._parked.park(self._pulling.take_now())
         if not self._parked.room:
-            await self._leases.give_back(self._parked.take_to_rotate())
+            await self._leases.nack(self._parked.take_to_rotate())
         if room := min(self._batch_messages, self._parked.room):
             self._parked.park(await self._pulling.pull(room, self._pauses, wait_seconds=PROBE_PULL_SECONDS))
             self._parked.park(self._pulling.take_now())  # of a pull that was outstanding when the circuit opened
@@ -98,26 +98,26 @@ class PullLoop:
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
         try:
-            fates = await self._forward(messages)
+            dispositions = await self._forward(messages)
         except Exception:  # noqa: BLE001 - the next lines say why
             # A bug of ours: it must not end the process, which would end every other lane's work and come again with
             # the next process. The pause keeps it from becoming a hot loop.
             _log.exception("batch_crashed", messages=len(messages))
-            fates = {message.ack_id: Disposition.LATER for message in messages}
+            dispositions = {message.ack_id: Disposition.NACK for message in messages}
             is_setback = True
         except BaseException:
             self._parked.park(messages)  # given back with all that is held
             raise
         else:
             # Where some got on, it is not what all of them need that is away.
-            is_setback = set(fates.values()) == {Disposition.HELD} and self._circuit.open_reason is None
-        by_fate: dict[Disposition, list[ReceivedMessage]] = {fate: [] for fate in Disposition}
+            is_setback = set(dispositions.values()) == {Disposition.HOLD} and self._circuit.open_reason is None
+        by_fate: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
         for message in messages:
-            by_fate[fates[message.ack_id]].append(message)
-        await self._leases.acknowledge(by_fate[Disposition.DONE])
-        await self._leases.give_back(by_fate[Disposition.LATER])
-        self._parked.park(by_fate[Disposition.HELD])
-        await self._suspects.add(by_fate[Disposition.ASIDE])
+            by_fate[dispositions[message.ack_id]].append(message)
+        await self._leases.acknowledge(by_fate[Disposition.ACK])
+        await self._leases.nack(by_fate[Disposition.NACK])
+        self._parked.park(by_fate[Disposition.HOLD])
+        await self._suspects.add(by_fate[Disposition.SET_ASIDE])
         if is_setback:
             await self._pauses.pause()
         else:

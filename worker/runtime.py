@@ -233,7 +233,7 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
                 )
             finally:
                 with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
-                    await leases.give_back(leases.held())
+                    await leases.nack(leases.leased())
 
 
 async def _run_until_stopped(work: list[Task], background: list[Task], stopping: anyio.Event) -> None:

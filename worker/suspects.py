@@ -71,7 +71,7 @@ class Suspects:
                 self._wait(message, trials=0)
             else:
                 too_many.append(message)
-        await self._leases.give_back(too_many)
+        await self._leases.nack(too_many)
 
     def _wait(self, message: ReceivedMessage, *, trials: int) -> None:
         # The ledger knows for how long; asked too early, it says so. The first time it may know nothing of it yet.
@@ -114,19 +114,19 @@ class Suspects:
         self._bytes -= len(message.data)
         began = self._clock.monotonic()
         try:
-            fate = (await self._try_alone([message]))[message.ack_id]
+            disposition = (await self._try_alone([message]))[message.ack_id]
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process, which would end everybody's work
             _log.exception("trial_crashed", message_id=message.message_id)
-            fate = Disposition.LATER
+            disposition = Disposition.NACK
         except BaseException:
             self._wait(message, trials=trials)  # its lease is given back with the others
             raise
         took = self._clock.monotonic() - began
         pause = min(LONGEST_PAUSE_SECONDS, took * (1 - SHARE) / SHARE)
         self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
-        if fate is Disposition.DONE:
+        if disposition is Disposition.ACK:
             await self._leases.acknowledge([message])
-        elif fate is Disposition.LATER:
-            await self._leases.give_back([message])
+        elif disposition is Disposition.NACK:
+            await self._leases.nack([message])
         else:
             self._wait(message, trials=trials + 1)

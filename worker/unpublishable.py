@@ -39,7 +39,7 @@ class Unpublishable:
             return
         token = str(uuid.uuid4())
         entries = await self._ledger.claim(list(messages), token=token, seconds=DEAD_LETTER_TIMEOUT_SECONDS)
-        ours = [entry for entry in entries.values() if entry.standing is ClaimOutcome.CLAIMED]
+        ours = [entry for entry in entries.values() if entry.outcome is ClaimOutcome.CLAIMED]
         now = datetime.now(UTC)
         await self._dead_letters.publish(
             [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in ours]

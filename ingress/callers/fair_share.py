@@ -64,7 +64,7 @@ class FairShare:
         self._taken += amount
         self._held[caller] = self._held.get(caller, 0) + amount
 
-    def give_back(self, caller: str, amount: int) -> None:
+    def release(self, caller: str, amount: int) -> None:
         self._taken -= amount
         left = self._held[caller] - amount
         if left:

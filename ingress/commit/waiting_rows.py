@@ -204,8 +204,8 @@ class WaitingRows:
         if not queue.rows:
             self._turns.popleft()
             del self._queues[queue.caller]
-        self._rows.give_back(queue.caller, 1)
-        self._bytes.give_back(queue.caller, waiting.weight)
+        self._rows.release(queue.caller, 1)
+        self._bytes.release(queue.caller, waiting.weight)
         return waiting
 
     def _whose_turn(self) -> _Queue:

@@ -52,8 +52,8 @@ class _Budget:
             raise refusal
         self._share.take(caller, weight)
 
-    def give_back(self, caller: str, weight: int) -> None:
-        self._share.give_back(caller, weight)
+    def release(self, caller: str, weight: int) -> None:
+        self._share.release(caller, weight)
 
 
 class DecodingBudget(_Budget):

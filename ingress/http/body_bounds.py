@@ -85,7 +85,7 @@ class BoundedBody:
 
     def end(self) -> None:
         if self._taken:
-            self._budget.give_back(self._queue, self._taken)
+            self._budget.release(self._queue, self._taken)
             self._taken = 0
 
     def _begin(self) -> None:

@@ -62,7 +62,7 @@ class DecodingInterceptor:
             decoded = await (self._events(body, slices) if body.is_batch else self._event(body, slices))
             return await call_next(decoded, ctx)
         finally:
-            self._budget.give_back(queue, weight)
+            self._budget.release(queue, weight)
 
     async def _decompressed(self, body: Undecoded, slices: Slices) -> Undecoded:
         limits = self._limits

@@ -39,7 +39,7 @@ class ClaimOutcome(enum.StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
 
-    HELD = "held"
+    CLAIMED_ELSEWHERE = "claimed_elsewhere"
     """Pending, and claimed by another batch that may still be at work."""
 
     WAITING = "waiting"
@@ -54,7 +54,7 @@ class ClaimResult:
     """A ledger row as a claim found it."""
 
     event_id: str
-    standing: ClaimOutcome
+    outcome: ClaimOutcome
     attempts: int = 0
     possible_duplicates: int = 0
     history: History = ()

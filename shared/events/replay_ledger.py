@@ -18,7 +18,7 @@ class ReopenOutcome(enum.StrEnum):
     """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. An expired claim was taken
     from its holder; nothing else was changed."""
 
-    HELD = "held"
+    IN_FLIGHT = "in_flight"
     """A worker has it in work; what becomes of it is not known yet."""
 
     DELIVERED = "delivered"

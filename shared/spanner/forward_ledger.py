@@ -83,7 +83,7 @@ class SpannerForwardLedger:
                 take_overs: list[tuple[object, ...]] = []
                 for row in rows:
                     found = entries[row[0]]
-                    if found.standing is not ClaimOutcome.CLAIMED:
+                    if found.outcome is not ClaimOutcome.CLAIMED:
                         continue
                     if found.possible_duplicates == row[5]:
                         claims.append((found.event_id, token, until))

@@ -70,19 +70,19 @@ def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]],
         )
     resumable = own.get(event_id, ())
     is_ours = holder is None or holder == token or holder in resumable
-    standing = ClaimOutcome.CLAIMED
+    outcome = ClaimOutcome.CLAIMED
     if not is_ours and is_live(until, now):
-        standing = ClaimOutcome.HELD
+        outcome = ClaimOutcome.CLAIMED_ELSEWHERE
     elif is_live(not_before, now) and holder != token:
-        standing = ClaimOutcome.WAITING
-    is_claimed = standing is ClaimOutcome.CLAIMED
+        outcome = ClaimOutcome.WAITING
+    is_claimed = outcome is ClaimOutcome.CLAIMED
     if is_claimed and not is_ours:
         # Its holder neither settled nor released it: the event may have been sent.
         possible_duplicates += 1
         history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
     return ClaimResult(
         event_id,
-        standing,
+        outcome,
         attempts,
         possible_duplicates,
         history,
@@ -99,7 +99,7 @@ def reopened(row: Sequence[Any], now: datetime, max_replays: int) -> ReopenResul
         return ReopenResult(event_id, ReopenOutcome.DELIVERED, replays)
     if state == ForwardState.PENDING:
         return ReopenResult(
-            event_id, ReopenOutcome.HELD if is_live(claimed_until, now) else ReopenOutcome.PENDING, replays
+            event_id, ReopenOutcome.IN_FLIGHT if is_live(claimed_until, now) else ReopenOutcome.PENDING, replays
         )
     if replays >= max_replays:
         return ReopenResult(event_id, ReopenOutcome.QUARANTINED, replays)

@@ -112,7 +112,7 @@ CLAIMED: Final = Metric(
     kind=MetricKind.COUNTER,
     unit="{event}",
     meaning="Events that a claim was asked for, by what it found: all but `claimed` are copies that were not sent.",
-    attributes=("standing",),
+    attributes=("outcome",),
 )
 SETTLED: Final = Metric(
     name="event_log.settled.events",

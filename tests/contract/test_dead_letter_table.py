@@ -274,7 +274,7 @@ async def test_a_replay_leaves_the_letter_of_what_it_leaves(storage: Storage) ->
 
     found = await storage.replays.reopen(ids, max_replays=0)
 
-    assert [each.found for each in found.values()] == [ReopenOutcome.QUARANTINED, ReopenOutcome.HELD]
+    assert [each.found for each in found.values()] == [ReopenOutcome.QUARANTINED, ReopenOutcome.IN_FLIGHT]
     assert {each.subject for each in await storage.letters.open(EVERYTHING)} == set(ids)
 
 

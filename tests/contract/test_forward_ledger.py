@@ -16,7 +16,7 @@ from tests.support.emulators.claiming import (
     claim_when_expired,
     logged,
     row_of,
-    standings,
+    outcomes,
     token,
 )
 from tests.support.emulators.storages import Storage
@@ -40,7 +40,7 @@ async def test_a_claim_tells_of_each_event_where_it_stands(storage: Storage) -> 
         pending: ClaimResult(pending, ClaimOutcome.CLAIMED),
         delivered: ClaimResult(delivered, ClaimOutcome.DELIVERED, attempts=2),
         dead: ClaimResult(dead, ClaimOutcome.DEAD, attempts=3),
-        held: ClaimResult(held, ClaimOutcome.HELD),
+        held: ClaimResult(held, ClaimOutcome.CLAIMED_ELSEWHERE),
         missing: ClaimResult(missing, ClaimOutcome.MISSING),
         not_forwarded.event.event_id: ClaimResult(not_forwarded.event.event_id, ClaimOutcome.MISSING),
     }
@@ -67,11 +67,11 @@ async def test_a_claim_of_nothing_finds_nothing(storage: Storage) -> None:
 async def test_500_events_are_one_claim_and_one_settlement(storage: Storage) -> None:
     event_ids = await logged(storage, 500)
 
-    assert standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.CLAIMED] * 500
+    assert outcomes(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.CLAIMED] * 500
     await storage.ledger.settle_delivered([attempt(event_id) for event_id in event_ids])
 
     assert (
-        standings(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.DELIVERED] * 500
+        outcomes(await storage.ledger.claim(event_ids, token=token(), seconds=LONG)) == [ClaimOutcome.DELIVERED] * 500
     )
 
 
@@ -85,7 +85,7 @@ async def test_claiming_again_with_the_same_token_extends_the_claim(storage: Sto
     other = (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id]
 
     assert again == ClaimResult(event_id, ClaimOutcome.CLAIMED, possible_duplicates=0)
-    assert other.standing is ClaimOutcome.HELD
+    assert other.outcome is ClaimOutcome.CLAIMED_ELSEWHERE
     extended = (await row_of(storage, event_id)).claimed_until
     assert first is not None
     assert extended is not None
@@ -152,9 +152,9 @@ async def test_of_claims_at_the_same_time_exactly_one_wins(storage: Storage, led
             tasks.start_soon(claim, number)
 
     for event_id in event_ids:
-        assert sorted(entries[event_id].standing for entries in found) == [
+        assert sorted(entries[event_id].outcome for entries in found) == [
             ClaimOutcome.CLAIMED,
-            *[ClaimOutcome.HELD] * 7,
+            *[ClaimOutcome.CLAIMED_ELSEWHERE] * 7,
         ]
 
 
@@ -164,7 +164,7 @@ async def test_claims_settlements_and_releases_of_many_batches_at_the_same_time_
     async def work(event_ids: list[str]) -> None:
         ours = token()
         entries = await storage.ledger.claim(event_ids, token=ours, seconds=LONG)
-        assert standings(entries) == [ClaimOutcome.CLAIMED] * 5
+        assert outcomes(entries) == [ClaimOutcome.CLAIMED] * 5
         attempts = [attempt(event_id) for event_id in event_ids]
         await storage.ledger.settle_delivered(attempts[:2])
         await storage.ledger.settle_dead(attempts[2:3], token=ours)

@@ -97,7 +97,9 @@ async def test_a_claim_of_ones_own_is_taken_over_without_a_possible_duplicate(st
     assert entries == {event_id: ClaimResult(event_id, ClaimOutcome.CLAIMED, is_resumed=True)}
     row = await row_of(storage, event_id)
     assert (row.claim_token, row.possible_duplicates, row.history) == (ours, 0, None)
-    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[event_id].standing is ClaimOutcome.HELD
+    assert (await storage.ledger.claim([event_id], token=token(), seconds=LONG))[
+        event_id
+    ].outcome is ClaimOutcome.CLAIMED_ELSEWHERE
 
 
 async def test_whose_claim_it_is_is_told_by_the_event(storage: Storage) -> None:
@@ -110,8 +112,8 @@ async def test_whose_claim_it_is_is_told_by_the_event(storage: Storage) -> None:
     own = {key: [earlier] for key in (held, expired, free)}
     entries = await storage.ledger.claim([held, expired, free], token=token(), seconds=LONG, own=own)
 
-    assert [entry.standing for entry in entries.values()] == [
-        ClaimOutcome.HELD,
+    assert [entry.outcome for entry in entries.values()] == [
+        ClaimOutcome.CLAIMED_ELSEWHERE,
         ClaimOutcome.CLAIMED,
         ClaimOutcome.CLAIMED,
     ]
@@ -128,7 +130,7 @@ async def test_what_was_released_is_not_resumed_and_no_suspect_is_tried_before_i
     own = {key: [earlier] for key in (released, aside)}
     entries = await storage.ledger.claim([released, aside], token=token(), seconds=LONG, own=own)
 
-    assert [entry.standing for entry in entries.values()] == [ClaimOutcome.CLAIMED, ClaimOutcome.WAITING]
+    assert [entry.outcome for entry in entries.values()] == [ClaimOutcome.CLAIMED, ClaimOutcome.WAITING]
     assert [entry.is_resumed for entry in entries.values()] == [False, False]
 
 
@@ -139,7 +141,7 @@ async def test_what_is_settled_is_so_whoever_held_it(storage: Storage) -> None:
 
     entries = await storage.ledger.claim([event_id], token=token(), seconds=LONG, own={event_id: {token(), earlier}})
 
-    assert entries[event_id].standing is ClaimOutcome.DELIVERED
+    assert entries[event_id].outcome is ClaimOutcome.DELIVERED
 
 
 @pytest.mark.parametrize("call", ["release", "settle_delivered", "settle_delivered late"])

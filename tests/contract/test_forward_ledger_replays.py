@@ -51,7 +51,7 @@ async def test_what_is_dead_is_pending_again_with_all_that_was_noted_of_it(stora
     assert row.pending_since is not None
     assert row.pending_since >= before
     entries = await storage.ledger.claim([event_id], token="other", seconds=60)
-    assert entries[event_id].standing is ClaimOutcome.CLAIMED
+    assert entries[event_id].outcome is ClaimOutcome.CLAIMED
 
 
 async def test_a_replay_is_noted_behind_what_was_with_the_time_of_the_ledger(storage: Storage) -> None:
@@ -111,7 +111,7 @@ async def test_each_is_told_as_it_was_found_and_only_the_dead_are_changed(storag
     assert await reopen(storage, delivered, pending, held, gone, never) == [
         ReopenResult(delivered, ReopenOutcome.DELIVERED),
         ReopenResult(pending, ReopenOutcome.PENDING),
-        ReopenResult(held, ReopenOutcome.HELD),
+        ReopenResult(held, ReopenOutcome.IN_FLIGHT),
         ReopenResult(gone, ReopenOutcome.MISSING),
         ReopenResult(never, ReopenOutcome.MISSING),
     ]
@@ -189,5 +189,5 @@ async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_m
 
     assert found[event_id].found is ReopenOutcome.PENDING
     assert buried == set()
-    assert claimed[event_id].standing is ClaimOutcome.CLAIMED
+    assert claimed[event_id].outcome is ClaimOutcome.CLAIMED
     assert claimed[event_id].possible_duplicates == 1

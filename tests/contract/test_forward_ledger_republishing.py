@@ -287,7 +287,7 @@ async def test_a_mark_does_not_disturb_a_claim_of_later(storage: Storage) -> Non
 
     entry = (await storage.ledger.claim([event_id], token=ours, seconds=60))[event_id]
 
-    assert entry.standing is ClaimOutcome.CLAIMED
+    assert entry.outcome is ClaimOutcome.CLAIMED
     assert (await row_of(storage, event_id)).republished == 1
 
 

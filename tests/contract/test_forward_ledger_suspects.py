@@ -70,7 +70,7 @@ async def test_a_wait_without_an_attempt_changes_nothing_else(storage: Storage) 
 
     row = await row_of(storage, event_id)
     assert (row.attempts, row.possible_duplicates, row.last_attempt_at, row.last_reason) == (1, 0, AT, "http_202")
-    assert (await claim(storage, event_id)).standing is ClaimOutcome.WAITING
+    assert (await claim(storage, event_id)).outcome is ClaimOutcome.WAITING
 
 
 async def test_a_release_without_an_attempt_and_a_wait_leaves_a_suspect_that_may_be_tried(storage: Storage) -> None:
@@ -82,7 +82,7 @@ async def test_a_release_without_an_attempt_and_a_wait_leaves_a_suspect_that_may
     await storage.ledger.release([DeliveryRecord(event_id, 0, 0, None, "not_sent", None, ())], token=ours)
 
     entry = await claim(storage, event_id)
-    assert (entry.standing, entry.is_suspect, entry.alone_failures) == (ClaimOutcome.CLAIMED, True, 1)
+    assert (entry.outcome, entry.is_suspect, entry.alone_failures) == (ClaimOutcome.CLAIMED, True, 1)
 
 
 async def test_a_release_with_an_attempt_and_no_wait_clears_it(storage: Storage) -> None:
@@ -156,7 +156,7 @@ async def test_a_delivery_of_a_waiting_suspect_is_settled(storage: Storage) -> N
 
     await storage.ledger.settle_delivered([attempt(event_id)], token="its earlier holder")
 
-    assert (await claim(storage, event_id)).standing is ClaimOutcome.DELIVERED
+    assert (await claim(storage, event_id)).outcome is ClaimOutcome.DELIVERED
 
 
 async def test_a_replay_finds_a_waiting_suspect_pending(storage: Storage) -> None:

@@ -39,7 +39,7 @@ def texts(received: Sequence[ReceivedMessage]) -> list[str]:
     return sorted(each.data.decode() for each in received)
 
 
-async def give_back(subscription: Subscription, received: Sequence[ReceivedMessage]) -> None:
+async def nack(subscription: Subscription, received: Sequence[ReceivedMessage]) -> None:
     await subscription.extend([each.ack_id for each in received], seconds=0)
 
 
@@ -142,7 +142,7 @@ async def test_an_acknowledged_message_never_comes_again(broker: Broker) -> None
 
     await broker.subscription.acknowledge(done)
     await broker.subscription.acknowledge(done)
-    await give_back(broker.subscription, received)
+    await nack(broker.subscription, received)
 
     assert texts(await collect(broker.subscription, 1)) == ["open"]
     assert await nothing_comes(broker.subscription)
@@ -152,7 +152,7 @@ async def test_a_message_given_back_comes_again_and_is_counted(broker: Broker) -
     await broker.publisher.publish([message("again", kept="yes")])
     (first,) = await collect(broker.subscription, 1)
 
-    await give_back(broker.subscription, [first])
+    await nack(broker.subscription, [first])
     (second,) = await collect(broker.subscription, 1)
 
     assert (second.message_id, second.data, second.attributes) == (first.message_id, first.data, first.attributes)
@@ -171,7 +171,7 @@ async def test_a_lease_that_ends_brings_the_message_again_and_a_late_acknowledge
     (second,) = await collect(broker.subscription, 1)
     await broker.subscription.acknowledge([first.ack_id])
     await broker.subscription.extend([first.ack_id], seconds=30)
-    await give_back(broker.subscription, [second])
+    await nack(broker.subscription, [second])
     (third,) = await collect(broker.subscription, 1)
 
     assert [each.delivery_attempt for each in (first, second, third)] == [1, 2, 3]
@@ -195,7 +195,7 @@ async def test_each_subscription_has_its_own_copy_and_its_own_leases(broker: Bro
     (one,) = await collect(broker.subscription, 1)
     (two,) = await collect(broker.other, 1)
     await broker.subscription.acknowledge([one.ack_id])
-    await give_back(broker.other, [two])
+    await nack(broker.other, [two])
     broker.time_passes(BACKOFF_SECONDS)
 
     assert one.message_id == two.message_id
@@ -222,7 +222,7 @@ async def test_after_the_last_attempt_a_message_is_dead_lettered_natively(broker
     for _ in range(MAX_ATTEMPTS):
         (received,) = await collect(broker.subscription, 1)
         attempts.append(received.delivery_attempt)
-        await give_back(broker.subscription, [received])
+        await nack(broker.subscription, [received])
     letters: list[ReceivedMessage] = []
     async with anyio.create_task_group() as tasks:
 

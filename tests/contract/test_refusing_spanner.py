@@ -103,4 +103,4 @@ async def test_a_connection_that_comes_back_within_the_bound_is_used(spanner: Re
     await spanner.proxy.switch(Mode.PASS)
 
     (entry,) = (await patient.claim([ATTEMPT.event_id], token="t", seconds=1)).values()
-    assert entry.standing is ClaimOutcome.MISSING
+    assert entry.outcome is ClaimOutcome.MISSING

@@ -32,15 +32,15 @@ class ObservedBatchHandler:
         with trace_span(
             self._tracer, "process forward", traceparents, kind=SpanKind.CONSUMER, attributes=attributes
         ) as spans:
-            fates = await self._forward([_continued(m, span) for m, span in zip(messages, spans, strict=True)])
+            dispositions = await self._forward([_continued(m, span) for m, span in zip(messages, spans, strict=True)])
             for message, span in zip(messages, spans, strict=True):
                 if span is not None:
-                    span.set_attribute("event_log.fate", fates[message.ack_id])
+                    span.set_attribute("event_log.disposition", dispositions[message.ack_id])
         now = time.time()
         for message in messages:
-            if fates[message.ack_id] is Disposition.DONE:
+            if dispositions[message.ack_id] is Disposition.ACK:
                 self._delays.record(max(0.0, now - message.publish_time.timestamp()))
-        return fates
+        return dispositions
 
 
 def _continued(message: ReceivedMessage, span: Span | None) -> ReceivedMessage:

@@ -39,8 +39,8 @@ class ObservedForwardLedger:
     ) -> dict[str, ClaimResult]:
         with timed(self._durations, operation="claim"):
             entries = await self._ledger.claim(event_ids, token=token, seconds=seconds, own=own)
-        for standing, events in Counter(entry.standing for entry in entries.values()).items():
-            self._claimed.add(events, {"standing": standing.value})
+        for outcome, events in Counter(entry.outcome for entry in entries.values()).items():
+            self._claimed.add(events, {"outcome": outcome.value})
         self._delays.remember(entries.values())
         return entries
 
@@ -95,7 +95,7 @@ class PendingTimes:
         self._since |= {
             entry.event_id: entry.pending_since
             for entry in entries
-            if entry.standing is ClaimOutcome.CLAIMED and entry.pending_since is not None
+            if entry.outcome is ClaimOutcome.CLAIMED and entry.pending_since is not None
         }
         while len(self._since) > MAX_REMEMBERED:
             del self._since[next(iter(self._since))]

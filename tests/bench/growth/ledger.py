@@ -84,7 +84,7 @@ class Operations:
 
     async def _claim(self, event_ids: list[str], *, token: str) -> None:
         entries = await self._ledger.claim(event_ids, token=token, seconds=CLAIM_SECONDS)
-        if any(entry.standing is not ClaimOutcome.CLAIMED for entry in entries.values()):
+        if any(entry.outcome is not ClaimOutcome.CLAIMED for entry in entries.values()):
             raise MeasurementError("not every event was claimed")
 
 

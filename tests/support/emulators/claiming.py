@@ -45,12 +45,12 @@ async def row_of(storage: Storage, event_id: str) -> LedgerRow:
     return row
 
 
-def standings(entries: dict[str, ClaimResult]) -> list[ClaimOutcome]:
-    return [entry.standing for entry in entries.values()]
+def outcomes(entries: dict[str, ClaimResult]) -> list[ClaimOutcome]:
+    return [entry.outcome for entry in entries.values()]
 
 
 async def claim_when_expired(storage: Storage, event_id: str) -> ClaimResult:
     await storage.time_passes(SHORT)
     entry = (await storage.ledger.claim([event_id], token=token(), seconds=SHORT))[event_id]
-    assert entry.standing is ClaimOutcome.CLAIMED
+    assert entry.outcome is ClaimOutcome.CLAIMED
     return entry

@@ -37,9 +37,9 @@ class MemoryForwardLedger:
         row = self._store.ledger.get(event_id)
         if row is None:
             return ClaimResult(event_id, ClaimOutcome.MISSING)
-        standing = self._standing(row, own, token)
-        is_resumed = standing is ClaimOutcome.CLAIMED and row.claim_token in own
-        if standing is ClaimOutcome.CLAIMED:
+        outcome = self._outcome(row, own, token)
+        is_resumed = outcome is ClaimOutcome.CLAIMED and row.claim_token in own
+        if outcome is ClaimOutcome.CLAIMED:
             if row.claim_token not in (None, token, *own):
                 row.possible_duplicates += 1
                 self._store.note(row, HistoryKind.TAKE_OVER)
@@ -47,21 +47,21 @@ class MemoryForwardLedger:
             row.claimed_until = self._store.clock.now() + timedelta(seconds=seconds)
         return ClaimResult(
             event_id,
-            standing,
+            outcome,
             row.attempts,
             row.possible_duplicates,
             attempt_history.decode(row.history),
             row.alone_failures,
-            is_suspect=standing is ClaimOutcome.CLAIMED and row.not_before is not None,
+            is_suspect=outcome is ClaimOutcome.CLAIMED and row.not_before is not None,
             is_resumed=is_resumed,
             pending_since=row.pending_since,
         )
 
-    def _standing(self, row: LedgerRow, own: set[str], token: str) -> ClaimOutcome:
+    def _outcome(self, row: LedgerRow, own: set[str], token: str) -> ClaimOutcome:
         if row.state != ForwardState.PENDING:
             return ClaimOutcome(row.state.lower())
         if row.claim_token not in (None, token, *own) and self._is_claimed(row):
-            return ClaimOutcome.HELD
+            return ClaimOutcome.CLAIMED_ELSEWHERE
         if row.claim_token != token and row.not_before is not None and row.not_before > self._store.clock.now():
             return ClaimOutcome.WAITING
         return ClaimOutcome.CLAIMED

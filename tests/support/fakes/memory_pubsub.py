@@ -138,7 +138,7 @@ class MemorySubscription:
     async def extend(self, ack_ids: Sequence[str], *, seconds: int) -> None:
         if not ack_ids:
             return
-        async with self._call("extend" if seconds else "give_back"):
+        async with self._call("extend" if seconds else "nack"):
             if not 0 <= seconds <= _MAX_ACK_DEADLINE_SECONDS:
                 raise SubscriptionUnavailableError("an ack deadline has 0 to 600 seconds")
             now = self._now()

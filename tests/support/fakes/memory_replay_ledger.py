@@ -44,7 +44,7 @@ class MemoryReplayLedger:
             return ReopenResult(event_id, ReopenOutcome.DELIVERED, row.replays)
         if row.state == ForwardState.PENDING:
             if self._is_claimed(row):
-                return ReopenResult(event_id, ReopenOutcome.HELD, row.replays)
+                return ReopenResult(event_id, ReopenOutcome.IN_FLIGHT, row.replays)
             if row.claim_token is not None:
                 row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
             return ReopenResult(event_id, ReopenOutcome.PENDING, row.replays)

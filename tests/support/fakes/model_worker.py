@@ -144,8 +144,8 @@ class ModelWorker:
             suspect_backoff_seconds=SUSPECT_BACKOFF_SECONDS,
         )
 
-    def set_aside(self, messages: Sequence[ReceivedMessage], fates: dict[str, Disposition]) -> None:
-        self.aside += [message for message in messages if fates[message.ack_id] is Disposition.ASIDE]
+    def set_aside(self, messages: Sequence[ReceivedMessage], dispositions: dict[str, Disposition]) -> None:
+        self.aside += [message for message in messages if dispositions[message.ack_id] is Disposition.SET_ASIDE]
 
 
 class _Through:

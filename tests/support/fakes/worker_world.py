@@ -176,7 +176,7 @@ class WorkerWorld:
                 tasks.cancel_scope.deadline = anyio.current_time() + 2
             background.cancel_scope.cancel()
         assert not tasks.cancel_scope.cancelled_caught, "did not stop"
-        await self.leases.give_back(self.leases.held())
+        await self.leases.nack(self.leases.leased())
 
     async def time_passes_until(
         self, condition: Callable[[], object], *, step_seconds: float = 0.5, seconds: float = 10.0

@@ -65,7 +65,7 @@ def test_what_is_taken_at_once_is_limited_until_it_is_given_back() -> None:
     with pytest.raises(OverloadedError):
         budget.take("c", 41)
 
-    budget.give_back("b", 20)
+    budget.release("b", 20)
     budget.take("c", 41)
 
 

@@ -89,21 +89,21 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     share = FairShare(LIMIT)
     held = fill(share, "flood")["flood"]
     for _ in range(held):
-        share.give_back("flood", 1)
+        share.release("flood", 1)
 
     assert (share.taken, share.callers) == (0, 0)
     assert fill(share, "flood") == {"flood": held}
 
 
 @given(st.lists(st.tuples(st.sampled_from(CALLERS), st.integers(1, 400), st.booleans())))
-def test_however_callers_take_and_give_back_none_holds_more_than_was_free(
+def test_however_callers_take_and_release_none_holds_more_than_was_free(
     steps: list[tuple[str, int, bool]],
 ) -> None:
     share = FairShare(LIMIT)
     held: dict[str, list[int]] = {caller: [] for caller in CALLERS}
     for caller, amount, gives_back in steps:
         if gives_back and held[caller]:
-            share.give_back(caller, held[caller].pop())
+            share.release(caller, held[caller].pop())
         elif share.has_room(caller, amount):
             free = LIMIT - share.taken
             share.take(caller, amount)

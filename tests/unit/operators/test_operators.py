@@ -147,7 +147,7 @@ def test_poison_is_never_replayed() -> None:
         (ReopenResult("e", ReopenOutcome.PENDING, had_letter=True), False, Outcome.SENT_AGAIN),
         (ReopenResult("e", ReopenOutcome.PENDING), False, Outcome.TAKEN),
         (ReopenResult("e", ReopenOutcome.PENDING), True, Outcome.SENT_AGAIN),
-        (ReopenResult("e", ReopenOutcome.HELD), False, Outcome.IN_WORK),
+        (ReopenResult("e", ReopenOutcome.IN_FLIGHT), False, Outcome.IN_WORK),
         (ReopenResult("e", ReopenOutcome.DELIVERED), False, Outcome.DELIVERED),
         (ReopenResult("e", ReopenOutcome.QUARANTINED), False, Outcome.QUARANTINED),
         (ReopenResult("e", ReopenOutcome.MISSING), False, Outcome.MISSING),

@@ -57,7 +57,7 @@ async def impatient() -> WorkerWorld:
     return world
 
 
-async def fates(world: WorkerWorld) -> list[Disposition]:
+async def dispositions(world: WorkerWorld) -> list[Disposition]:
     """Of whatever can be pulled, in order."""
     messages = await world.pull()
     decided = await world.forwarding.forward(messages)
@@ -89,7 +89,7 @@ def wait_of(world: WorkerWorld, event_id: str) -> float:
 async def test_confirmed_events_are_settled_as_delivered_and_done(world: WorkerWorld) -> None:
     events = await world.log(3)
 
-    assert await fates(world) == [Disposition.DONE] * 3
+    assert await dispositions(world) == [Disposition.ACK] * 3
 
     assert world.states() == [ForwardState.DELIVERED] * 3
     assert world.forwarder.taken == {event.event_id: 1 for event in events}
@@ -143,7 +143,7 @@ async def test_messages_of_one_event_are_one_event_and_share_its_fate(world: Wor
     (event,) = await world.log(1)
     await world.publish([event, event])
 
-    assert await fates(world) == [Disposition.DONE] * 3
+    assert await dispositions(world) == [Disposition.ACK] * 3
 
     assert world.forwarder.requests == [[event.event_id]]
 
@@ -157,7 +157,7 @@ async def test_what_is_settled_already_is_done_without_sending(world: WorkerWorl
     buried = DeliveryRecord(dead.event_id, 1, 0, world.clock.now(), "http_400", 400, ())
     await world.ledger.settle_dead([buried], token=ANOTHER)
 
-    assert await fates(world) == [Disposition.DONE, Disposition.DONE]
+    assert await dispositions(world) == [Disposition.ACK, Disposition.ACK]
 
     assert world.forwarder.requests == []
 
@@ -166,7 +166,7 @@ async def test_what_another_batch_holds_is_left_for_later(world: WorkerWorld) ->
     held, free = await world.log(2)
     await world.ledger.claim([held.event_id], token=ANOTHER, seconds=60)
 
-    assert await fates(world) == [Disposition.LATER, Disposition.DONE]
+    assert await dispositions(world) == [Disposition.NACK, Disposition.ACK]
 
     assert world.forwarder.requests == [[free.event_id]]
     assert world.row(held.event_id).claim_token == ANOTHER
@@ -177,7 +177,7 @@ async def test_what_another_batch_held_and_died_with_is_sent_and_counted(world: 
     await world.ledger.claim([event.event_id], token=ANOTHER, seconds=60)
     world.clock.advance(61)
 
-    assert await fates(world) == [Disposition.DONE]
+    assert await dispositions(world) == [Disposition.ACK]
 
     assert world.row(event.event_id).possible_duplicates == 1
 
@@ -186,7 +186,7 @@ async def test_what_may_pass_is_released_for_later_when_the_budget_is_spent(impa
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(UNREACHABLE)
 
-    assert await fates(impatient) == [Disposition.HELD]
+    assert await dispositions(impatient) == [Disposition.HOLD]
 
     row = impatient.row(event.event_id)
     assert (row.state, row.attempts, row.last_reason) == (ForwardState.PENDING, 1, "connection_refused")
@@ -198,7 +198,7 @@ async def test_an_unknown_outcome_is_noted_with_the_release(impatient: WorkerWor
     (event,) = await impatient.log(1)
     impatient.forwarder.script.append(answer)
 
-    assert await fates(impatient) == [Disposition.HELD]
+    assert await dispositions(impatient) == [Disposition.HOLD]
 
     row = impatient.row(event.event_id)
     assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 1, 1)
@@ -209,7 +209,7 @@ async def test_an_outage_holds_messages_and_releases_their_claims(world: WorkerW
     (event,) = await world.log(1)
     world.forwarder.always = UNAVAILABLE
 
-    assert await fates(world) == [Disposition.HELD]
+    assert await dispositions(world) == [Disposition.HOLD]
 
     row = world.row(event.event_id)
     assert (row.state, row.claim_token, row.not_before, row.alone_failures) == (ForwardState.PENDING, None, None, 0)
@@ -222,7 +222,7 @@ async def test_where_nothing_is_confirmed_everything_is_held_and_nothing_dead_le
     await world.log(30)
     world.forwarder.always = answer
 
-    assert await fates(world) == [Disposition.HELD] * 30
+    assert await dispositions(world) == [Disposition.HOLD] * 30
 
     assert world.circuit.open_reason == answer.reason
     assert world.dead_letters() == []
@@ -234,7 +234,7 @@ async def test_the_event_that_is_rejected_is_dead_lettered_and_the_rest_delivere
     events = await world.log(8)
     world.forwarder.spoilers = {events[5].event_id}
 
-    assert await fates(world) == [Disposition.DONE] * 8
+    assert await dispositions(world) == [Disposition.ACK] * 8
 
     row = world.row(events[5].event_id)
     assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 2, 0)
@@ -262,7 +262,7 @@ async def test_copies_of_a_rejected_event_are_one_dead_letter(world: WorkerWorld
     await world.publish([event])
     world.forwarder.script.append(REJECTED)
 
-    assert await fates(world) == [Disposition.DONE, Disposition.DONE]
+    assert await dispositions(world) == [Disposition.ACK, Disposition.ACK]
 
     assert dead_letter_reasons(world) == ["http_400"]
 
@@ -273,12 +273,12 @@ async def test_when_everything_is_rejected_only_a_few_are_dead_lettered_and_some
     await world.log(100)
     world.forwarder.always = REJECTED
 
-    decided = await fates(world)
+    decided = await dispositions(world)
 
     assert world.circuit.open_reason == "http_400"
-    assert len(world.dead_letters()) == decided.count(Disposition.DONE) == ALLOWANCE
-    assert decided.count(Disposition.ASIDE) > 0
-    assert decided.count(Disposition.HELD) > 50
+    assert len(world.dead_letters()) == decided.count(Disposition.ACK) == ALLOWANCE
+    assert decided.count(Disposition.SET_ASIDE) > 0
+    assert decided.count(Disposition.HOLD) > 50
     assert world.states().count(ForwardState.PENDING) == 100 - ALLOWANCE
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 
@@ -294,9 +294,9 @@ async def test_what_fails_alone_while_others_are_confirmed_steps_aside(
     bad = first_sent(await ticking.log(8)).event_id
     ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, spoiling
 
-    decided = await fates(ticking)
+    decided = await dispositions(ticking)
 
-    assert sorted(decided) == [Disposition.ASIDE] + [Disposition.DONE] * 7
+    assert sorted(decided) == [Disposition.SET_ASIDE] + [Disposition.ACK] * 7
     row = ticking.row(bad)
     assert (row.state, row.claim_token, row.alone_failures, row.attempts) == (ForwardState.PENDING, None, 1, 2)
     assert row.possible_duplicates == (2 if spoiling.verdict is SendVerdict.AMBIGUOUS else 0)
@@ -309,7 +309,7 @@ async def test_a_limit_that_one_event_draws_blames_nobody(ticking: WorkerWorld) 
     limited = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429")
     ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, limited
 
-    assert set(await fates(ticking)) <= {Disposition.HELD, Disposition.ASIDE, Disposition.DONE}
+    assert set(await dispositions(ticking)) <= {Disposition.HOLD, Disposition.SET_ASIDE, Disposition.ACK}
 
     row = ticking.row(bad)
     assert (row.state, row.alone_failures, row.possible_duplicates) == (ForwardState.PENDING, 0, 0)
@@ -319,7 +319,7 @@ async def test_a_suspect_is_not_sent_with_others_neither_in_its_pause_nor_after_
     event = first_sent(await ticking.log(3))
     bad = event.event_id
     ticking.forwarder.spoilers, ticking.forwarder.spoiling = {bad}, SERVER_ERROR
-    await fates(ticking)
+    await dispositions(ticking)
     row = ticking.row(bad)
     noted = (row.attempts, row.possible_duplicates, row.alone_failures)
     ticking.forwarder.requests.clear()
@@ -330,7 +330,7 @@ async def test_a_suspect_is_not_sent_with_others_neither_in_its_pause_nor_after_
 
         decided = await ticking.forwarding.forward([message])
 
-        assert list(decided.values()) == [Disposition.ASIDE]
+        assert list(decided.values()) == [Disposition.SET_ASIDE]
         assert (row.claim_token, row.attempts, row.possible_duplicates, row.alone_failures) == (None, *noted)
         assert row.not_before is not None  # to be tried as it was
     assert ticking.forwarder.requests == []
@@ -341,7 +341,7 @@ async def test_a_trial_before_its_time_sends_nothing(ticking: WorkerWorld) -> No
     row = ticking.row(event.event_id)
     row.not_before, row.alone_failures = ticking.clock.now() + timedelta(seconds=5), 1
 
-    assert await trial(ticking) is Disposition.ASIDE
+    assert await trial(ticking) is Disposition.SET_ASIDE
 
     assert ticking.forwarder.requests == []
 
@@ -367,7 +367,7 @@ async def test_a_suspect_that_fails_again_waits_twice_as_long_up_to_a_bound(tick
 
         decided = await ticking.forwarding.try_alone([message])
 
-        assert list(decided.values()) == [Disposition.ASIDE]
+        assert list(decided.values()) == [Disposition.SET_ASIDE]
         waits.append(round(wait_of(ticking, event.event_id)))
         ticking.clock.advance(waits[-1] + 1)
     assert waits == [BACKOFF * min(2**n, LONGEST_SUSPECT_FACTOR) for n in range(1, 10)]
@@ -381,7 +381,7 @@ async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(tic
     ticking.forwarder.always = SERVER_ERROR
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.DONE
+    assert await trial(ticking) is Disposition.ACK
 
     assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "exhausted", 500)
     assert world_letters(ticking) == [(event.event_id, "exhausted", "500")]
@@ -401,7 +401,7 @@ async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said
     ticking.forwarder.always = SendOutcome(SendVerdict.REFUSED, 403, "http_403")
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.DONE
+    assert await trial(ticking) is Disposition.ACK
 
     assert (row.state, row.possible_duplicates) == (ForwardState.DEAD, 0)
     assert world_letters(ticking) == [(event.event_id, "http_403", "403")]
@@ -415,7 +415,7 @@ async def test_a_trial_that_fails_while_nothing_is_confirmed_leaves_the_suspect_
     failed_before(ticking, row, 5)
     ticking.forwarder.always = SERVER_ERROR
 
-    assert await trial(ticking) is Disposition.ASIDE
+    assert await trial(ticking) is Disposition.SET_ASIDE
 
     assert (row.state, row.alone_failures) == (ForwardState.PENDING, 5)
     assert wait_of(ticking, event.event_id) > 0
@@ -428,7 +428,7 @@ async def test_a_suspect_that_is_rejected_beside_others_is_dead_lettered_at_once
     ticking.forwarder.always = REJECTED
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.DONE
+    assert await trial(ticking) is Disposition.ACK
 
     assert dead_letter_reasons(ticking) == ["http_400"]
 
@@ -438,7 +438,7 @@ async def test_a_trial_that_is_confirmed_is_delivered(ticking: WorkerWorld) -> N
     row = ticking.row(event.event_id)
     failed_before(ticking, row, 5)
 
-    assert await trial(ticking) is Disposition.DONE
+    assert await trial(ticking) is Disposition.ACK
 
     row = ticking.row(event.event_id)
     assert (row.state, row.not_before, row.claim_token) == (ForwardState.DELIVERED, None, None)
@@ -454,7 +454,7 @@ async def test_events_whose_name_is_notorious_step_aside_without_being_claimed(w
 
     decided = await world.forwarding.forward(messages)
 
-    assert list(decided.values()).count(Disposition.ASIDE) == 2
+    assert list(decided.values()).count(Disposition.SET_ASIDE) == 2
     assert world.forwarder.requests == [[good.event_id]]
     assert {row.not_before for row in world.store.ledger.values()} == {None}
     assert world.journal.count("claim") == 1
@@ -465,7 +465,7 @@ async def test_a_trial_of_a_notorious_name_is_made_and_its_confirmation_restores
         world.guilt.failed_alone("bad")
     await world.log(1, "bad")
 
-    assert await trial(world) is Disposition.DONE
+    assert await trial(world) is Disposition.ACK
 
     assert not world.guilt.is_notorious("bad")
 
@@ -475,14 +475,14 @@ async def test_events_of_one_name_that_keep_failing_alone_make_it_notorious(tick
     ticking.forwarder.on_send = ticking.circuit.confirmed  # in another lane
     ticking.forwarder.spoilers = {event.event_id for event in bad}
     ticking.forwarder.spoiling = SERVER_ERROR
-    await fates(ticking)
+    await dispositions(ticking)
     ticking.forwarder.requests.clear()
     await ticking.log(3, "bad")
     await ticking.log(3, "good")
 
-    decided = await fates(ticking)
+    decided = await dispositions(ticking)
 
-    assert decided[-6:] == [Disposition.ASIDE] * 3 + [Disposition.DONE] * 3
+    assert decided[-6:] == [Disposition.SET_ASIDE] * 3 + [Disposition.ACK] * 3
     assert sum(map(len, ticking.forwarder.requests)) == 3
 
 
@@ -490,7 +490,7 @@ async def test_an_outage_makes_no_name_notorious(world: WorkerWorld) -> None:
     await world.log(20)
     world.forwarder.always = UNAVAILABLE
 
-    await fates(world)
+    await dispositions(world)
 
     assert not world.guilt.is_notorious("order_paid")
 
@@ -501,7 +501,7 @@ async def test_a_retry_after_is_waited_for_by_giving_back(world: WorkerWorld) ->
     await world.log(2)
     world.forwarder.script.append(TOO_MANY)
 
-    assert await fates(world) == [Disposition.HELD] * 2
+    assert await dispositions(world) == [Disposition.HOLD] * 2
 
     assert {row.claim_token for row in world.store.ledger.values()} == {None}
 
@@ -511,7 +511,7 @@ async def test_undecodable_messages_are_dead_lettered_at_once_with_their_bytes(w
     await world.topic.publish([OutgoingMessage(b"", {"only": "attributes"})])
     await world.log(1)
 
-    assert await fates(world) == [Disposition.DONE] * 3
+    assert await dispositions(world) == [Disposition.ACK] * 3
 
     assert dead_letter_reasons(world) == ["undecodable", "undecodable"]
     assert [letter.data for letter in world.dead_letter_topic.published] == [b"\xff\x00 not JSON", b""]
@@ -525,12 +525,12 @@ async def test_a_message_without_a_row_is_given_some_chances_and_then_dead_lette
 
     for _ in range(MISSING_ROW_DELIVERIES - 1):
         messages = await world.pull()
-        assert list((await world.forwarding.forward(messages)).values()) == [Disposition.LATER]
+        assert list((await world.forwarding.forward(messages)).values()) == [Disposition.NACK]
         await world.subscription.extend([messages[0].ack_id], seconds=0)
         world.clock.advance(600)
     assert world.dead_letter_topic.published == []
 
-    assert await fates(world) == [Disposition.DONE]
+    assert await dispositions(world) == [Disposition.ACK]
     assert dead_letter_reasons(world) == ["row_missing"]
     assert world.dead_letter_topic.published[0].data == forward_message.encode(lost).data
     assert world.forwarder.requests == []
@@ -542,7 +542,7 @@ async def test_where_deliveries_are_not_counted_a_message_without_a_row_is_dead_
     world.subscription.dead_letter_topic = None
     await world.publish([sample_event()])
 
-    assert await fates(world) == [Disposition.DONE]
+    assert await dispositions(world) == [Disposition.ACK]
 
     assert dead_letter_reasons(world) == ["row_missing"]
 
@@ -555,7 +555,7 @@ async def test_two_batches_with_the_same_event_send_it_once(world: WorkerWorld) 
 
     decided = [await world.forwarding.forward(first), await world.forwarding.forward(second)]
 
-    assert [list(each.values()) for each in decided] == [[Disposition.DONE], [Disposition.DONE]]
+    assert [list(each.values()) for each in decided] == [[Disposition.ACK], [Disposition.ACK]]
     assert world.forwarder.taken[event.event_id] == 1
     entries = await world.ledger.claim([event.event_id], token=ANOTHER, seconds=1)
-    assert entries[event.event_id].standing is ClaimOutcome.DELIVERED
+    assert entries[event.event_id].outcome is ClaimOutcome.DELIVERED

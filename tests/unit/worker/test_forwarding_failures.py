@@ -72,7 +72,7 @@ async def test_without_a_claim_nothing_is_sent_and_messages_are_held(world: Work
     _, messages = await world.logged_and_pulled(2)
     world.ledger.failures.fail_next("claim", DOWN)
 
-    assert await forwarded(world, messages) == [Disposition.HELD] * 2
+    assert await forwarded(world, messages) == [Disposition.HOLD] * 2
 
     assert world.forwarder.requests == []
     assert world.circuit.open_reason is None
@@ -83,19 +83,19 @@ async def test_claims_that_keep_failing_do_not_open_the_circuit(world: WorkerWor
     _, messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, times=20)
 
-    assert [await forwarded(world, messages) for _ in range(20)] == [[Disposition.HELD]] * 20
+    assert [await forwarded(world, messages) for _ in range(20)] == [[Disposition.HOLD]] * 20
 
     assert world.circuit.open_reason is None
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
 
 async def test_a_claim_whose_answer_was_lost_is_released_and_keeps_nobody_away(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     assert world.row(event_id).claim_token is None
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
     assert accounted(world, event_id) == (1, 0)
 
 
@@ -113,9 +113,9 @@ async def test_a_claim_that_can_be_neither_heard_of_nor_released_is_resumed_by_t
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
     world.ledger.failures.fail_next("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert accounted(world, event_id) == (1, 0)
     assert kinds(world, event_id) == [HistoryKind.ATTEMPT]
@@ -127,12 +127,12 @@ async def test_a_claim_that_can_be_neither_heard_of_nor_released_keeps_others_aw
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
     world.ledger.failures.fail_next("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     world.start_process()
 
-    assert await forwarded(world, messages) == [Disposition.LATER]
+    assert await forwarded(world, messages) == [Disposition.NACK]
     world.clock.advance(91)
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.forwarder.taken[event_id] == 1
     assert accounted(world, event_id) == (1, 1)  # another cannot know that nothing was sent
@@ -146,12 +146,12 @@ async def test_of_several_claims_that_cannot_be_heard_of_whichever_stands_is_res
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
     world.ledger.failures.fail_next("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     world.ledger.failures.fail_next("claim", DOWN, when=second)
     world.ledger.failures.fail_next("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert accounted(world, event_id) == (1, 0)
 
@@ -160,11 +160,11 @@ async def test_a_claim_that_was_never_made_does_not_make_forget_one_that_stands(
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("claim", DOWN, when=When.AFTER)
     world.ledger.failures.fail_next("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     world.ledger.failures.fail_next("claim", DOWN)  # and its release succeeds, and releases nothing
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert accounted(world, event_id) == (1, 0)
 
@@ -173,7 +173,7 @@ async def test_what_is_confirmed_but_not_settled_is_neither_done_nor_released(wo
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
     row = world.row(event_id)
     assert row.state == ForwardState.PENDING
@@ -185,11 +185,11 @@ async def test_what_is_confirmed_but_not_settled_is_only_settled_when_it_comes_a
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
     await forwarded(world, messages)
-    assert await forwarded(world, messages) == [Disposition.LATER]
+    assert await forwarded(world, messages) == [Disposition.NACK]
     world.ledger.failures.mend()
     world.clock.advance(1000)
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.forwarder.taken[event_id] == 1
     assert world.row(event_id).state == ForwardState.DELIVERED
@@ -200,7 +200,7 @@ async def test_a_settlement_whose_answer_was_lost_is_repeated_and_done(world: Wo
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_next("settle_delivered", DOWN, when=When.AFTER)
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.forwarder.taken[event_id] == 1
 
@@ -210,11 +210,11 @@ async def test_what_cannot_be_noted_is_not_sent_again(world: WorkerWorld) -> Non
     world.forwarder.script.append(TIMED_OUT)
     world.ledger.failures.fail_next("note", DOWN)
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
     assert len(world.forwarder.requests) == 1
     assert accounted(world, event_id) == (1, 1)  # by its release
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
     assert accounted(world, event_id) == (2, 1)
 
 
@@ -241,7 +241,7 @@ async def test_two_unanswered_attempts_and_a_death_in_the_third_are_three_possib
     world.start_process()
     world.clock.advance(91)
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.row(event_id).possible_duplicates == 3
     assert world.forwarder.taken[event_id] <= 1 + 3
@@ -258,7 +258,7 @@ async def test_a_note_whose_claim_another_has_taken_ends_sending(world: WorkerWo
 
     world.forwarder.on_send = somebody_takes_over
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
     assert len(world.forwarder.requests) == 1
     row = world.row(event_id)
@@ -270,7 +270,7 @@ async def test_a_dead_letter_that_cannot_be_published_is_neither_settled_nor_don
     world.forwarder.spoilers = {event_ids[1]}
     world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
 
-    assert await forwarded(world, messages) == [Disposition.DONE, Disposition.HELD, Disposition.DONE, Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK, Disposition.HOLD, Disposition.ACK, Disposition.ACK]
 
     row = world.row(event_ids[1])
     assert (row.state, row.claim_token, row.last_reason) == (ForwardState.PENDING, None, "http_400")
@@ -281,10 +281,10 @@ async def test_a_dead_letter_that_cannot_be_settled_is_only_settled_when_it_come
     world.forwarder.spoilers = {event_id}
     world.ledger.failures.fail_next("settle_dead", DOWN, times=TRIES)
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     assert world.row(event_id).state == ForwardState.PENDING
     assert world.row(event_id).claim_token is not None
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     row = world.row(event_id)
     assert (row.state, row.last_reason) == (ForwardState.DEAD, "http_400")
@@ -302,8 +302,8 @@ async def test_a_dead_letter_that_cannot_be_settled_for_long_is_published_and_se
     world.ledger.failures.mend()
     decided.append(await forwarded(world, messages))
 
-    assert Disposition.DONE not in [fate for fates in decided[:3] for fate in fates]
-    assert decided[3] == [Disposition.DONE]
+    assert Disposition.ACK not in [disposition for dispositions in decided[:3] for disposition in dispositions]
+    assert decided[3] == [Disposition.ACK]
     assert world.dead_letters() == [(event_id, "http_400")]
     assert world.forwarder.requests == [[event_id]]
     assert world.row(event_id).state == ForwardState.DEAD
@@ -319,7 +319,7 @@ async def test_a_dead_letter_whose_claim_expired_unsettled_is_settled_by_the_pro
     await forwarded(world, messages)
     world.clock.advance(91)
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.dead_letters() == [(event_id, "http_400")]
     assert accounted(world, event_id) == (1, 0)
@@ -335,7 +335,7 @@ async def test_a_dead_letter_that_was_replayed_meanwhile_is_sent_again(world: Wo
     await MemoryReplayLedger(world.store).reopen([event_id], max_replays=3)
     world.forwarder.spoilers = set()
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.row(event_id).state == ForwardState.DELIVERED
 
@@ -349,7 +349,7 @@ async def test_what_was_replayed_meanwhile_is_released_like_anything_else(world:
     await MemoryReplayLedger(world.store).reopen([event_id], max_replays=3)
     world.forwarder.spoilers, world.forwarder.always = set(), UNAVAILABLE
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
     assert world.row(event_id).claim_token is None
 
@@ -359,17 +359,17 @@ async def test_poison_that_cannot_be_dead_lettered_is_left_for_later(world: Work
     _, messages = await world.logged_and_pulled()
     world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
 
-    assert await forwarded(world, messages) == [Disposition.LATER, Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.NACK, Disposition.ACK]
 
 
 async def test_a_burial_that_ends_after_the_claim_is_settled_when_it_comes_again(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.forwarder.script.append(REJECTED)
     world.dead_letter_topic.failures.hold("publish")
-    fates: list[Disposition] = []
+    dispositions: list[Disposition] = []
 
     async def forward() -> None:
-        fates.extend(await forwarded(world, messages))
+        dispositions.extend(await forwarded(world, messages))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(forward)
@@ -377,10 +377,10 @@ async def test_a_burial_that_ends_after_the_claim_is_settled_when_it_comes_again
         world.clock.advance(91)
         world.dead_letter_topic.failures.mend()
 
-    assert fates == [Disposition.HELD]
+    assert dispositions == [Disposition.HOLD]
     assert world.row(event_id).state == ForwardState.PENDING
     # Nobody else took it over: what was published is settled, neither sent nor published again.
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
     row = world.row(event_id)
     assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 1, 0)
     assert len(world.dead_letter_topic.published) == 1
@@ -391,7 +391,7 @@ async def test_nothing_is_buried_when_the_claim_is_about_to_end(world: WorkerWor
     world.forwarder.script.append(REJECTED)
     world.forwarder.on_send = lambda: world.clock.advance(89.5)
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
 
     assert world.dead_letter_topic.published == []
 
@@ -412,12 +412,14 @@ async def test_a_release_that_failed_costs_the_same_process_no_possible_duplicat
         world.guilt._allows_one_more(world.clock.monotonic())  # a rejection makes a suspect
     world.forwarder.script.append(answer)
     world.ledger.failures.fail_next("release", DOWN, when=when)
-    (fate,) = await forwarded(world, messages)
+    (disposition,) = await forwarded(world, messages)
     world.clock.advance(100)  # past its claim, and any pause
 
     assert (
-        await tried_alone(world, messages[0]) if fate is Disposition.ASIDE else (await forwarded(world, messages))[0]
-    ) is (Disposition.DONE)
+        await tried_alone(world, messages[0])
+        if disposition is Disposition.SET_ASIDE
+        else (await forwarded(world, messages))[0]
+    ) is (Disposition.ACK)
 
     assert accounted(world, event_id) == (2, duplicates)
     assert kinds(world, event_id) == [HistoryKind.ATTEMPT] * 2
@@ -429,11 +431,11 @@ async def test_a_release_that_failed_costs_another_process_the_rest_of_the_claim
     world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
     world.ledger.failures.fail_next("release", DOWN)
 
-    assert await forwarded(world, messages) == [Disposition.HELD]
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     world.start_process()
-    assert await forwarded(world, messages) == [Disposition.LATER]
+    assert await forwarded(world, messages) == [Disposition.NACK]
     world.clock.advance(91)
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert world.forwarder.taken[event_id] == 1
     assert world.row(event_id).possible_duplicates == 1
@@ -449,7 +451,7 @@ async def test_what_could_not_be_released_and_another_has_taken_over_is_forgotte
     await world.ledger.claim([event_id], token="another's", seconds=60)
     world.clock.advance(61)
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     # Two claims whose holders said nothing; what this process knew of its own is not written over it.
     assert world.row(event_id).possible_duplicates == 2
@@ -462,11 +464,11 @@ async def test_a_suspect_whose_release_failed_is_judged_by_all_that_is_known(wor
     world.forwarder.always = SERVER_ERROR
     world.forwarder.on_send = world.circuit.confirmed  # others
     world.ledger.failures.fail_until_mended("release", DOWN)
-    assert await forwarded(world, messages) == [Disposition.ASIDE]
-    assert await tried_alone(world, messages[0]) is Disposition.ASIDE
+    assert await forwarded(world, messages) == [Disposition.SET_ASIDE]
+    assert await tried_alone(world, messages[0]) is Disposition.SET_ASIDE
     world.ledger.failures.mend()
 
-    assert await tried_alone(world, messages[0]) is Disposition.DONE
+    assert await tried_alone(world, messages[0]) is Disposition.ACK
 
     assert world.dead_letters() == [(event_id, "exhausted")]
     assert world.row(event_id).alone_failures == 3
@@ -510,7 +512,7 @@ async def test_a_cancelled_burial_keeps_its_claim_and_is_settled_when_it_comes_a
     await cancelled_while_held(world, messages, "settle_dead")
 
     assert world.row(event_id).claim_token is not None
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
     assert world.dead_letters() == [(event_id, "http_400")]
     assert len(world.forwarder.requests) == 1
 
@@ -541,7 +543,7 @@ async def test_a_worker_that_was_paused_past_its_claim_sends_nothing_with_it(wor
             gate.set()
 
     assert world.forwarder.requests == []
-    assert decided == [Disposition.HELD]
+    assert decided == [Disposition.HOLD]
     assert (world.row(event_id).attempts, world.row(event_id).claim_token) == (0, None)
 
 
@@ -562,7 +564,7 @@ async def test_what_was_remembered_is_in_the_ledger_before_the_next_attempt(worl
     seen: list[tuple[int, int]] = []
     world.forwarder.on_send = lambda: seen.append(accounted(world, event_id))
 
-    assert await forwarded(world, messages) == [Disposition.DONE]
+    assert await forwarded(world, messages) == [Disposition.ACK]
 
     assert seen == [(1, 1)]
     assert accounted(world, event_id) == (2, 1)

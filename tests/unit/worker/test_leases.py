@@ -78,7 +78,7 @@ async def test_without_anything_held_nothing_is_asked(world: WorkerWorld) -> Non
 async def test_what_is_held_is_told_in_the_order_in_which_it_came(world: WorkerWorld) -> None:
     leases, messages = await held(world, 3)
 
-    assert leases.held() == messages
+    assert leases.leased() == messages
 
 
 async def test_an_acknowledged_message_is_gone_and_no_longer_extended(world: WorkerWorld) -> None:
@@ -86,7 +86,7 @@ async def test_an_acknowledged_message_is_gone_and_no_longer_extended(world: Wor
 
     await leases.acknowledge([first])
 
-    assert leases.held() == [second]
+    assert leases.leased() == [second]
     assert world.subscription.acknowledged == [first.message_id]
     async with extending(leases):
         await extended(world)
@@ -96,23 +96,23 @@ async def test_an_acknowledged_message_is_gone_and_no_longer_extended(world: Wor
 async def test_a_message_given_back_comes_again_after_the_backoff(world: WorkerWorld) -> None:
     leases, messages = await held(world, 1)
 
-    await leases.give_back(messages)
+    await leases.nack(messages)
 
-    assert leases.held() == []
+    assert leases.leased() == []
     assert world.subscription.leased == set()
     world.clock.advance(world.subscription.minimum_backoff_seconds)
     (again,) = await world.pull()
     assert again.delivery_attempt == 2
 
 
-@pytest.mark.parametrize("call", ["acknowledge", "give_back"])
+@pytest.mark.parametrize("call", ["acknowledge", "nack"])
 async def test_what_pubsub_does_not_take_is_dropped_all_the_same(world: WorkerWorld, call: str) -> None:
     leases, messages = await held(world, 1)
     world.subscription.failures.fail_next(call, DOWN)
 
     await getattr(leases, call)(messages)
 
-    assert leases.held() == []
+    assert leases.leased() == []
     world.clock.advance(60)
     assert len(await world.pull()) == 1  # by the end of its lease
 
@@ -123,6 +123,6 @@ async def test_a_message_that_is_not_held_is_neither_acknowledged_nor_given_back
     world.journal.clear()
 
     await leases.acknowledge(messages)
-    await leases.give_back(messages)
+    await leases.nack(messages)
 
     assert world.journal == []

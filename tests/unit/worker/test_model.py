@@ -410,12 +410,12 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             if max_messages:
                 probe = worker.circuit.open_reason is not None
                 messages = await self.subscription.pull(max_messages=1 if probe else max_messages, wait_seconds=0)
-                fates = await forwarding.forward(messages)
+                dispositions = await forwarding.forward(messages)
             else:
                 messages = [worker.aside.pop(0)]
-                fates = await forwarding.try_alone(messages)
-            worker.set_aside(messages, fates)
-            done = [message for message in messages if fates[message.ack_id] is Disposition.DONE]
+                dispositions = await forwarding.try_alone(messages)
+            worker.set_aside(messages, dispositions)
+            done = [message for message in messages if dispositions[message.ack_id] is Disposition.ACK]
             for message in done:
                 ledger_row = self.store.ledger[message.attributes["event_id"]]
                 assert ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"

@@ -182,13 +182,13 @@ async def test_a_pulled_message_is_a_span_and_its_delay_counts_once_it_is_done_w
     await world.publish([event, sample_event()])  # the second one has no row, and comes again
     messages = await world.pull()
 
-    fates = await ObservedBatchHandler(world.forwarding.forward, memory.telemetry)(messages)
+    dispositions = await ObservedBatchHandler(world.forwarding.forward, memory.telemetry)(messages)
 
     (span,) = memory.spans
     assert span.attributes is not None
     assert span.attributes["event_log.event_id"] == event.event_id
-    assert span.attributes["event_log.fate"] == Disposition.DONE
-    assert sorted(fates.values()) == [Disposition.DONE, Disposition.LATER]
+    assert span.attributes["event_log.disposition"] == Disposition.ACK
+    assert sorted(dispositions.values()) == [Disposition.ACK, Disposition.NACK]
     assert memory.points(FORWARD_DELAY) == [({}, 1)]
 
 
@@ -215,9 +215,9 @@ async def test_what_claims_find_and_what_is_settled_is_counted(memory: MemoryTel
         await ledger.settle_delivered(attempts(event_ids))
     await ledger.settle_delivered(attempts(event_ids))
 
-    assert sorted((a["standing"], n) for a, n in memory.points(CLAIMED)) == [
+    assert sorted((a["outcome"], n) for a, n in memory.points(CLAIMED)) == [
         ("claimed", 2),
-        ("held", 2),
+        ("claimed_elsewhere", 2),
         ("missing", 1),
     ]
     assert [(a["state"], n) for a, n in memory.points(SETTLED) if n] == [("DELIVERED", 2)]

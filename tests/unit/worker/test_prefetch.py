@@ -197,7 +197,7 @@ async def test_what_waits_when_the_circuit_opens_is_parked_and_tried_again_when_
         await world.time_passes_until(lambda: not world.subscription.backlog, step_seconds=10 * PROBE_SECONDS)
 
     assert world.states() == [ForwardState.DELIVERED] * 40
-    assert world.subscription.failures.count("give_back") == 0
+    assert world.subscription.failures.count("nack") == 0
 
 
 async def test_while_the_circuit_is_open_only_probes_pull() -> None:

@@ -74,7 +74,7 @@ async def test_what_could_not_be_settled_is_given_back_and_not_acknowledged(worl
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
 
     async with world.running():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
+        await eventually(lambda: world.subscription.failures.count("nack"))
 
     assert world.subscription.acknowledged == []
     assert set(world.subscription.backlog.values()) == {1}
@@ -86,7 +86,7 @@ async def test_what_is_left_for_later_comes_again_after_the_backoff(world: Worke
     await world.ledger.claim([event.event_id], token="another's", seconds=5)
 
     async with world.running():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
+        await eventually(lambda: world.subscription.failures.count("nack"))
         assert world.forwarder.requests == []
         world.clock.advance(world.subscription.minimum_backoff_seconds)
         await eventually(lambda: not world.subscription.backlog)
@@ -104,7 +104,7 @@ async def test_what_could_not_be_sent_is_kept_and_tried_again_without_a_delivery
         await eventually(lambda: not world.subscription.backlog)
 
     assert world.row(event.event_id).attempts == 2
-    assert world.subscription.failures.count("give_back") == 0
+    assert world.subscription.failures.count("nack") == 0
 
 
 async def test_while_the_circuit_is_open_nothing_is_pulled_before_a_probe(world: WorkerWorld) -> None:
@@ -264,7 +264,7 @@ async def test_while_spanner_is_away_nothing_is_given_back_and_the_lane_pauses(w
         world.ledger.failures.mend()
         await eventually(lambda: not world.subscription.backlog)
 
-    assert world.subscription.failures.count("give_back") == 0
+    assert world.subscription.failures.count("nack") == 0
     assert set(world.forwarder.taken.values()) == {1}
 
 
@@ -375,7 +375,7 @@ async def test_a_crash_gives_its_batch_back_and_the_lane_goes_on(world: WorkerWo
     world.forwarder.failures.fail_next("send", RuntimeError("a bug"))
 
     async with world.running():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
+        await eventually(lambda: world.subscription.failures.count("nack"))
         await world.log(1)
         await eventually(lambda: len(world.subscription.acknowledged) == 1)
 
@@ -429,6 +429,6 @@ async def test_a_cancelled_lane_releases_its_claims_and_keeps_its_messages_to_be
         await eventually(lambda: world.forwarder.failures.waiting("send"))
         tasks.cancel_scope.cancel()
 
-    assert [message.message_id for message in world.leases.held()] == ["1"]
+    assert [message.message_id for message in world.leases.leased()] == ["1"]
     row = world.row(event.event_id)
     assert (row.claim_token, row.possible_duplicates) == (None, 1)

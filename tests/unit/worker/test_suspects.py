@@ -36,7 +36,7 @@ class World(WorkerWorld):
 
     def __init__(self) -> None:
         super().__init__(suspect_backoff_seconds=BACKOFF)
-        self.fate = Disposition.DONE
+        self.disposition = Disposition.ACK
         self.takes_seconds = 0.0
         self.tried: list[tuple[str, float]] = []
         """Message and when."""
@@ -65,7 +65,7 @@ class World(WorkerWorld):
                 raise self.error
         finally:
             self.in_work -= 1
-        return {message.ack_id: self.fate}
+        return {message.ack_id: self.disposition}
 
     async def held(self, count: int = 1) -> list[ReceivedMessage]:
         """Messages that were pulled."""
@@ -105,32 +105,32 @@ async def test_a_suspect_is_tried_alone_and_acknowledged_when_it_is_settled(worl
         await eventually(lambda: len(world.subscription.acknowledged) == 3)
 
     assert [message_id for message_id, _ in world.tried] == ["1", "2", "3"]
-    assert (len(world.suspects), world.leases.held()) == (0, [])
+    assert (len(world.suspects), world.leases.leased()) == (0, [])
 
 
 async def test_one_for_later_is_given_back(world: World) -> None:
-    world.fate = Disposition.LATER
+    world.disposition = Disposition.NACK
     await world.suspects.add(await world.held())
 
     async with world.trying():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
+        await eventually(lambda: world.subscription.failures.count("nack"))
 
     assert len(world.tried) == 1
-    assert (len(world.suspects), world.leases.held()) == (0, [])
+    assert (len(world.suspects), world.leases.leased()) == (0, [])
 
 
-@pytest.mark.parametrize("fate", [Disposition.ASIDE, Disposition.HELD])
+@pytest.mark.parametrize("disposition", [Disposition.SET_ASIDE, Disposition.HOLD])
 async def test_one_that_stays_a_suspect_keeps_its_lease_and_is_tried_again_with_doubling_pauses(
-    world: World, fate: Disposition
+    world: World, disposition: Disposition
 ) -> None:
-    world.fate = fate
+    world.disposition = disposition
     messages = await world.held()
     await world.suspects.add(messages)
 
     async with world.trying():
         await world.time_passes_until(lambda: len(world.tried) == 6)
 
-    assert world.leases.held() == messages
+    assert world.leases.leased() == messages
     pauses = [later - sooner for sooner, later in pairwise(world.times())]
     for pause, next_pause in pairwise(pauses):
         assert next_pause == pytest.approx(2 * pause, abs=2)
@@ -183,7 +183,7 @@ async def test_no_more_wait_than_there_is_room_for_and_the_rest_is_given_back(
     await world.suspects.add(messages[2:])
 
     assert len(world.suspects) == 3
-    assert world.leases.held() == messages[:3]
+    assert world.leases.leased() == messages[:3]
 
 
 async def test_a_crash_gives_its_message_back_and_the_others_are_tried(world: World) -> None:
@@ -191,7 +191,7 @@ async def test_a_crash_gives_its_message_back_and_the_others_are_tried(world: Wo
     await world.suspects.add(await world.held())
 
     async with world.trying():
-        await eventually(lambda: world.subscription.failures.count("give_back"))
+        await eventually(lambda: world.subscription.failures.count("nack"))
         world.error = None
         await world.suspects.add(await world.held())
         await world.time_passes_until(lambda: world.subscription.acknowledged)
@@ -221,11 +221,11 @@ async def test_with_an_open_circuit_none_is_tried_before_its_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All wait for the probe side by side; the one that gets it tries what is due, and the others must look again."""
-    world.fate = Disposition.ASIDE
+    world.disposition = Disposition.SET_ASIDE
     await world.suspects.add(await world.held())
     async with world.trying():
         await eventually(lambda: len(world.tried) == 1)  # it comes again after its pause
-        world.fate = Disposition.DONE
+        world.disposition = Disposition.ACK
         world.open_circuit()
         monkeypatch.setattr("worker.suspects.CHECK_SECONDS", 1.0)
         await world.suspects.add(await world.held())
@@ -261,7 +261,7 @@ async def test_a_cancelled_trial_keeps_its_message_to_be_given_back(world: World
         await eventually(lambda: world.in_work == 1)
         tasks.cancel_scope.cancel()
 
-    assert world.leases.held() == messages
+    assert world.leases.leased() == messages
     assert len(world.suspects) == 1
 
 
@@ -271,8 +271,8 @@ async def test_an_event_that_draws_500_is_dead_lettered_after_the_time_that_the_
     ids, messages = await world.logged_and_pulled(2)
     world.leases.hold(messages)
     world.forwarder.spoilers, world.forwarder.spoiling = {ids[0]}, SERVER_ERROR
-    fates = await world.forwarding.forward(messages)
-    assert fates == {messages[0].ack_id: Disposition.ASIDE, messages[1].ack_id: Disposition.DONE}
+    dispositions = await world.forwarding.forward(messages)
+    assert dispositions == {messages[0].ack_id: Disposition.SET_ASIDE, messages[1].ack_id: Disposition.ACK}
     await world.suspects.add(messages[:1])
     began = world.clock.monotonic()
 
@@ -294,7 +294,7 @@ async def test_a_suspect_that_is_confirmed_in_the_end_is_delivered_and_none_any_
     world.leases.hold(messages)
     row = world.row(event_id)
     row.not_before, row.alone_failures = world.clock.now(), 2
-    assert list((await world.forwarding.forward(messages)).values()) == [Disposition.ASIDE]
+    assert list((await world.forwarding.forward(messages)).values()) == [Disposition.SET_ASIDE]
     assert world.forwarder.requests == []
     await world.suspects.add(messages)
 

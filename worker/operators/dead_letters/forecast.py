@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 _OF_REOPENING: Final = {
     ReopenOutcome.REOPENED: Outcome.SENT,
     ReopenOutcome.PENDING: Outcome.SENT_AGAIN,
-    ReopenOutcome.HELD: Outcome.IN_WORK,
+    ReopenOutcome.IN_FLIGHT: Outcome.IN_WORK,
     ReopenOutcome.DELIVERED: Outcome.DELIVERED,
     ReopenOutcome.QUARANTINED: Outcome.QUARANTINED,
     ReopenOutcome.MISSING: Outcome.MISSING,
