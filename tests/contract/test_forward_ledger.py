@@ -15,8 +15,8 @@ from tests.support.emulators.claiming import (
     attempt,
     claim_when_expired,
     logged,
-    row_of,
     outcomes,
+    row_of,
     token,
 )
 from tests.support.emulators.storages import Storage
