@@ -3,19 +3,64 @@
 import importlib.metadata
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+from typer.core import TyperGroup
 
 from deploy.local.stack import REPOSITORY
+from worker.operators.cli import app as operators
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 DEV_CONTAINER = REPOSITORY / ".devcontainer"
-GUIDES = [REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "SECURITY.md", REPOSITORY / "tests" / "README.md"]
+GUIDES = [
+    REPOSITORY / name
+    for name in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "deploy/METRICS.md",
+        "deploy/README.md",
+        "deploy/clients/README.md",
+        "tests/README.md",
+        "tests/faults/README.md",
+    )
+]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+
+
+def name_of(guide: Path) -> str:
+    return str(guide.relative_to(REPOSITORY))
+
+
+def sections_of(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def folders_in(folder: str) -> set[str]:
+    """Each as tests/README.md names it."""
+    return {
+        str(path.relative_to(REPOSITORY / "tests"))
+        for path in (REPOSITORY / folder).iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
+
+
+def commands_of(command: object) -> Iterator[str]:
+    """The names of all commands in a group, those of inner groups included."""
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from (f"{name} {each}".strip() for each in commands_of(inner))
+    else:
+        yield ""
 
 
 def parsed(path: Path) -> Any:
@@ -92,7 +137,7 @@ def test_the_dev_container_is_made_by_files_and_verbs_that_exist() -> None:
 
 
 def test_the_dev_container_has_the_emulators_that_the_local_stack_starts() -> None:
-    local = re.findall(r'image="(\S+-emulators)"', (REPOSITORY / "deploy" / "local" / "emulators.py").read_text())
+    local = re.findall(r'image="(\S+-emulators)"', (REPOSITORY / "deploy" / "local" / "emulator_kinds.py").read_text())
     assert re.findall(r"^FROM (\S+) AS emulators$", (DEV_CONTAINER / "Dockerfile").read_text(), re.MULTILINE) == local
 
 
@@ -104,7 +149,7 @@ def test_updates_find_the_images_that_the_local_stack_starts() -> None:
     assert [image.rpartition("/")[2] for image, _ in found] == ["emulator", "google-cloud-cli"]
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("guide", GUIDES, ids=name_of)
 def test_guides_name_verbs_and_files_that_exist(guide: Path) -> None:
     text = guide.read_text()
     assert verbs_in(text) <= VERBS
@@ -114,10 +159,26 @@ def test_guides_name_verbs_and_files_that_exist(guide: Path) -> None:
         assert (guide.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("guide", GUIDES, ids=name_of)
+def test_links_to_sections_lead_to_sections_that_exist(guide: Path) -> None:
+    for link, section in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", guide.read_text()):
+        page = guide.parent / link if link else guide
+        assert section in sections_of(page), f"{link}#{section}"
+
+
+def test_the_readme_can_be_read_at_one_sitting() -> None:
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("command", sorted(commands_of(typer.main.get_command(operators))))
+def test_the_readme_lists_every_command_of_operators(command: str) -> None:
+    assert re.search(rf"^nest-events {command} .*# ", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+
+
 def test_every_folder_of_tests_has_its_line() -> None:
     text = (REPOSITORY / "tests" / "README.md").read_text()
-    folders = {path.name for path in (REPOSITORY / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert set(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)) == folders
+    described = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE))
+    assert described == folders_in("tests") | folders_in("tests/unit") | folders_in("tests/support")
 
 
 def test_the_fast_tests_are_all_but_those_that_are_marked() -> None:
