@@ -1,1 +1,1 @@
-"""The RPC service: validates, normalizes, commits, publishes."""
+"""The RPC service: validates and normalizes events, commits them, and publishes those that are to be forwarded."""

@@ -1,4 +1,4 @@
-"""`python -m ingress`: settings, logging, server."""
+"""`python -m ingress`: reads the settings, sets up logging and telemetry, and serves."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from shared.telemetry.providers import Telemetry, open_telemetry
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
+    """Serve until SIGTERM or SIGINT. Exit codes: 0 after a clean stop, 1 if the start failed, 2 for wrong settings."""
     try:
         settings = from_environment(IngressSettings, os.environ)
         enable_fault_points(os.environ)

@@ -1,7 +1,7 @@
-"""The ASGI application and the bridge between its lifespan and the runtime.
+"""The ASGI application: HTTP guards, connectrpc, its interceptors, and the runtime that the lifespan opens.
 
-`create_app` is a function and not a module-level application, so that nothing is built at import and tests decide the
-settings.
+`create_app` is a function rather than a module-level application, so that nothing is built at import and each test
+passes its own settings.
 """
 
 import asyncio
@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+from connectrpc.interceptor import Interceptor
+
 from ingress.callers.iap import IapVerifier
 from ingress.decoding.budgets import BodyBudget, DecodingBudget
 from ingress.decoding.codec import lazy_codecs
 from ingress.decoding.fair_turns import FairTurns
+from ingress.decoding.turns import Turns
 from ingress.handler import EventLoggingHandler
 from ingress.http.compression import LazyGzip
 from ingress.http.guard import AsgiApp, HttpGuard
@@ -38,7 +41,10 @@ _log = get_logger()
 
 
 def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) -> AsgiApp:
-    """The whole ingress as one ASGI application; its lifespan opens and closes everything."""
+    """The ingress as one ASGI application. Its lifespan opens and closes the runtime; no call is served outside it.
+
+    With telemetry, calls, commits and publishes are traced and measured.
+    """
     opened: list[Runtime] = []
     tally = Tally()
     turns = FairTurns()
@@ -55,30 +61,9 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
     async def is_ready() -> bool:
         return await opened[0].readiness.check()
 
-    clock = SystemClock()
-    verifier = IapVerifier(audience=settings.iap_audience, clock=clock) if settings.iap_audience else None
     rpc = EventLoggingServiceASGIApplication(
         lifespan(),
-        # They start in this order and end in the reverse: span and log line see the code that the caller sees.
-        interceptors=(
-            *(outer_interceptors(telemetry) if telemetry else ()),
-            AccessLogInterceptor(clock),
-            ErrorInterceptor(tally),
-            AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
-            DecodingInterceptor(
-                limits=BodyLimits(
-                    request_bytes=settings.max_request_bytes,
-                    gzip_members=settings.max_gzip_members,
-                    event_bytes=settings.max_event_bytes,
-                    metadata_bytes=MAX_METADATA_BYTES,
-                    request_values=settings.max_request_values,
-                ),
-                budget=DecodingBudget(settings.max_decoded_bytes),
-                turns=turns,
-            ),
-            *(message_interceptors() if telemetry else ()),
-            ProtoValidationInterceptor(),
-        ),
+        interceptors=_interceptors(settings, telemetry, tally, turns),
         read_max_bytes=settings.max_request_bytes,
         codecs=lazy_codecs(),
         compressions=(LazyGzip(),),
@@ -94,12 +79,36 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
     return HttpGuard(heads, is_ready=is_ready, read_timeout_seconds=settings.request_read_timeout_seconds)
 
 
+def _interceptors(
+    settings: IngressSettings, telemetry: Telemetry | None, tally: Tally, turns: Turns
+) -> tuple[Interceptor, ...]:
+    """All interceptors, in their order of start. They end in reverse, so that spans and logs have the caller's code."""
+    clock = SystemClock()
+    verifier = IapVerifier(audience=settings.iap_audience, clock=clock) if settings.iap_audience else None
+    limits = BodyLimits(
+        request_bytes=settings.max_request_bytes,
+        gzip_members=settings.max_gzip_members,
+        event_bytes=settings.max_event_bytes,
+        metadata_bytes=MAX_METADATA_BYTES,
+        request_values=settings.max_request_values,
+    )
+    return (
+        *(outer_interceptors(telemetry) if telemetry else ()),
+        AccessLogInterceptor(clock),
+        ErrorInterceptor(tally),
+        AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
+        DecodingInterceptor(limits=limits, budget=DecodingBudget(settings.max_decoded_bytes), turns=turns),
+        *(message_interceptors() if telemetry else ()),
+        ProtoValidationInterceptor(),
+    )
+
+
 @asynccontextmanager
 async def in_own_task(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a context manager in a task made for it.
+    """Enter and leave a context manager in a task of its own.
 
-    The runtime holds a task group, which must be left in the task that entered it; an ASGI lifespan that is an async
-    generator makes no such promise (and must not keep one open across its yield).
+    The runtime holds a task group, which must be left by the task that entered it. An ASGI lifespan that is an async
+    generator does not guarantee that, and must not hold a task group across its yield.
     """
     entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     leave = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What is known of the call in progress: filled by the interceptors and the handler, logged once at its end."""
+"""The context of the call in progress: filled in by the interceptors and the handler, logged at the end of the call."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from ingress.decoding.turns import Checkpoints, Slices
 from shared.events.event import ANONYMOUS, Caller
 
 _NO_SLICES: Final = Slices(Checkpoints(), "")
-"""Until there is a body to work on."""
+"""A placeholder until DecodingInterceptor sets the call's own."""
 
 
 @dataclass(slots=True)
@@ -22,24 +22,30 @@ class CallContext:
     caller: Caller = ANONYMOUS
 
     is_caller_unchecked: bool = False
-    """An assertion was presented that cannot be checked now: the caller is who else the headers name, or nobody."""
+    """Whether the caller presented an IAP assertion that cannot be verified now. `caller` then comes from the other
+    headers."""
 
     slices: Slices = _NO_SLICES
-    """Of what this call makes the event loop do, once its body is there."""
+    """Divides the call's work on the event loop, so that other calls run in between."""
 
     log_fields: dict[str, object] = field(default_factory=dict)
-    """What the handler adds to the call's log line: ids and counts, never content."""
+    """Fields that the handler and ErrorInterceptor add to the call's log line: ids, counts, reasons; never content."""
 
 
 _current: ContextVar[CallContext] = ContextVar("call")
 
 
 def begin_call() -> CallContext:
+    """A new context, which becomes the current one of this task."""
     call = CallContext()
     _current.set(call)
     return call
 
 
 def current_call() -> CallContext:
-    """The call that this task serves; set by the outermost interceptor before anything else runs."""
+    """The call that this task serves. AccessLogInterceptor begins it before anything reads it.
+
+    Raises:
+        LookupError: no call was begun in this task.
+    """
     return _current.get()

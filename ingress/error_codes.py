@@ -1,4 +1,10 @@
-"""The one table from our errors to Connect's: code, retry advice, `google.rpc` details."""
+"""The one table from EventLoggingErrors to Connect errors: code, message, retry advice, `google.rpc` details.
+
+`interceptors/errors.py` applies it to a call that failed, `handler.py` to each refused event of a LogEvents. Callers
+also see errors that never were EventLoggingErrors: `interceptors/errors.py` words those that connectrpc raises (a
+deadline, a hang-up, an unknown encoding); `http/heads.py` and `http/guard.py` refuse HTTP heads before any interceptor
+runs, and `http/refusals.py` adds the request id; the HTTP server refuses what is not valid HTTP.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,20 +24,23 @@ from shared.errors import (
     OverloadedError,
     RequestReadTimeoutError,
     RequestTooLargeError,
+    StoragePreconditionError,
     StorageUnavailableError,
     UncheckedCallerError,
 )
 from shared.gen.google.rpc.error_details_pb import BadRequest, RequestInfo, RetryInfo
 
 MAX_MESSAGE_LENGTH: Final = 200
-"""A message is for a log line; the details hold the rest."""
+"""Characters of a message, which is meant for a log line. The details are not cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """How a caller sees one class of errors."""
+
     code: Code
     retry_seconds: int | None = None
-    """What RetryInfo says. None: waiting does not help."""
+    """The delay in RetryInfo. None: no RetryInfo, since waiting does not help."""
 
 
 ANSWERS: Final[dict[type[EventLoggingError], Answer]] = {
@@ -43,10 +52,12 @@ ANSWERS: Final[dict[type[EventLoggingError], Answer]] = {
     CallerOverloadedError: Answer(Code.RESOURCE_EXHAUSTED, retry_seconds=1),
     DrainingError: Answer(Code.UNAVAILABLE, retry_seconds=1),
     StorageUnavailableError: Answer(Code.UNAVAILABLE, retry_seconds=2),
+    StoragePreconditionError: Answer(Code.UNAVAILABLE, retry_seconds=2),
     UncheckedCallerError: Answer(Code.UNAVAILABLE, retry_seconds=5),
     RequestReadTimeoutError: Answer(Code.DEADLINE_EXCEEDED),
 }
-"""What is not listed is a fault of ours: `internal`, with a fixed text."""
+"""Looked up by exact class. An error that is not listed, also a subclass of a listed one, is `internal`, with a fixed
+text."""
 
 INTERNAL: Final = Answer(Code.INTERNAL)
 
@@ -56,7 +67,7 @@ def answer_for(error: EventLoggingError) -> Answer:
 
 
 def message_for(error: EventLoggingError, request_id: str, *, event: str = "") -> str:
-    """What a caller reads; `event` is what one of several is called, for example `events[3]`."""
+    """The message for a caller. `event` names the event within a LogEvents, for example `events[3]`."""
     if type(error) not in ANSWERS:
         return f"internal error, reference {request_id}"
     match error:

@@ -1,4 +1,4 @@
-"""The Connect handler: takes messages apart, puts answers together, and notes what was answered."""
+"""The Connect handler: converts between messages and the use case, and counts the events it refused."""
 
 from collections import Counter
 from typing import Literal, cast
@@ -25,7 +25,7 @@ from shared.gen.events.v1.event_logging_pb import (
 
 
 class EventLoggingHandler(EventLoggingService):
-    """events.v1.EventLoggingService. Raises our errors; an interceptor makes Connect's of them."""
+    """events.v1.EventLoggingService. Raises EventLoggingErrors, which ErrorInterceptor turns into Connect errors."""
 
     def __init__(self, service: EventLogging, tally: Tally) -> None:
         self._service = service
@@ -34,7 +34,7 @@ class EventLoggingHandler(EventLoggingService):
     async def log_event(
         self, request: LogEventRequest, ctx: RequestContext[LogEventRequest, LogEventResponse], /
     ) -> LogEventResponse:
-        del ctx  # what it knows is in the current call
+        del ctx  # the interceptors have put what is needed of it into the current call
         call = current_call()
         event = _with_scope(request, call)
         if isinstance(event, EventLoggingError):
@@ -47,7 +47,7 @@ class EventLoggingHandler(EventLoggingService):
     async def log_events(
         self, request: LogEventsRequest | DecodedEvents, ctx: RequestContext[LogEventsRequest, LogEventsResponse], /
     ) -> LogEventsResponse:
-        """`request` is always what the interceptors made of one: DecodedEvents, whose list is emptied."""
+        """`request` is always the DecodedEvents that DecodingInterceptor passes on; its list is emptied."""
         del ctx
         call = current_call()
         events = cast("DecodedEvents", request).events
@@ -59,15 +59,18 @@ class EventLoggingHandler(EventLoggingService):
         if refused:
             errors = (outcome for outcome in outcomes if isinstance(outcome, EventLoggingError))
             self._tally.answered(error_codes.answer_for(error).code for error in errors)
-        answers = []
+        converted = []
         for index, outcome in enumerate(outcomes):
             await call.slices.next_piece()
-            answers.append(_outcome(outcome, call.request_id, f"events[{index}]"))
-        return LogEventsResponse(outcomes=answers)
+            converted.append(_outcome(outcome, call.request_id, f"events[{index}]"))
+        return LogEventsResponse(outcomes=converted)
 
 
 def _with_scope(event: LogEventRequest | EventLoggingError, call: CallContext) -> LogEventRequest | EventLoggingError:
-    """The event, or why the scope of its key is not known: under another scope a retry would be a second event."""
+    """The event, or UncheckedCallerError if it has a key and the caller's identity, which scopes keys, is unchecked.
+
+    Under another identity a retry would be a second event.
+    """
     if call.is_caller_unchecked and isinstance(event, LogEventRequest) and event.idempotency_key.strip():
         return UncheckedCallerError()
     return event
@@ -78,7 +81,8 @@ def _response(logged: Logged) -> LogEventResponse:
         event_id=logged.event_id,
         duplicate=logged.duplicate,
         warnings=[
-            Warning(field=loss.field, reason=loss.reason, description=loss.description) for loss in logged.losses
+            Warning(field=warning.field, reason=warning.reason, description=warning.description)
+            for warning in logged.warnings
         ],
     )
 

@@ -1,4 +1,7 @@
-"""Normalization: a valid request becomes an event log row, or the list of the rules it breaks. Pure and total."""
+"""Normalization: turns a request that protovalidate has passed into an event log row, or the list of rules it breaks.
+
+Pure but for the given `new_uuid`.
+"""
 
 import hashlib
 import re
@@ -17,44 +20,48 @@ from shared.events.json_nesting import has_more_levels
 from shared.events.statsig_projection import is_dropped_name
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS, NANOS_PER_SECOND
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from shared.telemetry.tracing import TRACEPARENT
+from shared.traceparent import TRACEPARENT
 
+# In Unicode code points, after trimming: the lengths of the columns of NestEventLog.
 MAX_NAME_LENGTH: Final = 256
 MAX_TYPE_LENGTH: Final = 128
 MAX_ACTOR_LENGTH: Final = 256
-"""In Unicode code points, after trimming: what the columns of NestEventLog hold."""
 
 MAX_KEYS: Final = 100
-"""At the top level of metadata: a query names them. As a rule in proto/ it took protovalidate 2.1 twenty times as long
-as all other rules together, since it copies the whole Struct for it."""
+"""Top-level keys of metadata. Not a rule in proto/: protovalidate 2.1 copies the whole Struct for it, which took twenty
+times as long as all other rules together."""
 
 MAX_NESTING: Final = 32
-"""Levels of objects and lists in metadata, its own top level included. Spanner takes 80; a log needs few."""
+"""Levels of objects and lists in metadata, the top level included. Spanner takes 80; a log needs few."""
 
 MAX_AHEAD_NANOS: Final = 24 * 3600 * NANOS_PER_SECOND
-"""How far in the future an event may lie: time zones mistaken for UTC pass, nonsense does not."""
+"""How far in the future an event may lie: a local time sent as UTC passes, nonsense does not."""
 
 METADATA_SCHEMA_VERSION: Final = 1
-"""The layout of the service's own `_eventLog` object."""
+"""The layout of the service's own `_eventLog` object in metadata."""
 
 _EMPTY: Final = canonical_json.encode({})
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The C0 and C1 control characters and DEL."""
 
 _INVISIBLE: Final = re.compile(
     r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
 )
-"""What shows as nothing: white space, Unicode's Default_Ignorable_Code_Point (its version 16), and the empty Braille
+"""Characters that display as nothing: white space, Default_Ignorable_Code_Point (Unicode 16) and the blank Braille
 pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a deployment decides."""
+    """What a deployment decides; see IngressSettings."""
 
     forward_to_statsig: bool
+    """Applies to a request that does not set it."""
+
     max_metadata_bytes: int
+    """The limit on the caller's metadata as canonical JSON."""
 
 
 def normalize_log_event_request(
@@ -69,11 +76,11 @@ def normalize_log_event_request(
 ) -> EventLogRow:
     """Turn a request into the row that is stored.
 
-    Deterministic but for `new_uuid`, which is called once: for the call's write_id, which is the event_id too where the
-    request has no idempotency key.
+    `new_uuid` gives the write_id, which without an idempotency key is the event_id too. The function is long because it
+    names every field of the request and of the row once.
 
     Raises:
-        InvalidEventError: with every broken rule, not only the first.
+        InvalidEventError: at least one rule is broken; lists all of them.
     """
     violations: list[FieldViolation] = []
     name = _text(request.event_name, "event_name", MAX_NAME_LENGTH, violations)
@@ -100,15 +107,9 @@ def normalize_log_event_request(
         metadata=metadata,
         traceparent=traceparent,
     )
-    own: dict[str, Any] = {
-        "caller": {"principal": caller.principal or None, "source": caller.source.value},
-        "schema_version": METADATA_SCHEMA_VERSION,
-    }
-    if traceparent is not None:
-        own[TRACEPARENT] = traceparent
     return EventLogRow(
         event=event,
-        metadata_json=_with_own(own, metadata_text),
+        metadata_json=_with_own(_own_metadata(caller, traceparent), metadata_text),
         request_digest=digest,
         caller=caller.principal or None,
         write_id=write_id,
@@ -117,8 +118,19 @@ def normalize_log_event_request(
     )
 
 
+def _own_metadata(caller: Caller, traceparent: str | None) -> dict[str, Any]:
+    """The service's own `_eventLog` object."""
+    own: dict[str, Any] = {
+        "caller": {"principal": caller.principal or None, "source": caller.source.value},
+        "schema_version": METADATA_SCHEMA_VERSION,
+    }
+    if traceparent is not None:
+        own[TRACEPARENT] = traceparent
+    return own
+
+
 def _with_own(own: dict[str, Any], metadata_text: bytes) -> str:
-    """The text of the metadata with the service's own object before the caller's keys, which are not encoded again."""
+    """Puts the service's own object before the caller's keys, as text: encoding the metadata again would cost time."""
     start = canonical_json.encode({RESERVED_METADATA_KEY: own})[:-1]
     rest = metadata_text[1:]
     return (start + (rest if rest == b"}" else b"," + rest)).decode()
@@ -137,7 +149,7 @@ def _check_name(name: str, violations: list[FieldViolation], *, forward: bool) -
     if _INVISIBLE.fullmatch(name):
         violations.append(FieldViolation("event_name", "required", "must not be empty or blank"))
     elif forward and is_dropped_name(_CONTROL_CHARACTER.sub("", name)):
-        # Control characters, which Statsig does not take either, are a violation of their own.
+        # Control characters are stripped here because they are a violation of their own (`_text`).
         violations.append(
             FieldViolation(
                 "event_name",
@@ -162,14 +174,14 @@ def _event_ts(timestamp: Timestamp | None, now_nanos: int, violations: list[Fiel
 
 
 def _metadata(struct: Struct | None, max_bytes: int, violations: list[FieldViolation]) -> tuple[dict[str, Any], bytes]:
-    """The value and its canonical text."""
+    """The metadata as a value and as its canonical text; both empty where a violation leaves nothing to work on."""
     if struct is None:
         return {}, _EMPTY
     if len(struct.fields) > MAX_KEYS:
         violations.append(FieldViolation("metadata", "max_keys", f"must have at most {MAX_KEYS} top-level keys"))
         return {}, _EMPTY
     try:
-        # By way of the text: a fifth of the time that Struct.to_python takes (protobuf-py 0.7).
+        # Through JSON text: a fifth of the time that Struct.to_python takes (protobuf-py 0.7).
         given = struct.to_json()
         metadata: dict[str, Any] = canonical_json.decode(given)
     except ValueError:
@@ -206,9 +218,9 @@ def _has_nul(value: Any) -> bool:
 
 
 def _digest(fields: list[Any], metadata_text: bytes, given_forward: bool | None) -> str:
-    """Of what the caller sent, so that a retry has the same one whatever the clock or the defaults say by then.
+    """The request digest: SHA-256 of the canonical text of `[*fields, metadata]` and `given_forward`, if that is set.
 
-    It is that of the canonical text of `[*fields, metadata]`, with `given_forward` as a last item where it was given.
+    It covers only what the caller sent, so that a retry has the same digest at another time or under other defaults.
     """
     text = canonical_json.encode(fields)[:-1] + b"," + metadata_text
     if given_forward is not None:

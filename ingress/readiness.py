@@ -1,8 +1,8 @@
-"""Whether the ingress can do its work: Spanner answers. That is all it takes to accept an event.
+"""Readiness: whether Spanner answers, which is all that accepting an event takes.
 
-Pub/Sub is not asked: an outage of it costs delay only, and an instance that starts in one has to serve. For a start-up
-probe and for people. Not for a liveness probe, nor to take instances out of service: an outage of Spanner is better
-told by `unavailable` than by no instance at all.
+Pub/Sub is not checked: its outage only delays events, and an instance that starts meanwhile must serve. Meant for a
+start-up probe and for people. Not for a liveness probe, nor for taking instances out of service: while Spanner is down,
+answering `unavailable` is better than having no instance.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from shared.spanner.reading import AT_INTERVALS
 from shared.telemetry.tracing import untraced
 
 CHECK_SECONDS: Final = 2.0
-"""A probe's own time-out is a few seconds."""
+"""Below a probe's own timeout, which is a few seconds."""
 
 
 class Readiness:
@@ -23,19 +23,18 @@ class Readiness:
         self._database = database
 
     async def check(self) -> bool:
-        """Takes CHECK_SECONDS at most."""
+        """Whether Spanner answers a query within CHECK_SECONDS."""
         with anyio.move_on_after(CHECK_SECONDS):
             try:
                 async with anyio_cancellation():
-                    await self._ask_spanner()
+                    await self._query_spanner()
             except (GoogleAPICallError, RetryError):
                 return False
             return True
         return False
 
-    async def _ask_spanner(self) -> None:
-        # Else each probe would begin a trace.
-        with untraced():
+    async def _query_spanner(self) -> None:
+        with untraced():  # otherwise each probe would start a trace
             async with self._database.snapshot() as snapshot:
                 async for _ in await snapshot.execute_sql("SELECT 1", retry=AT_INTERVALS):
                     pass

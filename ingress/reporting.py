@@ -1,4 +1,4 @@
-"""What an ingress counts between two of its reports. What is accepted is counted once a commit, not once a call."""
+"""Counts of accepted, refused and failed events between two reports of an ingress (`shared/process/reporting.py`)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -6,15 +6,16 @@ from typing import Final
 from connectrpc.code import Code
 
 from shared.events.event import EventLogRow
+from shared.events.event_log import EventLogRepository, Written
 from shared.process.process_states import Report
-from shared.spanner.event_log import EventLogRepository, Written
 
-_OURS: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS})
-"""Codes that are no fault of the caller's. A limit (`resource_exhausted`) is one that the caller can keep to."""
+_FAILURES: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS})
+"""Codes that count as failures of the service. All others count as refusals, `resource_exhausted` too: a caller can
+keep within a limit."""
 
 
 class Tally:
-    """One process's; for the event loop's thread."""
+    """The counters of one process. Not thread-safe: only the event loop's thread may use it."""
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -22,22 +23,25 @@ class Tally:
         self._failed = 0
 
     def answered(self, codes: Iterable[Code]) -> None:
-        """Events, or calls that failed as a whole, were answered with these; one that hung up counts for nothing."""
+        """Count error codes, one for each refused event of a LogEvents or for a call that failed as a whole.
+
+        A cancelled call is not counted.
+        """
         for code in codes:
-            if code in _OURS:
+            if code in _FAILURES:
                 self._failed += 1
             elif code is not Code.CANCELED:
                 self._refused += 1
 
     def taken(self) -> Report:
-        """What was counted since it was last taken."""
+        """The counts since the last call, which are reset."""
         report = Report(accepted=self.accepted, refused=self._refused, failed=self._failed)
         self.accepted = self._refused = self._failed = 0
         return report
 
 
 class CountingRepository:
-    """An EventLogRepository that hands on to another, and counts what is written."""
+    """An EventLogRepository around another one: counts the rows of each successful append."""
 
     def __init__(self, repository: EventLogRepository, tally: Tally) -> None:
         self._repository = repository

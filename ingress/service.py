@@ -1,4 +1,4 @@
-"""The use case: log events, write-first. Knows ports and the domain, neither Connect nor Google."""
+"""The use case: log events, write-first. Depends on ports and domain types, not on connectrpc or Google's clients."""
 
 import uuid
 from collections.abc import Callable
@@ -23,13 +23,15 @@ class Logged:
 
     event_id: str
     duplicate: bool
-    losses: tuple[ProjectionWarning, ...]
-    """What Statsig would not keep as it is."""
+    """An earlier call wrote the event, with the same key and content."""
+
+    warnings: tuple[ProjectionWarning, ...]
+    """What Statsig would cut, replace or drop; without forwarding only a name that it would drop."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The call that brought an event."""
+    """What an event's row records of its call."""
 
     caller: Caller
     traceparent: str | None
@@ -37,7 +39,7 @@ class _Origin:
 
 
 class EventLogging:
-    """Normalizes, commits and has published."""
+    """Admits, normalizes and commits events. The committer has them published."""
 
     def __init__(
         self,
@@ -55,15 +57,15 @@ class EventLogging:
         self._new_uuid = new_uuid
 
     async def log(self, request: LogEventRequest, caller: Caller, *, request_id: str | None = None) -> Logged:
-        """Log one event that protovalidate has passed.
+        """Log one event that protovalidate has passed; returns once it is committed.
 
         Raises:
-            EventLoggingError: see CallerRates.admit, GroupCommitter.commit and normalize_log_event_request.
+            EventLoggingError: see CallerRates.admit, normalize_log_event_request and GroupCommitter.commit.
         """
         queue = queue_of(caller)
         self._rates.admit(queue, 1)
         row = self._normalize(request, _Origin(caller, current_traceparent(), request_id))
-        return Logged(row.event.event_id, await self._committer.commit(row, queue), _losses(row))
+        return Logged(row.event.event_id, await self._committer.commit(row, queue), _warnings(row))
 
     async def log_many(
         self,
@@ -73,25 +75,25 @@ class EventLogging:
         *,
         request_id: str | None = None,
     ) -> list[Logged | EventLoggingError]:
-        """Log several events at once, each with its own outcome, in their order; an error given is kept as it is.
+        """Log several events; one outcome each, in their order. An error in `requests` becomes its own outcome.
 
-        The list is emptied: what was decoded is let go of before the rows wait for their commit.
+        Empties `requests`, so that the decoded events are freed before their rows wait for a commit.
 
         Raises:
-            CallerOverloadedError: more than the caller may log; nothing was written.
+            CallerOverloadedError: the caller is over its rate limit; nothing was written.
         """
         queue = queue_of(caller)
         self._rates.admit(queue, len(requests))
         origin = _Origin(caller, current_traceparent(), request_id)
-        found = []
+        normalized = []
         requests.reverse()
         while requests:
             await slices.next_piece()
-            found.append(self._normalized(requests.pop(), origin))
-        rows = [row for row in found if isinstance(row, EventLogRow)]
+            normalized.append(self._normalized(requests.pop(), origin))
+        rows = [row for row in normalized if isinstance(row, EventLogRow)]
         committed = iter(await self._committer.commit_all(rows, queue))
         outcomes = []
-        for row in found:
+        for row in normalized:
             await slices.next_piece()
             outcomes.append(_outcome(row, next(committed)) if isinstance(row, EventLogRow) else row)
         return outcomes
@@ -121,12 +123,12 @@ class EventLogging:
 def _outcome(row: EventLogRow, committed: bool | EventLoggingError) -> Logged | EventLoggingError:
     if isinstance(committed, EventLoggingError):
         return committed
-    return Logged(row.event.event_id, committed, _losses(row))
+    return Logged(row.event.event_id, committed, _warnings(row))
 
 
-def _losses(row: EventLogRow) -> tuple[ProjectionWarning, ...]:
-    losses = project(row.event).losses
+def _warnings(row: EventLogRow) -> tuple[ProjectionWarning, ...]:
+    warnings = project(row.event).warnings
     if row.forward_to_statsig:
-        return losses
-    # Nothing goes to Statsig now; only a name that never could is worth a word.
-    return tuple(loss for loss in losses if loss.reason == NAME_DROPPED)
+        return warnings
+    # The event does not go to Statsig: only a name that Statsig would drop in any case is worth a warning.
+    return tuple(warning for warning in warnings if warning.reason == NAME_DROPPED)

@@ -1,4 +1,7 @@
-"""What the ingress measures and traces, around its ports; wired only where telemetry is on."""
+"""Metrics and traces of the ingress: interceptors, gauges and an observer around the repository.
+
+Wired only with telemetry on (`ingress/app.py`, `ingress/runtime.py`).
+"""
 
 from collections.abc import Sequence
 
@@ -10,7 +13,7 @@ from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_commit import GroupCommitter
 from ingress.interceptors.call_events import CallEventsInterceptor, CallMessagesInterceptor
 from shared.events.event import EventLogRow
-from shared.spanner.event_log import EventLogRepository, Written
+from shared.events.event_log import EventLogRepository, Written
 from shared.telemetry.metrics import (
     COMMIT_DURATION,
     COMMIT_ROWS,
@@ -25,9 +28,10 @@ from shared.telemetry.tracing import trace_span, untraced
 
 
 def outer_interceptors(telemetry: Telemetry) -> tuple[Interceptor, ...]:
-    """A span and a duration for each call, and its events' codes. Before all others, to see what the caller sees.
+    """A span and a duration for each call, and a count of its events by code.
 
-    Of a caller's headers only the trace context is read, no baggage.
+    To be placed before all other interceptors, so that they see the code that the caller gets. Reads the caller's trace
+    context, but no baggage.
     """
     return (
         OpenTelemetryInterceptor(
@@ -40,17 +44,18 @@ def outer_interceptors(telemetry: Telemetry) -> tuple[Interceptor, ...]:
 
 
 def message_interceptors() -> tuple[Interceptor, ...]:
-    """What looks at messages for those. Before all others that do."""
+    """What the outer interceptors cannot see. To be placed behind DecodingInterceptor and before validation."""
     return (CallMessagesInterceptor(),)
 
 
 def observe_state(telemetry: Telemetry, committer: GroupCommitter, publisher: ForwardPublisher) -> None:
+    """Register the gauges, which are read at each export."""
     gauge(telemetry.meter, QUEUE_ROWS, lambda: committer.waiting_rows)
     gauge(telemetry.meter, PUBLISH_PAUSED, lambda: publisher.is_paused)
 
 
 class ObservedEventLogRepository:
-    """An EventLogRepository that hands on to another."""
+    """An EventLogRepository around another one: measures and traces its appends."""
 
     def __init__(self, repository: EventLogRepository, telemetry: Telemetry) -> None:
         self._repository = repository
@@ -68,5 +73,5 @@ class ObservedEventLogRepository:
             await self._repository.append(rows)
 
     async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
-        with untraced():  # the task that reads was begun by another call than the one it reads for
+        with untraced():  # the reading task was started by some other call, whose trace this does not belong to
             return await self._repository.written(event_ids)

@@ -1,4 +1,4 @@
-"""protovalidate's rules of a message, as our violations."""
+"""Validation by protovalidate, its violations translated into ours."""
 
 from functools import cache
 from typing import Any
@@ -10,10 +10,10 @@ from shared.errors import FieldViolation, InvalidEventError
 
 
 def validate(message: Message[Any]) -> None:
-    """Check the rules that proto/ declares.
+    """Check a message against the rules that proto/ declares for its type.
 
     Raises:
-        InvalidEventError: with every broken rule. Names fields and rules, never values.
+        InvalidEventError: at least one rule is broken; lists all of them, by field and rule, never a value.
     """
     violations = _validator().collect_violations(message)
     if violations:
@@ -31,8 +31,7 @@ def validate(message: Message[Any]) -> None:
 
 @cache
 def _validator() -> Validator:
-    # Compiles the rules of each message once, when it first sees it.
-    return Validator()
+    return Validator()  # compiles the rules of a message type once, on first use: hence one for the process
 
 
 def _path(path: FieldPathPb | None) -> str:

@@ -1,13 +1,13 @@
 """Generates `shared/gen/` from the `.proto` files beside this script.
 
     python proto/generate.py            write it
-    python proto/generate.py --check    exit 1 where what is committed differs
+    python proto/generate.py --check    exit 1 if the committed files differ
     python proto/generate.py --describe SOURCE FILE
-                                        write a FileDescriptorSet of one source and all that it imports, comments too
+                                        write a FileDescriptorSet of one source and its imports, with comments
 
-Needs no schema registry and no network: the imported `buf/validate` and `google/rpc` descriptors come out of the
-installed protovalidate and googleapis-common-protos packages, the compiler and its plugins from PyPI. The generated
-modules import them relatively, so those are generated too.
+Needs no schema registry and no network: the descriptors of the imported `buf/validate` and `google/rpc` come from the
+installed protovalidate and googleapis-common-protos packages, the compiler and its plugins from PyPI packages. The
+generated modules import those of the imports relatively, so these are generated too.
 
 This folder must never become an importable package: google-cloud's proto-plus is itself the module `proto`.
 """
@@ -65,7 +65,7 @@ def generate(output: Path) -> None:
     descriptors = output.parent / "imports.binpb"
     descriptors.write_bytes(_imported_descriptors(output.parent).to_binary())
     sources = sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.rglob("*.proto"))
-    # The plugins are console scripts beside the interpreter, found through PATH.
+    # protoc finds its plugins, which are console scripts beside the interpreter, through PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}", f"-I{PROTO_ROOT}",
@@ -89,7 +89,7 @@ def describe(source: str, target: Path) -> None:
 
 
 def _imported_descriptors(scratch: Path) -> descriptor_pb.FileDescriptorSet:
-    """What the sources import, dependencies first, each file once."""
+    """The descriptors of all files that the sources import, dependencies first, each file once."""
     by_name: dict[str, descriptor_pb.FileDescriptorProto] = {}
 
     def add(file: DescFile) -> None:

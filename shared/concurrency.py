@@ -1,4 +1,4 @@
-"""Several calls at the same time, whose failures arrive as they are and not in an ExceptionGroup."""
+"""Concurrent calls whose failure is raised as it is, not in an ExceptionGroup."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 async def gathered(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-    """The results in the order of the calls, all of which run at the same time.
+    """Run all calls at the same time and return their results in the order of the calls.
 
-    Where one fails the others are cancelled, and the first failure is raised once they have ended.
+    When a call fails the others are cancelled, and the first failure is raised once they have ended.
     """
     if len(calls) == 1:
         return [await calls[0]()]

@@ -1,7 +1,7 @@
 """The one error tree.
 
-An adapter translates a foreign exception into one of these where it made the call; nothing of google or statsig
-crosses a port. The class decides both what an RPC answers (`ingress/error_codes.py`) and what becomes of a message.
+An adapter translates a foreign exception into one of these where it made the call: no exception of a Google or Statsig
+library passes a port. The class decides what an RPC answers (`ingress/error_codes.py`) and how the worker goes on.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,6 @@ class EventLoggingError(Exception):
 
     reason: ClassVar[str] = "internal"
     """A stable word for logs, metrics and attributes."""
-
-    transient: ClassVar[bool] = False
-    """Whether the same attempt may succeed later without anybody changing anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class InvalidEventError(EventLoggingError):
 
 
 class MalformedRequestError(EventLoggingError):
-    """The bytes of a request, or of one event in it, are not what their format asks for; nothing was written."""
+    """A request, or one event in it, does not have the format that it should have; it was not written."""
 
     reason = "malformed_request"
 
@@ -48,7 +45,7 @@ class MalformedRequestError(EventLoggingError):
 
 
 class RequestTooLargeError(EventLoggingError):
-    """A request, or one event in it, has more bytes or values than what is valid can have; nothing was written."""
+    """A request, or one event in it, has more bytes or values than a valid one can have; it was not written."""
 
     reason = "request_too_large"
 
@@ -58,7 +55,7 @@ class RequestTooLargeError(EventLoggingError):
 
 
 class IdempotencyConflictError(EventLoggingError):
-    """The idempotency key was used before, by the same caller, for other content."""
+    """The same caller used the idempotency key before, for other content."""
 
     reason = "idempotency_conflict"
 
@@ -70,16 +67,15 @@ class OverloadedError(EventLoggingError):
     """More is in flight than the process accepts; nothing was written."""
 
     reason = "overloaded"
-    transient = True
 
     def __init__(self, message: str = "too many events are waiting to be written; nothing was written") -> None:
         super().__init__(message)
 
 
 class CallerOverloadedError(OverloadedError):
-    """One caller has more in flight than its share, or asks for more than its limit; nothing was written.
+    """One caller has more in flight than its share, or sends more than its rate limit; nothing was written.
 
-    It waits behind its own calls: others are served meanwhile.
+    Other callers are served meanwhile.
     """
 
     reason = "caller_overloaded"
@@ -92,7 +88,6 @@ class DrainingError(EventLoggingError):
     """The process is shutting down; nothing was written."""
 
     reason = "draining"
-    transient = True
 
     def __init__(self) -> None:
         super().__init__("this instance is shutting down; nothing was written")
@@ -102,17 +97,15 @@ class RequestReadTimeoutError(EventLoggingError):
     """The client took too long to send its request; nothing was written."""
 
     reason = "request_read_timeout"
-    transient = True
 
 
 class UncheckedCallerError(EventLoggingError):
-    """The caller's assertion cannot be checked now, so that what its idempotency key belongs to is not known.
+    """The caller's assertion cannot be checked at the moment, so the owner of its idempotency key is unknown.
 
     Nothing was written.
     """
 
     reason = "unchecked_caller"
-    transient = True
 
     def __init__(self) -> None:
         super().__init__("idempotency_key cannot be used now: the caller's assertion cannot be checked; try again")
@@ -121,26 +114,24 @@ class UncheckedCallerError(EventLoggingError):
 class StorageUnavailableError(EventLoggingError):
     """Spanner cannot be reached or did not answer in time.
 
-    For a commit this leaves the outcome unknown: it may have happened. Only a retry under the same key, or a read,
-    tells.
+    The outcome of a commit is then unknown: it may have happened. Retry it under the same key, or read.
     """
 
     reason = "storage_unavailable"
-    transient = True
 
 
 class StoragePreconditionError(StorageUnavailableError):
-    """Spanner refused a statement with FAILED_PRECONDITION; nothing of it was written.
+    """Spanner refused a statement with FAILED_PRECONDITION; nothing was written.
 
-    Mostly the state of the database, but a value that its column does not hold is answered so too (too long, NULL, not
-    JSON): only a comparison with a statement that succeeds tells.
+    The cause is mostly the state of the database. But Spanner answers the same to a value that does not fit its column
+    (too long, NULL, not JSON); only another statement that succeeds shows that the database is not the cause.
     """
 
     reason = "storage_precondition"
 
 
 class StorageRejectedError(EventLoggingError):
-    """Spanner refused a statement for what it says, not for its state: retrying it unchanged cannot help."""
+    """Spanner refused a statement for its content, whatever the state of the database: a retry cannot help."""
 
     reason = "storage_rejected"
 
@@ -148,14 +139,15 @@ class StorageRejectedError(EventLoggingError):
 class RowExistsError(EventLoggingError):
     """At least one row of the commit has a key that exists already; nothing of the commit was written.
 
-    Also the answer to a retried insert of one's own row (googleapis/python-spanner#1451): compare the write_id.
+    The client's own retry of an insert that succeeded gets this answer too (googleapis/python-spanner#1451): compare
+    the write_id.
     """
 
     reason = "row_exists"
 
 
 class SchemaMismatchError(EventLoggingError):
-    """The database's schema is absent or not the one that this code was written for."""
+    """The database has no schema, or one that lacks what this code needs."""
 
     reason = "schema_mismatch"
 
@@ -164,14 +156,12 @@ class PublishFailedError(EventLoggingError):
     """Pub/Sub did not confirm a publish; the messages may have been published all the same."""
 
     reason = "publish_failed"
-    transient = True
 
 
 class SubscriptionUnavailableError(EventLoggingError):
-    """Pub/Sub did not answer a pull, an acknowledgement or a lease extension."""
+    """A pull, an ack or a lease extension failed or was not answered in time."""
 
     reason = "subscription_unavailable"
-    transient = True
 
 
 class UndecodableMessageError(EventLoggingError):
@@ -181,6 +171,6 @@ class UndecodableMessageError(EventLoggingError):
 
 
 class SettingsError(EventLoggingError):
-    """The environment does not make a valid configuration; the message lists every problem."""
+    """The configuration of the process is not valid. The message names the settings to fix."""
 
     reason = "settings"

@@ -1,7 +1,7 @@
-"""Publishing to Pub/Sub over grpc.aio, and the place where its publish errors become ours.
+"""Pub/Sub over grpc.aio: clients, and the publisher, which translates Pub/Sub's publish errors into ours.
 
-The hand-written publisher of the same package waits 10 ms to batch a lone message and works through threads; our
-batches are made before they get here.
+The publisher uses the generated client. The hand-written one of the same package works through threads and waits 10 ms
+to batch a lone message; our batches are complete before they get here.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,18 +21,20 @@ from shared.events.forward_message import OutgoingMessage
 from shared.process.settings import Settings
 
 MAX_MESSAGES_PER_PUBLISH: Final = 1000
+"""Pub/Sub's limit for one request."""
+
 MAX_BYTES_PER_PUBLISH: Final = 9_000_000
-"""Pub/Sub's limits are 1,000 messages and 10 MB a request; the difference is for what wraps each message."""
+"""Below Pub/Sub's limit of 10 MB for one request, since the size of a message is estimated."""
 
 MESSAGE_OVERHEAD_BYTES: Final = 64
-"""A generous guess at that wrapping, a message."""
+"""A generous estimate of the bytes that a message takes beside its data and attributes."""
 
 CHANNEL_OPTIONS: Final = (
     # gRPC's default lets two minutes pass between two attempts to connect, long after an outage is over.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # As Google's own transports have them: a pull of large messages exceeds gRPC's default of 4 MiB, and a
-    # connection that went dead is noticed.
+    # As in Google's own transports: a pull of large messages exceeds gRPC's default of 4 MiB, and keepalive notices a
+    # dead connection.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -41,17 +43,17 @@ CHANNEL_OPTIONS: Final = (
 _RawPublishRequest: Final = type(PublishRequest.pb(PublishRequest()))
 
 CLOSE_SECONDS: Final = 1.0
-"""For calls that are still running when a channel closes."""
+"""How long closing a channel may wait for calls that are still running."""
 
 
 class Publisher(Protocol):
-    """Where messages of one topic go."""
+    """Publishes to one topic."""
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
-        """Publish all messages, in one request where they fit into one.
+        """Publish all messages, in as few requests as Pub/Sub's limits allow, one after the other.
 
         Raises:
-            PublishFailedError: not confirmed in time; some or all may have been published.
+            PublishFailedError: refused or not confirmed in time; some or all may have been published.
         """
         ...
 
@@ -60,6 +62,7 @@ class PubSubPublisher:
     """Publisher on a Pub/Sub topic."""
 
     def __init__(self, client: PublisherAsyncClient, *, topic: str, timeout_seconds: float) -> None:
+        """`topic` is its full path (`topic_path`); `timeout_seconds` bounds one `publish`, retries included."""
         self._client = client
         self._topic = topic
         self._timeout_seconds = timeout_seconds
@@ -122,7 +125,7 @@ def subscription_path(settings: Settings, name: str) -> str:
 
 
 def _requests(topic: str, messages: Sequence[OutgoingMessage]) -> list[PublishRequest]:
-    """Filled as raw protobuf messages: by way of proto-plus a message took 20 µs, this takes 1."""
+    """Divide messages into requests. Filled as raw protobuf messages: 1 µs a message, through proto-plus 20."""
     requests: list[Any] = []
     room = 0
     for message in messages:

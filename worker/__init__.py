@@ -1,1 +1,1 @@
-"""The forwarder: pulls forward messages and sends their events to Statsig."""
+"""The worker: pulls forward messages and sends their events to Statsig; also reconciler and dead-letter collector."""

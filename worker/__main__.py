@@ -11,6 +11,7 @@ from shared.process.fault_points import enable_fault_points
 from shared.process.garbage_collection import tune_garbage_collection
 from shared.process.logs import configure_logging, get_logger
 from shared.process.settings import WorkerSettings, from_environment
+from shared.process.signals import on_termination
 from shared.telemetry.providers import Telemetry, open_telemetry
 from worker.runtime import run
 
@@ -18,7 +19,7 @@ _log = get_logger()
 
 
 def main() -> int:
-    """Forward until SIGTERM or SIGINT. 0 after a clean end, 1 where the start failed, 2 for a wrong environment."""
+    """Run until SIGTERM or SIGINT. Exit code: 0 after a clean end, 1 after a failed start, 2 for invalid settings."""
     try:
         settings = from_environment(WorkerSettings, os.environ)
         enable_fault_points(os.environ)
@@ -46,24 +47,14 @@ def main() -> int:
 
 async def _run(settings: WorkerSettings, telemetry: Telemetry | None) -> None:
     stopping = anyio.Event()
-    # Received from the start, so that a signal during start-up ends the process in the same orderly way.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        failure: EventLoggingError | None = None
-        async with anyio.create_task_group() as tasks:
 
-            async def stop_on_signal() -> None:
-                async for number in signals:
-                    _log.info("draining", signal=signal.Signals(number).name)
-                    stopping.set()
+    def stop(number: signal.Signals) -> None:
+        _log.info("draining", signal=number.name)
+        stopping.set()
 
-            tasks.start_soon(stop_on_signal)
-            try:
-                await run(settings, stopping, telemetry)
-            except EventLoggingError as error:
-                failure = error  # outside the group, which would wrap it
-            tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+    # Entered before the start, so that a signal during start-up ends the process in the same orderly way.
+    async with on_termination(stop):
+        await run(settings, stopping, telemetry)
 
 
 if __name__ == "__main__":

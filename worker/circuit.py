@@ -1,12 +1,12 @@
-"""The circuit: what is known of the destination, Statsig, and whether anything but probes may be sent to it.
+"""The circuit breaker in front of Statsig: while it is open, only probes are sent.
 
-It opens where requests fail one after the other and nothing is confirmed between them, and closes with the first
-confirmation. It knows nothing of events: which of them is to blame is `worker/poison.py`'s business.
+It opens when requests fail in a row with no confirmation between them, and closes at the first confirmation. It counts
+requests only; `worker/poison.py` decides which event is to blame.
 """
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -15,48 +15,51 @@ from shared.clock import Clock
 from shared.process.logs import get_logger
 
 FAILURES_TO_OPEN: Final = 3
-"""Failed requests in a row, all lanes together. Fewer would open for a single bad connection."""
+"""Failed requests in a row, of all lanes, that open it. Fewer would open for a single bad connection."""
 
 SILENCE_SECONDS: Final = 2.0
-"""Without a confirmation, beside the failures in a row. With every third event bad, three requests of one event fail in
-a row every now and then, while good ones are confirmed between them several times a second."""
+"""How long nothing must have been confirmed before FAILURES_TO_OPEN count. With every third event bad, three requests
+of one event each fail in a row now and then, although others are confirmed several times a second."""
 
 FAILURES_IN_A_BURST: Final = 12
+"""Failed requests in a row that open it after the shorter BURST_SILENCE_SECONDS. A lane whose batch is all bad fails a
+dozen times between two confirmations of another lane."""
+
 BURST_SILENCE_SECONDS: Final = 0.5
-"""Failed requests in a row that open it after a shorter silence. A lane whose batch is all bad fails a dozen times
-between two confirmations of another one."""
+"""How long nothing must have been confirmed before FAILURES_IN_A_BURST or REJECTIONS_TO_OPEN count."""
 
 REJECTIONS_TO_OPEN: Final = 40
-"""As above for requests that are rejected for what they carry (400, 413, 422), after the shorter silence too. They cost
-nothing and leave no copies, and somebody's bad events may come first: enough to find twenty of them one by one."""
+"""Requests in a row that are rejected for their payload (400, 413, 422). A rejection costs nothing and leaves no copy,
+and a caller's bad events may come first: enough to find twenty of them one by one."""
 
-UNTOLD_SECONDS: Final = 0.25
-"""Between a probe that told nothing and the next one, where the first wait is not shorter anyway."""
+INCONCLUSIVE_PROBE_PAUSE_SECONDS: Final = 0.25
+"""At least this long passes between a probe that sent nothing and the next one, unless the first wait is shorter."""
 
 LONGEST_WAIT_FACTOR: Final = 10.0
 """The wait for a probe doubles up to this many times the first."""
 
-LONGEST_QUIET_SECONDS: Final = 30.0
-"""Of a Retry-After while the circuit is closed: no batch should be held for longer, nor everybody for one answer."""
+MAX_RETRY_AFTER_PAUSE_SECONDS: Final = 30.0
+"""Cap on a Retry-After as a pause of all lanes: no batch should be held for longer, nor every lane for one answer."""
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
-"""Of a Retry-After of a circuit that is open. A longer one is not believed."""
+"""Cap on a Retry-After as the wait for the next probe. A longer one is not believed."""
 
 _log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Leave to work on messages now."""
+    """Permission to work on messages now; ended by `Circuit.leave`."""
 
     is_probe: bool
-    """Whether only a probe is admitted: one event, a different one each time."""
+    """Only a probe is admitted: one event, a different one each time."""
 
 
 class Circuit:
-    """Shared by all lanes of a process. Every method is for the event loop's thread."""
+    """One per process, shared by all lanes; for the event loop's thread. Only `admit` and `wait_closed` wait."""
 
     def __init__(self, clock: Clock, *, probe_seconds: float, rng: random.Random | None = None) -> None:
+        """`probe_seconds` is the wait before the first probe."""
         self._clock = clock
         self._probe_seconds = probe_seconds
         self._random = rng or random.Random()  # noqa: S311 - jitter
@@ -83,23 +86,23 @@ class Circuit:
 
     @property
     def next_probe_at(self) -> datetime | None:
-        """When it is next tried, by the worker's clock; now or earlier while a probe is on its way. None if closed."""
+        """When the next probe is due, by the worker's clock; now while one is in flight. None while closed."""
         if self._reason is None:
             return None
-        wait = max(self._probe_at - self._clock.monotonic(), self.quiet_seconds())
-        return datetime.fromtimestamp(self._clock.now_nanos() / 1e9 + wait, UTC)
+        wait = max(self._probe_at - self._clock.monotonic(), self.retry_after_remaining_seconds())
+        return self._clock.now() + timedelta(seconds=wait)
 
     def confirmed_since(self, moment: float) -> bool:
-        """Whether Statsig has confirmed anything since then (monotonic)."""
+        """Whether Statsig has confirmed anything since `moment` (monotonic)."""
         return self._confirmed_at >= moment
 
     async def admit(self) -> Admission:
-        """Wait until work is admitted: at once while closed, else for one caller at a time as the probe.
+        """Wait until work is admitted: at once while closed, else one caller at a time as the probe.
 
-        A pause that Statsig asked for is waited for too. Every admission must be given back by `leave`.
+        Also waits for a pause that Statsig asked for. The caller must end the admission by `leave`.
         """
         while True:
-            wait = self.quiet_seconds()
+            wait = self.retry_after_remaining_seconds()
             if self._reason is not None:
                 wait = max(wait, self._probe_at - self._clock.monotonic())
             if wait <= 0:
@@ -112,24 +115,25 @@ class Circuit:
             with anyio.move_on_after(wait if wait > 0 else None):
                 await changed.wait()
 
-    async def closed(self) -> None:
-        """Wait until it is closed."""
+    async def wait_closed(self) -> None:
+        """Return once it is closed."""
         while self._reason is not None:
             await self._changed.wait()
 
     def leave(self, admission: Admission) -> None:
-        """The work that was admitted is over. A probe that told nothing is soon followed by another one."""
+        """End the admitted work. After a probe that neither failed nor was confirmed the next one follows soon."""
         if admission.is_probe:
             self._probing = False
-            self._probe_at = max(self._probe_at, self._clock.monotonic() + min(UNTOLD_SECONDS, self._probe_seconds))
+            pause = min(INCONCLUSIVE_PROBE_PAUSE_SECONDS, self._probe_seconds)
+            self._probe_at = max(self._probe_at, self._clock.monotonic() + pause)
             self._notify()
 
-    def quiet_seconds(self) -> float:
-        """What is left of a pause that Statsig asked for (Retry-After); 0 where none is."""
+    def retry_after_remaining_seconds(self) -> float:
+        """Seconds left of a pause that Statsig asked for (Retry-After); 0 without one."""
         return max(0.0, self._quiet_until - self._clock.monotonic())
 
     def confirmed(self) -> None:
-        """Statsig confirmed something: it is there, and takes our key."""
+        """Statsig confirmed events: it is reachable and accepts the key. Closes the circuit."""
         self._confirmed_at = self._clock.monotonic()
         self._failures = self._rejections = 0
         if self._reason is not None:
@@ -140,51 +144,52 @@ class Circuit:
     def failed(
         self, reason: str, retry_after_seconds: float | None = None, *, is_limit: bool = False, is_probe: bool = False
     ) -> None:
-        """A request failed, and the destination may be why.
+        """A request failed, perhaps because of Statsig.
 
-        What Statsig asks to wait (Retry-After) is everybody's pause where it says that we send too much (`is_limit`, a
-        429), and else where nothing was confirmed lately: one bad event may draw it as well.
+        `retry_after_seconds` (Retry-After) pauses all lanes if it came with a 429 (`is_limit`), or if nothing was
+        confirmed for SILENCE_SECONDS; otherwise a single bad event could pause them all.
         """
-        asked = retry_after_seconds or 0.0
-        if asked and (is_limit or self._is_silent(SILENCE_SECONDS)):
-            quiet = self._clock.monotonic() + min(asked, LONGEST_QUIET_SECONDS)
+        retry_after = retry_after_seconds or 0.0
+        if retry_after and (is_limit or self._is_silent(SILENCE_SECONDS)):
+            quiet = self._clock.monotonic() + min(retry_after, MAX_RETRY_AFTER_PAUSE_SECONDS)
             self._quiet_until = max(self._quiet_until, quiet)
         self._failures += 1
         if self._reason is not None:
             if is_probe:
-                self._probe_failed(reason, asked, grows=True)
+                self._probe_failed(reason, retry_after, doubles_wait=True)
         elif (self._failures >= FAILURES_TO_OPEN and self._is_silent(SILENCE_SECONDS)) or (
             self._failures >= FAILURES_IN_A_BURST and self._is_silent(BURST_SILENCE_SECONDS)
         ):
-            self._open(reason, asked)
+            self._open(reason, retry_after)
 
     def rejected(self, reason: str, *, is_probe: bool = False) -> None:
-        """A request was rejected for what it carries: the destination is there, but confirms nothing."""
+        """A request was rejected for its payload: Statsig is reachable, but confirmed nothing."""
         self._rejections += 1
         if self._reason is not None:
-            # It answers at once: the next probe, of another event, need not wait for it to recover.
+            # Statsig answers: the next probe, of another event, need not wait for it to recover.
             if is_probe:
-                self._probe_failed(reason, 0.0, grows=False)
+                self._probe_failed(reason, 0.0, doubles_wait=False)
         elif self._rejections >= REJECTIONS_TO_OPEN and self._is_silent(BURST_SILENCE_SECONDS):
             self._open(reason, 0.0)
 
     def _is_silent(self, seconds: float) -> bool:
         return not self.confirmed_since(self._clock.monotonic() - seconds)
 
-    def _open(self, reason: str, asked: float) -> None:
+    def _open(self, reason: str, retry_after: float) -> None:
         self._reason = reason
-        self._opened_at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
+        self._opened_at = self._clock.now()
         self._wait = self._probe_seconds
         _log.error("circuit_opened", reason=reason)
-        self._schedule(asked)
+        self._schedule_probe(retry_after)
 
-    def _probe_failed(self, reason: str, asked: float, *, grows: bool) -> None:
+    def _probe_failed(self, reason: str, retry_after: float, *, doubles_wait: bool) -> None:
         self._reason = reason
-        self._wait = min(self._wait * 2, self._probe_seconds * LONGEST_WAIT_FACTOR) if grows else self._probe_seconds
-        self._schedule(asked)
+        longest = self._probe_seconds * LONGEST_WAIT_FACTOR
+        self._wait = min(self._wait * 2, longest) if doubles_wait else self._probe_seconds
+        self._schedule_probe(retry_after)
 
-    def _schedule(self, asked: float) -> None:
-        wait = max(min(asked, LONGEST_RETRY_AFTER_SECONDS), self._wait)
+    def _schedule_probe(self, retry_after: float) -> None:
+        wait = max(min(retry_after, LONGEST_RETRY_AFTER_SECONDS), self._wait)
         self._probe_at = self._clock.monotonic() + wait * self._random.uniform(1.0, 1.25)
         self._notify()
 

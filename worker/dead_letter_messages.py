@@ -1,4 +1,4 @@
-"""What a message of the dead-letter topic is: of which kind, why, when, of which event; pure."""
+"""Parses messages of the dead-letter topic: their kind, reason, time and event. Pure."""
 
 import uuid
 from datetime import datetime
@@ -12,20 +12,21 @@ from worker.dead_letter_publisher import PREFIX, REASON_ATTRIBUTE
 from worker.subscription import ReceivedMessage
 
 NATIVE: Final = "native"
-"""The reason of a dead letter that Pub/Sub made after too many deliveries: it gives none."""
+"""The reason of a dead letter that Pub/Sub made after too many deliveries; Pub/Sub itself gives none."""
 
 NATIVE_PREFIX: Final = "CloudPubSubDeadLetterSource"
-"""Of the attributes that Pub/Sub adds to it."""
+"""Prefix of the attributes that Pub/Sub adds to such a dead letter."""
 
-_NOT_THE_ORIGINALS: Final = ("goog", PREFIX, NATIVE_PREFIX)
+_ADDED_PREFIXES: Final = ("goog", PREFIX, NATIVE_PREFIX)
+"""Attributes that the original message did not have."""
 
-_POISON: Final = uuid.UUID("0b1a7e0e-6a2c-4d0a-9a55-7f6b0d3a3f61")
-"""The namespace of what poison is called by. Never to be changed: rows are found by it."""
+_POISON_NAMESPACE: Final = uuid.UUID("0b1a7e0e-6a2c-4d0a-9a55-7f6b0d3a3f61")
+"""UUID namespace of `poison_subject`. Must never change: rows are found by it."""
 
 
-def read_letter(message: ReceivedMessage) -> DeadLetterRow:
-    """Make out what lies there; total."""
-    noted = message.attributes.get(REASON_ATTRIBUTE)
+def read_dead_letter(message: ReceivedMessage) -> DeadLetterRow:
+    """Parse a message. Never raises: bytes that do not decode are POISON."""
+    reason = message.attributes.get(REASON_ATTRIBUTE)
     dead_at = moment(message.attributes.get(PREFIX + "last_at")) or message.publish_time
     try:
         event = forward_message.decode(message.data)
@@ -35,7 +36,7 @@ def read_letter(message: ReceivedMessage) -> DeadLetterRow:
             subject=poison_subject(message.message_id),
             message_id=message.message_id,
             kind=LetterKind.POISON,
-            reason=noted or UndecodableMessageError.reason,
+            reason=reason or UndecodableMessageError.reason,
             dead_at=dead_at,
             event_id=message.attributes.get(EVENT_ID_ATTRIBUTE),
             event_name=message.attributes.get(EVENT_NAME_ATTRIBUTE),
@@ -45,8 +46,8 @@ def read_letter(message: ReceivedMessage) -> DeadLetterRow:
     return DeadLetterRow(
         subject=event.event_id,
         message_id=message.message_id,
-        kind=LetterKind.NATIVE if noted is None else LetterKind.REASONED,
-        reason=noted or NATIVE,
+        kind=LetterKind.NATIVE if reason is None else LetterKind.REASONED,
+        reason=reason or NATIVE,
         dead_at=dead_at,
         event_id=event.event_id,
         event_name=event.event_name,
@@ -56,33 +57,36 @@ def read_letter(message: ReceivedMessage) -> DeadLetterRow:
 
 
 def poison_subject(message_id: str) -> str:
-    """What poison is kept under: it has no event_id that could be trusted."""
-    return str(uuid.uuid5(_POISON, message_id))
+    """The subject of a POISON dead letter, which has no event_id that could be trusted; stable per message."""
+    return str(uuid.uuid5(_POISON_NAMESPACE, message_id))
 
 
-def note_of(letter: DeadLetterRow, name: str) -> str | None:
-    """What the worker noted: status, attempts, first_at, worker_version, source_message_id, delivery_attempt."""
+def added_attribute(letter: DeadLetterRow, name: str) -> str | None:
+    """An attribute that the worker added, by its name without prefix, such as `status` or `attempts`.
+
+    `worker/dead_letter_publisher.py` has all names. None if it is absent, as in a native dead letter.
+    """
     return letter.attributes.get(PREFIX + name)
 
 
 def original(letter: DeadLetterRow) -> OutgoingMessage:
-    """The message as it was on the forward topic."""
-    theirs = {key: value for key, value in letter.attributes.items() if not key.startswith(_NOT_THE_ORIGINALS)}
-    return OutgoingMessage(letter.data, forward_message.bounded_attributes(theirs))
+    """The message as it was on the forward topic, for a replay."""
+    attributes = {key: value for key, value in letter.attributes.items() if not key.startswith(_ADDED_PREFIXES)}
+    return OutgoingMessage(letter.data, forward_message.bounded_attributes(attributes))
 
 
 def published_at(letter: DeadLetterRow) -> datetime | None:
-    """When the message that died was published to the forward topic; None where it was no message, but a row."""
-    return moment(note_of(letter, "first_at")) if note_of(letter, "source_message_id") else None
+    """When the original message was published to the forward topic. None if unknown, or if it was made from a row."""
+    return moment(added_attribute(letter, "first_at")) if added_attribute(letter, "source_message_id") else None
 
 
 def native_deliveries(letter: DeadLetterRow) -> str | None:
-    """How often Pub/Sub delivered the message before it gave up; None where it did not."""
+    """How often Pub/Sub delivered the message before it gave up; None unless the dead letter is native."""
     return letter.attributes.get(f"{NATIVE_PREFIX}DeliveryCount")
 
 
 def moment(text: str | None) -> datetime | None:
-    """None for what is no aware time: anybody may have written it."""
+    """Parse an ISO 8601 time; None unless it is valid and aware, since attributes may come from any publisher."""
     try:
         at = datetime.fromisoformat(text or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""Burying: publishes dead letters, and says so in the log."""
+"""Dead-lettering: publishes dead letters, and logs each."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from shared.clock import Clock
 from shared.errors import PublishFailedError
@@ -9,7 +9,7 @@ from shared.events import forward_message
 from shared.events.forward_ledger import DeliveryRecord
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
-from shared.telemetry.tracing import TRACEPARENT
+from shared.traceparent import TRACEPARENT
 from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
@@ -17,18 +17,21 @@ _log = get_logger()
 
 
 class DeadLettering:
-    """Each call publishes all it is given; False where Pub/Sub did not confirm it, and then nothing may be settled."""
+    """Publishes dead letters, all of a call's in one publish.
+
+    A call returns False if Pub/Sub did not confirm it: then nothing may be settled, and the messages come again.
+    """
 
     def __init__(self, dead_letters: DeadLetterPublisher, clock: Clock) -> None:
         self._dead_letters = dead_letters
         self._clock = clock
 
     async def publish(self, messages: Sequence[ReceivedMessage], reason: str) -> bool:
-        """Of messages that were never sent."""
+        """Dead-letter messages that were never sent to Statsig."""
         return await self._publish([DeadLetter(message, reason, None, 0, self._now()) for message in messages])
 
     async def publish_rejected(self, letters: Sequence[tuple[ReceivedMessage, DeliveryRecord]]) -> bool:
-        """Of events that Statsig does not take."""
+        """Dead-letter events that Statsig does not take, each with its attempts."""
         return await self._publish(
             [
                 DeadLetter(
@@ -64,4 +67,4 @@ class DeadLettering:
         return True
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
+        return self._clock.now()

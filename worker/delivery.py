@@ -1,4 +1,4 @@
-"""One batch on its way to Statsig: what its sender keeps of it, asks and tells."""
+"""The sender's state of one batch, and its two ways to the ledger: noting attempts, and settling confirmations."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,54 +7,54 @@ from dataclasses import dataclass, field
 import anyio
 
 from shared.events.statsig_projection import StatsigEvent
-from worker.accounts import BatchAttempts
+from worker.attempts import BatchAttempts
 
 
 @dataclass(slots=True, kw_only=True)
 class Delivery:
-    """One batch on its way to Statsig, and what its sender must be asked and told meanwhile."""
+    """One batch on its way to Statsig. For one call of `Sending.send`."""
 
-    accounts: BatchAttempts
+    attempts: BatchAttempts
 
     deadline: float
-    """Monotonic: the end of the claim, less what settling takes. No attempt begins that could outlast it."""
+    """Monotonic: the end of the claim, less the time for settling. No attempt begins that could outlast it."""
 
     note: Callable[[Sequence[str]], Awaitable[set[str]]]
-    """Write down durably what was sent of these events so far; returns those that may be sent again. An event whose
-    last attempt may have left a copy is sent again only after it: a worker that dies counts only its last attempt."""
+    """Writes the attempts on these events to the ledger; returns the events that may be sent again. An attempt that may
+    have left a copy is written before the next one, so that a crash leaves only the latest attempt unwritten."""
 
-    confirmed: Callable[[Sequence[str]], Awaitable[None]]
-    """Told of what is confirmed, before what is sent after it."""
+    settle_confirmed: Callable[[Sequence[str]], Awaitable[None]]
+    """Settles these events as delivered."""
 
     is_trial: bool = False
-    """One suspect alone: one attempt. Where it is no probe, its failure says nothing of the destination."""
+    """One suspect alone, in one attempt. Unless it is a probe too, its failure says nothing about the destination."""
 
     is_probe: bool = False
-    """The circuit was open when it began: one attempt."""
+    """The circuit was open when it began: one event, in one attempt."""
 
     unsent: list[StatsigEvent] = field(default_factory=list)
-    """What no request has carried yet."""
+    """Not in any request so far."""
 
     parts: deque[list[StatsigEvent]] = field(default_factory=deque)
-    """Of requests that failed: the requests to be made next."""
+    """The next requests: the parts of requests that failed."""
 
     alone: list[StatsigEvent] = field(default_factory=list)
-    """What failed alone, while it is not known whether others are confirmed."""
+    """Failed alone, while it is unknown whether others are confirmed."""
 
     failures: int = 0
-    """Requests that failed in a row, with nothing confirmed since they began. Rejections are not among them."""
+    """Requests in a row that failed, with nothing confirmed since they began; without rejections."""
 
     _unsettled: list[str] = field(default_factory=list)
     _settling: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def settle(self, event_ids: Sequence[str]) -> None:
-        """Settle what a request had confirmed; returns once it is, or cannot be.
+        """Settle the events of a confirmed request; returns when that is done or has failed.
 
-        What is confirmed while another settlement is on its way is settled together after it: the requests of a search
-        are answered about the same time, and a commit each would cost more than they do.
+        Events that are confirmed during a settlement are settled together after it. The requests of a search are
+        answered at about the same time, and one commit each would cost more than the requests do.
         """
         self._unsettled += event_ids
         async with self._settling:
             if self._unsettled:
                 together, self._unsettled = self._unsettled, []
-                await self.confirmed(together)
+                await self.settle_confirmed(together)

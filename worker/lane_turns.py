@@ -1,4 +1,4 @@
-"""Turns: how many lanes work at once, and when one that waits for a slow answer lends its turn to another."""
+"""Turns: permits that bound how many lanes work at once. A lane that waits for a slow answer gives its turn up."""
 
 from typing import Final
 
@@ -7,44 +7,45 @@ import anyio
 from shared.clock import Clock
 from worker.circuit import Circuit
 
-SLOW_SECONDS: Final = 1.0
+SLOW_BATCH_SECONDS: Final = 1.0
 """A batch that takes longer than this waits for an answer: 500 events take a tenth of it."""
 
 
 class LaneTurn:
-    """Leave to work; given up once."""
+    """One permit. For the event loop's thread."""
 
-    def __init__(self, turns: anyio.Semaphore, circuit: Circuit, clock: Clock) -> None:
-        self._turns = turns
+    def __init__(self, permits: anyio.Semaphore, circuit: Circuit, clock: Clock) -> None:
+        self._permits = permits
         self._circuit = circuit
         self._clock = clock
-        self._is_ours = True
+        self._is_held = True
 
-    def give_up(self) -> None:
-        if self._is_ours:
-            self._is_ours = False
-            self._turns.release()
+    def release(self) -> None:
+        """Give the turn up. Idempotent."""
+        if self._is_held:
+            self._is_held = False
+            self._permits.release()
 
-    async def lend_when_slow(self) -> None:
-        """Give the turn up once the work has taken long while others are confirmed; for a task beside the work.
+    async def release_when_slow(self) -> None:
+        """Release the turn once the batch is slow while others are confirmed; run it beside the batch.
 
-        While nothing is confirmed it is Statsig that hangs, and more requests would only leave more copies.
+        While nothing is confirmed Statsig itself hangs, and more requests would only leave more copies.
         """
-        while self._is_ours:
-            await anyio.sleep(SLOW_SECONDS)
-            if self._circuit.confirmed_since(self._clock.monotonic() - SLOW_SECONDS):
-                self.give_up()
+        while self._is_held:
+            await anyio.sleep(SLOW_BATCH_SECONDS)
+            if self._circuit.confirmed_since(self._clock.monotonic() - SLOW_BATCH_SECONDS):
+                self.release()
 
 
 class LaneTurns:
-    """Those of one process: as many as lanes may work at once, those aside that have lent theirs."""
+    """The turns of one process. More than `lanes` are at work only where some have released theirs early."""
 
     def __init__(self, lanes: int, *, circuit: Circuit, clock: Clock) -> None:
-        self._free = anyio.Semaphore(lanes)
+        self._permits = anyio.Semaphore(lanes)
         self._circuit = circuit
         self._clock = clock
 
     async def take(self) -> LaneTurn:
-        """Wait for a turn."""
-        await self._free.acquire()
-        return LaneTurn(self._free, self._circuit, self._clock)
+        """Wait for a turn. The caller must release it."""
+        await self._permits.acquire()
+        return LaneTurn(self._permits, self._circuit, self._clock)

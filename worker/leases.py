@@ -1,4 +1,4 @@
-"""Leases: keeps the messages in work from being delivered to somebody else meanwhile."""
+"""Leases: extends the leases of pulled messages, so that Pub/Sub does not redeliver them while they are in work."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,32 +10,35 @@ from shared.process.logs import get_logger
 from worker.subscription import ReceivedMessage, Subscription
 
 LEASE_SECONDS: Final = 30
-"""What each extension asks for. When a worker dies its messages come again within this."""
+"""The ack deadline that each extension sets. When a worker dies its messages are redelivered within this time."""
 
-EXTENSION_SECONDS: Final = 3.0
-"""The pause between extensions: three chances within the shortest lease there is, the 10 s of a fresh delivery."""
+EXTENSION_INTERVAL_SECONDS: Final = 3.0
+"""Three chances within the shortest lease there is, the 10 s of a fresh delivery."""
 
 _log = get_logger()
 
 
 class Leases:
-    """The messages that this process holds; shared by all its lanes."""
+    """The messages of one subscription that this process has leased; for the event loop's thread."""
 
-    def __init__(self, subscription: Subscription, *, seconds: int = LEASE_SECONDS) -> None:
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
-        self._seconds = seconds
-        self._held: dict[str, ReceivedMessage] = {}
+        self._leased: dict[str, ReceivedMessage] = {}
 
-    def hold(self, messages: Iterable[ReceivedMessage]) -> None:
-        self._held |= {message.ack_id: message for message in messages}
+    def add(self, messages: Iterable[ReceivedMessage]) -> None:
+        """Extend their leases until they are acked or nacked."""
+        self._leased |= {message.ack_id: message for message in messages}
 
     def leased(self) -> list[ReceivedMessage]:
         """In the order in which they came."""
-        return list(self._held.values())
+        return list(self._leased.values())
 
     async def acknowledge(self, messages: Iterable[ReceivedMessage]) -> None:
-        """Done with for good. Where Pub/Sub does not take it they come again, and the ledger tells that they are."""
-        ack_ids = self._drop(messages)
+        """Ack those that are leased here. Never raises for Pub/Sub.
+
+        If the ack fails they are redelivered, and the ledger shows that their events are done.
+        """
+        ack_ids = self._remove(messages)
         if ack_ids:
             try:
                 await self._subscription.acknowledge(ack_ids)
@@ -43,24 +46,27 @@ class Leases:
                 _log.warning("acknowledge_failed", messages=len(ack_ids), error=str(error))
 
     async def nack(self, messages: Iterable[ReceivedMessage]) -> None:
-        """Let others have them, after the subscription's backoff. Where Pub/Sub does not take it the lease ends."""
-        ack_ids = self._drop(messages)
+        """Have those that are leased here redelivered after the subscription's backoff. Never raises for Pub/Sub.
+
+        If the nack fails they are redelivered when their leases expire.
+        """
+        ack_ids = self._remove(messages)
         if ack_ids:
             try:
                 await self._subscription.extend(ack_ids, seconds=0)
             except SubscriptionUnavailableError as error:
-                _log.warning("give_back_failed", messages=len(ack_ids), error=str(error))
+                _log.warning("nack_failed", messages=len(ack_ids), error=str(error))
 
     async def extend_forever(self) -> None:
-        """Extend what is held, until cancelled."""
+        """Extend all leases at intervals, until cancelled."""
         while True:
-            await anyio.sleep(EXTENSION_SECONDS)
-            if self._held:
+            await anyio.sleep(EXTENSION_INTERVAL_SECONDS)
+            if self._leased:
                 try:
-                    await self._subscription.extend(list(self._held), seconds=self._seconds)
+                    await self._subscription.extend(list(self._leased), seconds=LEASE_SECONDS)
                 except SubscriptionUnavailableError as error:
                     # The next try may come in time; if not, the claim keeps the event from being sent twice.
-                    _log.warning("extension_failed", messages=len(self._held), error=str(error))
+                    _log.warning("extension_failed", messages=len(self._leased), error=str(error))
 
-    def _drop(self, messages: Iterable[ReceivedMessage]) -> list[str]:
-        return [message.ack_id for message in messages if self._held.pop(message.ack_id, None) is not None]
+    def _remove(self, messages: Iterable[ReceivedMessage]) -> list[str]:
+        return [message.ack_id for message in messages if self._leased.pop(message.ack_id, None) is not None]

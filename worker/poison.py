@@ -1,8 +1,8 @@
-"""Guilt is relative: whether an event that failed alone is to blame, or the destination.
+"""Poison detection: whether an event that failed alone is at fault, or the destination.
 
-An event is to blame only where it fails alone while others are confirmed about the same time. Where nothing is
-confirmed it is the destination's fault, and nothing is dead-lettered, with one exception: a 400, 413 or 422 to an event
-alone is evidence enough for a few, so that a bad event in a quiet hour ends too.
+An event is at fault only if it fails alone while others are confirmed at about the same time. While nothing is
+confirmed the destination is at fault and nothing is dead-lettered, with one exception: for a few events a 400, 413 or
+422 in a request of their own is evidence enough, so that a bad event in a quiet hour ends too.
 """
 
 from collections import OrderedDict
@@ -10,33 +10,35 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
-from worker.accounts import EventAttempts
+from worker.attempts import EventAttempts
 from worker.circuit import Circuit
 from worker.statsig.outcome import NOT_SERIALIZABLE, SendVerdict
 
 ALLOWANCE: Final = 20
-"""Events that may be blamed for a rejection although nothing is confirmed, until the next confirmation."""
+"""Events that may be dead-lettered for a rejection while nothing is confirmed, until the next confirmation."""
 
 EXHAUSTED: Final = "exhausted"
-"""The reason of a dead letter for which Statsig never named one: it failed alone too often."""
+"""The reason of a dead letter that failed alone too often, without a reason from Statsig."""
 
 NOTORIOUS_AT: Final = 5
-"""Events of one name that failed alone since the last one of that name was confirmed."""
+"""Failures alone of events of one name, since an event of that name was last confirmed. From then on they are set aside
+without an attempt."""
 
 NAMES_REMEMBERED: Final = 1000
+"""Event names with failures; the least recent is forgotten. Bounds the memory."""
 
 
 class Suspicion(StrEnum):
-    GUILTY = "guilty"
+    POISON = "poison"
     SUSPECT = "suspect"
-    """To be tried again alone, later."""
+    """Try it again alone, later."""
 
     UNDECIDED = "undecided"
-    """Did not fail alone, or while nothing was confirmed: nothing is known of it."""
+    """It did not fail alone, or failed while nothing was confirmed: no evidence either way."""
 
 
 class PoisonDetector:
-    """Judges events; one per process."""
+    """Judges events that were not confirmed. One per process; for the event loop's thread."""
 
     def __init__(self, circuit: Circuit, *, suspect_attempts: int) -> None:
         self._circuit = circuit
@@ -45,24 +47,24 @@ class PoisonDetector:
         self._allowance_since = float("-inf")
         self._failures_of: OrderedDict[str, int] = OrderedDict()
 
-    def judge(self, account: EventAttempts) -> Suspicion:
-        """What is to be done with an event that was not confirmed; counts a failure that is evidence against it."""
-        if account.outcome is NOT_SERIALIZABLE:
-            return Suspicion.GUILTY  # our own finding: it was never sent
-        began = account.failed_alone_at
+    def judge(self, event: EventAttempts) -> Suspicion:
+        """How suspicious an unconfirmed event is; increments its `alone_failures` for a failure that is evidence."""
+        if event.outcome is NOT_SERIALIZABLE:
+            return Suspicion.POISON  # found by us: it was never sent
+        began = event.failed_alone_at
         if began is None:
             return Suspicion.UNDECIDED
-        if account.outcome.verdict is SendVerdict.REJECTED:
-            # One is enough, so it takes a confirmation after it. An open circuit has had none since it opened.
+        if event.outcome.verdict is SendVerdict.REJECTED:
+            # One rejection is enough, so a confirmation must follow it. An open circuit had none since it opened.
             others_confirmed = self._circuit.confirmed_since(began)
-            account.alone_failures += others_confirmed
-            return Suspicion.GUILTY if others_confirmed or self._allows_one_more(began) else Suspicion.SUSPECT
-        since = began if account.failing_since is None else account.failing_since
+            event.alone_failures += others_confirmed
+            return Suspicion.POISON if others_confirmed or self._allows_one_more(began) else Suspicion.SUSPECT
+        since = began if event.failing_since is None else event.failing_since
         if self._circuit.open_reason is not None or not self._circuit.confirmed_since(since):
             return Suspicion.UNDECIDED
-        if account.outcome.verdict is not SendVerdict.TRANSIENT:  # which says nothing of the event
-            account.alone_failures += 1
-        return Suspicion.GUILTY if account.alone_failures >= self._suspect_attempts else Suspicion.SUSPECT
+        if event.outcome.verdict is not SendVerdict.TRANSIENT:  # which says nothing about the event
+            event.alone_failures += 1
+        return Suspicion.POISON if event.alone_failures >= self._suspect_attempts else Suspicion.SUSPECT
 
     def _allows_one_more(self, began: float) -> bool:
         if self._circuit.confirmed_since(self._allowance_since):
@@ -71,24 +73,24 @@ class PoisonDetector:
         return self._allowance >= 0
 
     def failed_alone(self, event_name: str) -> None:
-        """One more event of this name failed alone."""
+        """Count one more event of this name that failed alone."""
         self._failures_of[event_name] = self._failures_of.pop(event_name, 0) + 1
         if len(self._failures_of) > NAMES_REMEMBERED:
             self._failures_of.popitem(last=False)
 
     def confirmed(self, event_name: str) -> None:
-        """An event of this name was confirmed."""
+        """Forget the failures of this name: an event of it was confirmed."""
         self._failures_of.pop(event_name, None)
 
     def is_notorious(self, event_name: str) -> bool:
-        """Whether events of this name keep failing alone: then they are suspects without having been sent."""
+        """Whether events of this name keep failing alone. They are set aside as suspects before they are sent."""
         return self._failures_of.get(event_name, 0) >= NOTORIOUS_AT
 
 
-def reason_of(account: EventAttempts) -> str:
-    """Of the dead letter: what Statsig found wrong with the event, where it said so."""
-    status = account.outcome.status
-    if account.outcome.verdict is SendVerdict.REJECTED:
-        return account.outcome.reason
+def reason_of(event: EventAttempts) -> str:
+    """The dead letter's reason: that of Statsig's answer if it is about the event, EXHAUSTED otherwise."""
+    status = event.outcome.status
+    if event.outcome.verdict is SendVerdict.REJECTED:
+        return event.outcome.reason
     is_about_the_request = status is not None and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return account.outcome.reason if is_about_the_request else EXHAUSTED
+    return event.outcome.reason if is_about_the_request else EXHAUSTED

@@ -1,4 +1,4 @@
-"""The pull loop: brings messages to the use case and does with each what it says. Knows nothing of what they say."""
+"""The pull loop: takes batches of messages, has them forwarded, and acks, nacks or holds each message."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ import anyio
 
 from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
-from worker.forwarding import Disposition, ForwardBatch
+from worker.disposition import Disposition, ForwardBatch
 from worker.held_messages import HeldMessages
 from worker.lane_turns import LaneTurn, LaneTurns
 from worker.leases import Leases
@@ -17,21 +17,21 @@ from worker.stoppable_waits import Pauses, StoppableWaits
 from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
 
-PROBE_PULL_SECONDS: Final = 1.0
-"""For the fresh messages of a probe. One that finds nothing to send must not keep another lane from probing."""
+PROBE_PULL_TIMEOUT_SECONDS: Final = 1.0
+"""How long a probe waits for fresh messages. A probe with nothing to send must not keep another lane from probing."""
 
 _log = get_logger()
 
 
 class PullLoop:
-    """One lane: takes a batch, has it forwarded, acknowledges, and again."""
+    """One lane; a process runs several, in the event loop's thread. Never looks inside a message."""
 
     def __init__(
         self,
         *,
-        pulling: Prefetcher,
+        prefetcher: Prefetcher,
         leases: Leases,
-        parked: HeldMessages,
+        held: HeldMessages,
         suspects: Suspects,
         turns: LaneTurns,
         circuit: Circuit,
@@ -39,9 +39,9 @@ class PullLoop:
         batch_messages: int,
         stopping: anyio.Event,
     ) -> None:
-        self._pulling = pulling
+        self._prefetcher = prefetcher
         self._leases = leases
-        self._parked = parked
+        self._held = held
         self._suspects = suspects
         self._turns = turns
         self._circuit = circuit
@@ -56,14 +56,13 @@ class PullLoop:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._waits.watch)
             while not self._stopping.is_set():
-                # Waiting for a turn, for admission or for messages ends with the process at once; a batch in work is
-                # let finish.
+                # `stopping` ends a wait for a turn, for admission or for messages at once; a batch in work is finished.
                 turn = await self._waits.unless_stopping(self._turns.take)
                 if turn is not None:
                     try:
                         await self._step(turn)
                     finally:
-                        turn.give_up()
+                        turn.release()
 
     async def _step(self, turn: LaneTurn) -> None:
         admission = await self._waits.unless_stopping(self._circuit.admit)
@@ -73,7 +72,7 @@ class PullLoop:
             messages = await self._waits.unless_stopping(partial(self._next_batch, admission))
             if messages:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(turn.lend_when_slow)
+                    tasks.start_soon(turn.release_when_slow)
                     await self._work(messages)
                     tasks.cancel_scope.cancel()
         finally:
@@ -81,44 +80,44 @@ class PullLoop:
 
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
-            messages = self._parked.take(self._batch_messages) or await self._pulling.take(self._batch_messages)
+            messages = self._held.take(self._batch_messages) or await self._prefetcher.take(self._batch_messages)
             if self._circuit.open_reason is None:
                 return messages
-            self._parked.park(messages)  # it opened meanwhile
+            self._held.add(messages)  # it opened meanwhile
             return []
-        # A probe is one event, fresh ones too: what is parked may be all bad.
-        self._parked.park(self._pulling.take_now())
-        if not self._parked.room:
-            await self._leases.nack(self._parked.take_to_rotate())
-        if room := min(self._batch_messages, self._parked.room):
-            self._parked.park(await self._pulling.pull(room, self._pauses, wait_seconds=PROBE_PULL_SECONDS))
-            self._parked.park(self._pulling.take_now())  # of a pull that was outstanding when the circuit opened
-        probe = self._parked.take_for_probe()
+        # A probe is one event. It may be a fresh one: those held may all be bad.
+        self._held.add(self._prefetcher.take_now())
+        if not self._held.room:
+            await self._leases.nack(self._held.take_to_rotate())
+        if room := min(self._batch_messages, self._held.room):
+            self._held.add(await self._prefetcher.pull(room, self._pauses, wait_seconds=PROBE_PULL_TIMEOUT_SECONDS))
+            self._held.add(self._prefetcher.take_now())  # from pulls that were outstanding when the circuit opened
+        probe = self._held.take_for_probe()
         return [] if probe is None else [probe]
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
         try:
             dispositions = await self._forward(messages)
         except Exception:  # noqa: BLE001 - the next lines say why
-            # A bug of ours: it must not end the process, which would end every other lane's work and come again with
-            # the next process. The pause keeps it from becoming a hot loop.
+            # A bug. It must not end the process: every other lane's work would end too, and the bug would meet the next
+            # process again. The pause keeps it from becoming a hot loop.
             _log.exception("batch_crashed", messages=len(messages))
             dispositions = {message.ack_id: Disposition.NACK for message in messages}
-            is_setback = True
+            needs_pause = True
         except BaseException:
-            self._parked.park(messages)  # given back with all that is held
+            self._held.add(messages)
             raise
         else:
-            # Where some got on, it is not what all of them need that is away.
-            is_setback = set(dispositions.values()) == {Disposition.HOLD} and self._circuit.open_reason is None
-        by_fate: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
+            # If every message is held, something that all need is away, such as Spanner. An open circuit waits itself.
+            needs_pause = set(dispositions.values()) == {Disposition.HOLD} and self._circuit.open_reason is None
+        by_disposition: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
         for message in messages:
-            by_fate[dispositions[message.ack_id]].append(message)
-        await self._leases.acknowledge(by_fate[Disposition.ACK])
-        await self._leases.nack(by_fate[Disposition.NACK])
-        self._parked.park(by_fate[Disposition.HOLD])
-        await self._suspects.add(by_fate[Disposition.SET_ASIDE])
-        if is_setback:
+            by_disposition[dispositions[message.ack_id]].append(message)
+        await self._leases.acknowledge(by_disposition[Disposition.ACK])
+        await self._leases.nack(by_disposition[Disposition.NACK])
+        self._held.add(by_disposition[Disposition.HOLD])
+        await self._suspects.add(by_disposition[Disposition.SET_ASIDE])
+        if needs_pause:
             await self._pauses.pause()
         else:
-            self._pauses.over()
+            self._pauses.reset()

@@ -1,8 +1,8 @@
-"""The reconciler: publishes again what stayed pending, so that whatever was lost on the way still arrives.
+"""The reconciler: republishes events that stayed pending, so that lost messages arrive after all.
 
-It needs to know nothing of why: a process that died between commit and publish, a Pub/Sub outage, a deleted message
-and an expired subscription all look the same in the ledger. Of several at once each row is one's, since it is marked
-before it is published. While Statsig is away it rests: more messages would only wait beside those that wait already.
+It does not need the cause: a process that died between commit and publish, a Pub/Sub outage, a deleted message and an
+expired subscription all leave the same pending row. Several reconcilers may run at once: a row is marked before it is
+published, and only one of them gets the mark. While Statsig is away it rests, because messages would only pile up.
 """
 
 import random
@@ -12,6 +12,7 @@ from typing import Final
 
 import anyio
 
+from shared.backoff import exponential_backoff
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardLedger
 from shared.events.republish_ledger import Cursor, RepublishLedger
@@ -22,37 +23,37 @@ from worker.republishing import Republishing
 from worker.unpublishable import Unpublishable
 
 PAGE_EVENTS: Final = 200
-"""Of one transaction and one publish. At 64 KiB an event these are 13 MB at the most."""
+"""Rows of one transaction and one publish. At 64 KiB an event these are 13 MB at the most."""
 
 INTERVAL_FACTORS: Final = (1, 10, 60, 360)
-"""Of the first interval, between one message of a row and the next: a minute, ten, an hour, then six hours. The first
-mends a lost publish; after that it is the worker or Statsig that is behind, and a day of that makes seven messages."""
+"""Waits between two messages of a row, as multiples of the first interval: a minute, ten, an hour, then six hours. The
+first makes up for a lost publish; after that the worker or Statsig is behind, and a day of it makes seven messages."""
 
 SAMPLE_EVENTS: Final = 5
-SAMPLE_SECONDS: Final = 600.0
-"""While it rests. What the circuit probes with may be bad events only, and a good one's message lost: these are a way
-out of that, and in an outage of a day one message more of some hundred events."""
+"""Rows that are republished although it rests. The events at hand for probes may all be bad, and the messages of the
+good ones lost: without a sample the circuit would stay open then."""
+
+SAMPLE_INTERVAL_SECONDS: Final = 600.0
+"""At this rate an outage of a day makes one more message for each of several hundred events."""
 
 LONGEST_BACKOFF_FACTOR: Final = 10.0
-"""While Pub/Sub or Spanner is down the pause doubles up to this many intervals."""
+"""While Pub/Sub or Spanner is down the pause between rounds doubles, up to this many intervals."""
 
 _log = get_logger()
 
 
 @dataclass(slots=True)
-class _Walk:
-    """A shard in one round."""
+class _ShardScan:
+    """The scan of one shard in one round: first rows that are due again, then rows that were never looked at."""
 
     shard: int
     looks_for_due: bool
-    """Before what was never looked at: rows that come back, which are due already."""
-
     seen: set[str] = field(default_factory=set)
-    """Of those: what a bug leaves due is not gone through for ever."""
+    """Due rows of this round, so that rows that a bug leaves due do not keep it going without end."""
 
 
 class Reconciler:
-    """Republishes; one per worker process."""
+    """One per worker process; for the event loop's thread. Operators run a single round of their own."""
 
     def __init__(
         self,
@@ -71,10 +72,11 @@ class Reconciler:
         on_page: Callable[[int], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """`force` is for an operator's single round: all that has been pending for so long, also what is not due yet.
+        """Republishes rows that have been pending for `after_seconds`, at up to `events_per_second`.
 
-        The first interval is `after_seconds` where nothing else is given. `on_page` is told of each page how many rows
-        it had.
+        `first_interval_seconds` is the wait before a row's second message; by default `after_seconds`. `force`, for an
+        operator's single round, also takes rows that are not due yet. `on_page` is called with the number of rows of
+        each page.
         """
         first = after_seconds if first_interval_seconds is None else first_interval_seconds
         intervals = [first * factor for factor in INTERVAL_FACTORS]
@@ -94,18 +96,19 @@ class Reconciler:
         self._force = force
         self._on_page = on_page or (lambda _: None)
         self._random = rng or random.Random()  # noqa: S311 - jitter
-        # Low watermarks: where each shard's rows that nobody looked at begin. They are forgotten after the longest
+        # Low watermarks: the rows of a shard that were never looked at begin here. They are reset after the longest
         # interval, so that a row that was skipped waits no longer than any other.
-        self._looked_at: dict[int, Cursor | None] = {}
-        self._remember_seconds = intervals[-1]
-        self._remembers_since = self._sampled_at = anyio.current_time()
+        self._cursors: dict[int, Cursor | None] = {}
+        self._cursor_reset_seconds = intervals[-1]
+        self._cursors_reset_at = self._sampled_at = anyio.current_time()
 
     async def run_forever(self) -> None:
         """Reconcile at intervals, until cancelled."""
         failures = 0
         while True:
-            factor = min(2.0 ** min(failures, 10), LONGEST_BACKOFF_FACTOR)
-            await anyio.sleep(self._interval_seconds * factor * self._random.uniform(0.5, 1.5))
+            longest = self._interval_seconds * LONGEST_BACKOFF_FACTOR
+            pause = exponential_backoff(self._interval_seconds, longest, failures + 1)
+            await anyio.sleep(pause * self._random.uniform(0.5, 1.5))
             try:
                 await self.reconcile()
             except EventLoggingError as error:
@@ -118,37 +121,37 @@ class Reconciler:
                 failures = 0
 
     async def reconcile(self) -> int:
-        """One round over all shards, a page of each in turn; how many events were published again.
+        """Run one round over all shards, a page of each in turn; returns how many events were republished.
 
-        A page that fails ends its shard's part of the round and no other's. The round ends early where it is to rest;
-        while it rests there is a sample every SAMPLE_SECONDS.
+        A page that fails ends the round for its shard alone. The round ends early when it has to rest; while it rests
+        only a sample is republished, every SAMPLE_INTERVAL_SECONDS.
 
         Raises:
-            PublishFailedError, StorageUnavailableError: of the first page that failed, after the round. What is left
-                waits for the next one.
+            PublishFailedError, StorageUnavailableError: the first failure, after the other shards' pages. The rest is
+                left to the next round.
         """
         began = anyio.current_time()
         if self._is_resting():
-            return await self._sample() if began - self._sampled_at >= SAMPLE_SECONDS else 0
-        if began - self._remembers_since >= self._remember_seconds:
-            self._looked_at.clear()
-            self._remembers_since = began
+            return await self._sample() if began - self._sampled_at >= SAMPLE_INTERVAL_SECONDS else 0
+        if began - self._cursors_reset_at >= self._cursor_reset_seconds:
+            self._cursors.clear()
+            self._cursors_reset_at = began
         shards = self._random.sample(range(self._shards), self._shards)
-        walks = [_Walk(shard, looks_for_due=not self._force) for shard in shards]
+        scans = [_ShardScan(shard, looks_for_due=not self._force) for shard in shards]
         republished = 0
         failure: EventLoggingError | None = None
-        while walks and not self._is_resting():
-            walk = walks.pop(0)
+        while scans and not self._is_resting():
+            scan = scans.pop(0)
             try:
-                goes_on, events = await self._page(walk, began, search=failure is None)
+                has_more, events = await self._page(scan, began, search=failure is None)
             except (PublishFailedError, StorageUnavailableError) as error:
                 failure = failure or error
                 continue
             except Exception:  # noqa: BLE001 - nor the round
-                _log.exception("reconcile_crashed", shard=walk.shard)
+                _log.exception("reconcile_crashed", shard=scan.shard)
                 continue
-            if goes_on:
-                walks.append(walk)
+            if has_more:
+                scans.append(scan)
             republished += events
             await anyio.sleep(events / self._events_per_second)
         if republished:
@@ -158,7 +161,7 @@ class Reconciler:
         return republished
 
     async def _sample(self) -> int:
-        """The oldest of some shards, for the circuit to probe with."""
+        """Republish the oldest rows of some shards, for the circuit to probe with."""
         self._sampled_at = anyio.current_time()
         published = 0
         for shard in self._random.sample(range(self._shards), self._shards):
@@ -172,23 +175,23 @@ class Reconciler:
             _log.info("reconciled_a_sample", events=published)
         return published
 
-    async def _page(self, walk: _Walk, began: float, *, search: bool) -> tuple[bool, int]:
-        """Whether there may be more of the shard, and how many events were published again."""
-        if walk.looks_for_due:
-            event_ids = await self._ledger.due_again(shard=walk.shard, limit=PAGE_EVENTS)
+    async def _page(self, scan: _ShardScan, began: float, *, search: bool) -> tuple[bool, int]:
+        """Republish one page; returns whether the shard may have more, and how many events were republished."""
+        if scan.looks_for_due:
+            event_ids = await self._ledger.due_again(shard=scan.shard, limit=PAGE_EVENTS)
             events = await self._republishing.republish(event_ids, search=search)
-            walk.looks_for_due = len(event_ids) == PAGE_EVENTS and not walk.seen.issuperset(event_ids)
-            walk.seen.update(event_ids)
+            scan.looks_for_due = len(event_ids) == PAGE_EVENTS and not scan.seen.issuperset(event_ids)
+            scan.seen.update(event_ids)
             self._on_page(len(event_ids))
             return True, events
         page = await self._ledger.unpublished(
-            shard=walk.shard,
-            after=self._looked_at.get(walk.shard),
-            # As old as when the round began, so that it ends however fast new ones come.
+            shard=scan.shard,
+            after=self._cursors.get(scan.shard),
+            # Rows that were old enough when the round began, so that it ends however fast new ones come.
             older_than_seconds=self._after_seconds + anyio.current_time() - began,
             limit=PAGE_EVENTS,
         )
         events = await self._republishing.republish(page.event_ids, search=search)
-        self._looked_at[walk.shard] = page.cursor
+        self._cursors[scan.shard] = page.cursor
         self._on_page(len(page.event_ids))
         return len(page.event_ids) == PAGE_EVENTS, events

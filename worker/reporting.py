@@ -1,4 +1,4 @@
-"""What a worker reports of itself: what it counted, and how its circuit stands."""
+"""The worker's report for operators: its counts, and the state of its circuit."""
 
 from datetime import datetime
 from typing import Protocol
@@ -9,16 +9,16 @@ from worker.tally import Tally
 
 
 class Watermarked(Protocol):
-    """A ledger that remembers where the pending events begin."""
+    """A ledger that has a low watermark of pending events."""
 
     @property
     def nothing_pending_before(self) -> datetime | None:
-        """None where it has not looked."""
+        """No event from before this time is pending. None before the ledger has looked."""
         ...
 
 
-def taken(tally: Tally, circuit: Circuit, ledger: Watermarked | None = None) -> Report:
-    """What was counted since the last report; the tally starts anew."""
+def take_report(tally: Tally, circuit: Circuit, ledger: Watermarked | None = None) -> Report:
+    """The report since the last one; resets the tally."""
     report = Report(
         delivered=tally.delivered,
         dead_lettered=tally.dead_lettered,
@@ -30,5 +30,5 @@ def taken(tally: Tally, circuit: Circuit, ledger: Watermarked | None = None) -> 
         next_probe_at=circuit.next_probe_at,
         nothing_pending_before=None if ledger is None else ledger.nothing_pending_before,
     )
-    tally.start_anew()
+    tally.reset()
     return report

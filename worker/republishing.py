@@ -1,7 +1,7 @@
-"""Republishing: one page of pending rows, marked first and published then.
+"""Republishing: marks one page of pending rows, then publishes their messages.
 
-What is down ends the page, and its rows are due again at once. A bug, or a row that trips one, ends nothing: the page
-is then gone through row by row, and what still fails is skipped with a line in the log.
+If Spanner or Pub/Sub is down the page ends, and its rows are due again at once. A bug, or a row that triggers one, does
+not end it: the page is then handled row by row, and a row that still fails is skipped and logged.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,17 @@ from shared.events.republish_ledger import Marked, RepublishLedger
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 from shared.pubsub import Publisher
-from worker.unpublishable import Unpublishable, stand_in
+from worker.unpublishable import Unpublishable, placeholder_message
 
-FAILURES_OF_AN_OUTAGE: Final = 2
-"""Messages alone that Pub/Sub does not take, with none that it takes: it is not the one of the page that it refuses."""
+OUTAGE_FAILURES: Final = 2
+"""Pub/Sub is taken to be down when this many single messages of a page have failed and none has succeeded. One alone
+may be refused for what it is."""
 
 _log = get_logger()
 
 
 class Republishing:
-    """Of any page of rows that are pending."""
+    """Republishes pages of pending rows; for the event loop's thread."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Republishing:
         intervals: Sequence[float],
         force: bool = False,
     ) -> None:
-        """With `force` also what is not due yet."""
+        """`intervals`, in seconds, are the waits between two messages of a row. `force` also takes rows not due yet."""
         self._ledger = ledger
         self._publisher = publisher
         self._unpublishable = unpublishable
@@ -42,22 +43,24 @@ class Republishing:
         self._force = force
 
     async def republish(self, event_ids: Sequence[str], *, search: bool) -> int:
-        """Publish again what is due of these; how many.
+        """Republish the rows that are due; returns how many.
 
-        Where Pub/Sub does not take the page, `search` has its messages published one by one, so that one that it
-        refuses spoils no other. In an outage that takes the time of three requests.
+        A row whose message no worker could decode is dead-lettered.
+
+        If Pub/Sub does not take the page and `search` is set, its messages are published one by one, so that a refused
+        message does not hold up the others. In an outage that takes the time of three requests.
 
         Raises:
-            PublishFailedError, StorageUnavailableError: the rest was not published, and may be looked at again.
+            PublishFailedError, StorageUnavailableError: the rest was not published, and may be tried again.
         """
         marked = await self._mark(event_ids)
         if not marked:
             return 0
         fault_point("reconciler_after_mark")
-        good, bad = _sorted(marked)
+        good, bad = _split(marked)
         published = await self._publish(good, search=search)
         fault_point("reconciler_after_publish")
-        await self._unpublishable.bury(bad)
+        await self._unpublishable.dead_letter(bad)
         return published
 
     async def _mark(self, event_ids: Sequence[str]) -> list[Marked]:
@@ -65,7 +68,7 @@ class Republishing:
             return await self._marked(event_ids)
         except StorageUnavailableError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end the round
+        except Exception:  # noqa: BLE001 - a bug must not end the round
             _log.exception("reconcile_crashed", events=len(event_ids))
         marked: list[Marked] = []
         for event_id in event_ids:
@@ -75,7 +78,7 @@ class Republishing:
                 await self._put_back(marked)
                 raise
             except Exception:  # noqa: BLE001 - its traceback was logged for the page
-                _skip(event_id)
+                _log_skipped(event_id)
         return marked
 
     async def _marked(self, event_ids: Sequence[str]) -> list[Marked]:
@@ -97,19 +100,19 @@ class Republishing:
         return await self._publish_one_by_one(good)
 
     async def _publish_one_by_one(self, good: dict[str, tuple[Marked, OutgoingMessage]]) -> int:
-        """What fails while others are taken keeps its mark, and with it its growing interval."""
+        """Return how many were published. A row that fails while others succeed keeps its mark, and so its interval."""
         left, failed, published = dict(good), list[Marked](), 0
         for event_id, (marked, message) in good.items():
             try:
                 await self._publisher.publish([message])
             except PublishFailedError:
                 failed.append(marked)
-                if not published and len(failed) >= min(FAILURES_OF_AN_OUTAGE, len(good)):
+                if not published and len(failed) >= min(OUTAGE_FAILURES, len(good)):
                     await self._put_back([each for each, _ in left.values()])
                     raise
-                _skip(event_id)
+                _log_skipped(event_id)
             except Exception:  # noqa: BLE001 - its traceback was logged for the page
-                _skip(event_id)
+                _log_skipped(event_id)
                 del left[event_id]
             else:
                 published += 1
@@ -120,24 +123,24 @@ class Republishing:
         try:
             await self._ledger.put_back(marked)
         except StorageUnavailableError as error:
-            # They come back with their interval.
+            # They are due again after their interval.
             _log.warning("reconcile_put_back_failed", events=len(marked), error=str(error))
 
 
-def _sorted(marked: Sequence[Marked]) -> tuple[dict[str, tuple[Marked, OutgoingMessage]], dict[str, OutgoingMessage]]:
-    """Those that a worker can decode, and the messages of those that none can."""
+def _split(marked: Sequence[Marked]) -> tuple[dict[str, tuple[Marked, OutgoingMessage]], dict[str, OutgoingMessage]]:
+    """Split into rows with messages that a worker can decode, and the messages of all others; by event_id."""
     good: dict[str, tuple[Marked, OutgoingMessage]] = {}
     bad: dict[str, OutgoingMessage] = {}
     for each in marked:
         try:
-            message = stand_in(each.event_id) if each.event is None else forward_message.encode(each.event)
+            message = placeholder_message(each.event_id) if each.event is None else forward_message.encode(each.event)
             if _decodes(message):
                 good[each.event_id] = (each, message)
             else:
                 bad[each.event_id] = message
         except Exception:  # noqa: BLE001 - it must not spoil the others
             _log.exception("reconcile_crashed", events=1)
-            _skip(each.event_id)
+            _log_skipped(each.event_id)
     return good, bad
 
 
@@ -149,5 +152,5 @@ def _decodes(message: OutgoingMessage) -> bool:
     return True
 
 
-def _skip(event_id: str) -> None:
+def _log_skipped(event_id: str) -> None:
     _log.warning("reconcile_row_skipped", event_id=event_id)

@@ -1,14 +1,14 @@
-"""Sending a claimed batch: requests, the search for what spoils one, retries with jittered backoff inside a budget."""
+"""Sends a claimed batch: requests, the search for poison in one that failed, and retries within a budget."""
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 import anyio
 
+from shared.backoff import exponential_backoff
 from shared.clock import Clock
 from shared.concurrency import gathered
 from shared.events.statsig_projection import StatsigEvent
@@ -23,22 +23,22 @@ from worker.tally import Tally
 
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 8.0
-"""Full jitter between nothing and a bound that doubles from the one to the other: lanes and workers that failed
-together do not come back together."""
+"""The bound of the pause after a failed request doubles from the first to this one. The pause is drawn from zero to the
+bound (full jitter): lanes and workers that failed together do not retry together."""
 
 MORE_REQUESTS: Final = 8
-"""Requests in flight beyond one a batch, in all batches of a process. A search is depth times parts: of 500 events of
-which five are bad, some 80 requests. One after the other, at 100 ms each, they hold the good neighbours up for 8 s."""
+"""Requests in flight beyond one per batch, in all batches of a process. A search among 500 events of which five are bad
+takes some 80 requests. In sequence, at 100 ms each, they would delay the good events by 8 s."""
 
 LIVELY_SECONDS: Final = 1.0
-"""A batch has several requests in flight only while something was confirmed that lately. Where Statsig is away they
-would fail together and each leave copies."""
+"""A batch has several requests in flight only if something was confirmed within this time. With Statsig away they would
+all fail, and each may leave copies."""
 
 _log = get_logger()
 
 
 class Sending:
-    """Sends to Statsig. Knows neither messages nor the ledger."""
+    """Sends events to Statsig; independent of messages and ledger. Shared by all lanes of a process."""
 
     def __init__(
         self,
@@ -65,18 +65,18 @@ class Sending:
         self._more_requests = MORE_REQUESTS
 
     async def send(self, events: Sequence[StatsigEvent], delivery: Delivery) -> None:
-        """Try until each event is confirmed or has failed alone, or trying is over; the accounts tell which.
+        """Send until each event is confirmed or has failed alone, or until it gives up; see `delivery.attempts`.
 
-        A request that fails is divided, until the events that spoil it are alone. What fails alone while others are
-        confirmed is left to whoever judges it; while nothing is confirmed it is tried again.
+        A request that fails is divided until the events at fault are alone. An event that fails alone while others
+        are confirmed is not retried here; while nothing is confirmed it is.
 
-        Trying is over when the budget is spent, the circuit opens, the process stops, or the delivery's deadline
-        leaves no room for another attempt: a worker that was paused past its claim sends nothing with it.
+        It gives up when the budget is spent, the circuit opens, the process stops, or no further attempt fits before
+        the delivery's deadline: a worker that was paused beyond its claim sends nothing.
         """
         give_up_at = self._clock.monotonic() + self._budget_seconds
         delivery.is_probe = is_probe = self._circuit.open_reason is not None
         if is_probe and len(events) > 1:
-            return  # it opened since the batch was pulled
+            return  # the circuit opened after the batch was pulled
         delivery.unsent = list(events)
         while delivery.unsent or delivery.parts or self._gather_what_failed_alone(delivery):
             if self._circuit.open_reason is not None and not is_probe:
@@ -93,7 +93,7 @@ class Sending:
                 return
 
     def _next_requests(self, delivery: Delivery) -> list[list[StatsigEvent]]:
-        """One, or several for the same time where it is events that fail and not Statsig."""
+        """One request, or several at once while Statsig confirms others."""
         is_lively = not delivery.failures and self._circuit.confirmed_since(self._clock.monotonic() - LIVELY_SECONDS)
         count = 1 + self._more_requests * (is_lively and not delivery.is_trial and not delivery.is_probe)
         requests = [self._next_request(delivery)]
@@ -109,12 +109,12 @@ class Sending:
         return request
 
     def _gather_what_failed_alone(self, delivery: Delivery) -> bool:
-        """What failed alone while nothing was confirmed since is tried again; whether there is any."""
+        """Queue again what failed alone with nothing confirmed since; returns whether there is any."""
         again = [
             event
             for event in delivery.alone
-            if not self._is_search_over(delivery.accounts.of[event.event_id].failing_since)
-            and delivery.accounts.of[event.event_id].outcome.verdict is not SendVerdict.REJECTED
+            if not self._is_search_over(delivery.attempts.of[event.event_id].failing_since)
+            and delivery.attempts.of[event.event_id].outcome.verdict is not SendVerdict.REJECTED
         ]
         delivery.alone.clear()
         delivery.parts.extend([event] for event in again)
@@ -124,10 +124,10 @@ class Sending:
         return failing_since is None or self._circuit.confirmed_since(failing_since)
 
     async def _may_go_on(self, delivery: Delivery, give_up_at: float) -> bool:
-        """Wait as Statsig asked everybody to, and after failures as backoff says; False where trying is over."""
-        pause = self._circuit.quiet_seconds()
+        """Wait for a pause that Statsig asked for and for the backoff after failures; returns False to give up."""
+        pause = self._circuit.retry_after_remaining_seconds()
         if delivery.failures:
-            bound = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(delivery.failures - 1, 10))
+            bound = exponential_backoff(FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, delivery.failures)
             pause += self._random.uniform(0, bound)
         if pause:
             if self._clock.monotonic() + pause > min(give_up_at, delivery.deadline - self._attempt_seconds):
@@ -137,7 +137,7 @@ class Sending:
         return not self._stopping.is_set() and self._clock.monotonic() + self._attempt_seconds <= delivery.deadline
 
     async def _make(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
-        """Make them at the same time, without the events that may not be sent; which those are."""
+        """Make the requests at the same time, without the events that may not be sent; returns these."""
         lost = await self._not_noted(requests, delivery)
         ours = [[event for event in request if event.event_id not in lost] for request in requests]
         attempts = [partial(self._attempt, request, delivery) for request in ours if request]
@@ -146,25 +146,22 @@ class Sending:
         return lost
 
     async def _not_noted(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
-        """Those that may not be sent, since what may already have been is not in the ledger."""
-        unwritten = delivery.accounts.not_durable(event.event_id for request in requests for event in request)
+        """Write earlier attempts to the ledger; returns the events for which that failed, which may not be sent."""
+        unwritten = delivery.attempts.not_durable(event.event_id for request in requests for event in request)
         if not unwritten:
             return set()
         written = await delivery.note(unwritten)
-        delivery.accounts.made_durable(written)
+        delivery.attempts.made_durable(written)
         return set(unwritten) - written
 
     async def _attempt(self, request: Sequence[StatsigEvent], delivery: Delivery) -> None:
-        accounts = delivery.accounts
         began = self._clock.monotonic()
         if began + self._attempt_seconds > delivery.deadline:
-            return  # others began first, and it took long: a process may be paused anywhere
-        accounts.begin(
-            (event.event_id for event in request), datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
-        )
+            return  # the process may have been paused since the check before these requests
+        delivery.attempts.begin((event.event_id for event in request), self._clock.now())
         fault_point("before_send")
         outcomes = await self._forwarder.send(request)
-        accounts.learn(outcomes)
+        delivery.attempts.learn(outcomes)
         confirmed: list[str] = []
         failed: list[StatsigEvent] = []
         for event in request:
@@ -172,7 +169,7 @@ class Sending:
             if outcome.verdict is SendVerdict.CONFIRMED:
                 confirmed.append(event.event_id)
             elif outcome is not NOT_SERIALIZABLE:
-                # What the SDK could not put into the request is the event's own fault, and says nothing of the others.
+                # An event that the SDK cannot serialize is not in the request, and says nothing about the others.
                 failed.append(event)
         if confirmed:
             fault_point("after_confirm")
@@ -193,17 +190,17 @@ class Sending:
             others_confirmed=self._circuit.confirmed_since(began),
         )
         self._tally.failed(outcome.reason)
-        delivery.accounts.failed((event.event_id for event in events), began)
+        delivery.attempts.failed((event.event_id for event in events), began)
         if outcome.verdict is not SendVerdict.REJECTED:
             is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not SendVerdict.TRANSIENT
             delivery.failures = 0 if is_searched else delivery.failures + 1
         self._tell_circuit(outcome, began, delivery)
-        # A limit (429) is on all of us, unless the same request draws it again.
+        # A 429 is about all requests, unless the same request draws it again.
         may_be_events = outcome.status is not None and (self._circuit.confirmed_since(began) or delivery.failures > 1)
         if outcome.verdict is SendVerdict.TRANSIENT and not may_be_events:
             delivery.parts.appendleft(events)
         elif len(events) == 1:
-            delivery.accounts.of[events[0].event_id].failed_alone_at = began
+            delivery.attempts.of[events[0].event_id].failed_alone_at = began
             delivery.alone += events
         else:
             if outcome.verdict is not SendVerdict.TRANSIENT:
@@ -219,7 +216,7 @@ class Sending:
         others_confirmed = self._circuit.confirmed_since(began)
         if outcome.verdict is SendVerdict.REFUSED and not others_confirmed:
             _log.error("statsig_refuses_us", reason=outcome.reason, status=outcome.status)
-        # A pause is everybody's, and one event may draw it.
+        # A pause holds for all lanes, and a single bad event may draw it.
         asked = None if others_confirmed else outcome.retry_after_seconds
         is_limit = outcome.status == HTTPStatus.TOO_MANY_REQUESTS
         self._circuit.failed(outcome.reason, asked, is_limit=is_limit, is_probe=delivery.is_probe)

@@ -1,7 +1,8 @@
-"""Settling: writing what became of events, through a Spanner that may be down just then.
+"""Settling: writes the outcomes of events to the ledger, also when Spanner is away for a while.
 
-What is known and cannot be written is remembered. When its message comes back to this process a confirmation is only
-settled and never sent again, and what was tried otherwise is counted as it was, and not as a possible duplicate.
+An outcome that cannot be written is remembered. When the event's message comes back to this process, a remembered
+confirmation is settled and never sent again; other attempts go on with their true counts, and add no possible
+duplicate.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -14,50 +15,41 @@ from shared.clock import Clock
 from shared.errors import StorageUnavailableError
 from shared.events.forward_ledger import DeliveryRecord, ForwardLedger, ForwardState
 from shared.process.logs import get_logger, log_each
-from worker.accounts import untried
+from worker.attempts import untried
+from worker.batch import Claim
 from worker.tally import Tally
 
 PATIENCE_SECONDS: Final = 30.0
-"""How long a settlement is tried before its messages go back; leases are extended meanwhile."""
+"""How long a settlement is retried before its messages are held or nacked. Their leases are extended meanwhile."""
 
 LAST_TRY_SECONDS: Final = 1.0
-"""For one release or one last settlement, also at the end of the process. One that fails is remembered; where the
-process ends, a release costs the rest of the claim's time and a possible duplicate, which is counted."""
+"""Timeout of a release, and of the last try to settle when a process ends. A failed one is remembered. When the process
+ends too, the event waits until its claim expires, and one possible duplicate is counted."""
 
 MAX_REMEMBERED: Final = 200_000
-"""Accounts held in memory, with the entries of their histories, together some 55 MB: an hour of Spanner's absence at
-the rate that an open circuit leaves."""
+"""Remembered outcomes plus the entries of their histories, some 55 MB: an hour without Spanner at the rate of an open
+circuit's probes."""
 
 _log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """By what the events of a batch are ours."""
-
-    token: str
-
-    ends_at: float
-    """Monotonic; not later than Spanner's."""
-
-
-@dataclass(frozen=True, slots=True)
 class UnwrittenOutcome:
-    """What this process knows of an event under a claim and could not write."""
+    """The outcome of an event that this process could not write."""
 
     claim: Claim
-    attempt: DeliveryRecord | None
-    """None where nothing was sent that is not in the ledger."""
+    record: DeliveryRecord | None
+    """None if the ledger has every attempt."""
 
     state: ForwardState
     """DELIVERED: confirmed. DEAD: its dead letter is published. PENDING: neither."""
 
     tokens: frozenset[str]
-    """Of the claims under which it may be ours: a claim whose answer was lost may stand too."""
+    """Of the claims that may hold the event: a claim whose answer was lost may stand too."""
 
 
 class Settling:
-    """Writes to the ledger; shared by all lanes of a process."""
+    """Writes to the ledger and remembers what it could not write; shared by all lanes of a process."""
 
     def __init__(
         self,
@@ -75,108 +67,108 @@ class Settling:
         self._known_entries = 0
 
     def known(self, event_ids: Iterable[str]) -> dict[str, UnwrittenOutcome]:
-        """What is remembered of these."""
+        """Those of the events with a remembered outcome."""
         return {event_id: self._known[event_id] for event_id in event_ids if event_id in self._known}
 
     def forget(self, event_ids: Iterable[str]) -> None:
         for event_id in event_ids:
             known = self._known.pop(event_id, None)
             if known is not None:
-                self._known_entries -= _entries(known.attempt)
+                self._known_entries -= _entries(known.record)
 
-    async def settle_delivered(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> bool:
-        """Settle as delivered; False where Spanner did not take it in time, and then it is remembered."""
-        if not attempts:
+    async def settle_delivered(self, records: Sequence[DeliveryRecord], claim: Claim) -> bool:
+        """Settle as delivered, with retries; False if Spanner was away for all of them, and then it is remembered."""
+        if not records:
             return True
-        self._remember(attempts, claim, ForwardState.DELIVERED)
+        self._remember(records, claim, ForwardState.DELIVERED)
 
         async def write() -> None:
             left = claim.ends_at - self._clock.monotonic()
-            await self._ledger.settle_delivered(attempts, token=claim.token, seconds_left=left)
+            await self._ledger.settle_delivered(records, token=claim.token, seconds_left=left)
 
-        if not await self._patiently(write, self._patience_seconds, len(attempts)):
+        if not await self._patiently(write, self._patience_seconds, len(records)):
             return False
-        self._tally.delivered += len(attempts)
-        self.forget(attempt.event_id for attempt in attempts)
-        log_each(_log, "event_settled", (attempt.event_id for attempt in attempts))
+        self._tally.delivered += len(records)
+        self.forget(record.event_id for record in records)
+        log_each(_log, "event_settled", (record.event_id for record in records))
         return True
 
-    async def settle_at_the_end(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> None:
-        """One last, short try for what could not be settled so far."""
-        if attempts:
-            self._remember(attempts, claim, ForwardState.DELIVERED)
+    async def settle_at_the_end(self, records: Sequence[DeliveryRecord], claim: Claim) -> None:
+        """Settle as delivered in one short try; what fails is remembered."""
+        if records:
+            self._remember(records, claim, ForwardState.DELIVERED)
             left = claim.ends_at - self._clock.monotonic()
             try:
                 await self._ledger.settle_delivered(
-                    attempts, token=claim.token, seconds_left=left, within_seconds=LAST_TRY_SECONDS
+                    records, token=claim.token, seconds_left=left, within_seconds=LAST_TRY_SECONDS
                 )
             except StorageUnavailableError:
-                _log.error("settle_failed", events=len(attempts))
+                _log.error("settle_failed", events=len(records))
             else:
-                self._tally.delivered += len(attempts)
-                self.forget(attempt.event_id for attempt in attempts)
+                self._tally.delivered += len(records)
+                self.forget(record.event_id for record in records)
 
     async def settle_remembered(self, event_ids: Collection[str]) -> tuple[set[str], set[str]]:
-        """Settle those of the events whose confirmation is remembered; (settled now, not remembered as confirmed)."""
+        """Settle remembered confirmations; returns (settled now, events without a remembered confirmation)."""
         by_claim: dict[Claim, list[DeliveryRecord]] = {}
         for known in self.known(event_ids).values():
-            if known.state is ForwardState.DELIVERED and known.attempt is not None:
-                by_claim.setdefault(known.claim, []).append(known.attempt)
-        unknown = set(event_ids) - {attempt.event_id for attempts in by_claim.values() for attempt in attempts}
+            if known.state is ForwardState.DELIVERED and known.record is not None:
+                by_claim.setdefault(known.claim, []).append(known.record)
+        unknown = set(event_ids) - {record.event_id for records in by_claim.values() for record in records}
         settled: set[str] = set()
-        for claim, attempts in by_claim.items():
-            if await self.settle_delivered(attempts, claim):
-                settled |= {attempt.event_id for attempt in attempts}
+        for claim, records in by_claim.items():
+            if await self.settle_delivered(records, claim):
+                settled |= {record.event_id for record in records}
         return settled, unknown
 
-    async def settle_dead(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
-        """Settle as dead what is dead-lettered; the events for which it was written. Else it is remembered."""
-        if not attempts:
+    async def settle_dead(self, records: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
+        """Settle dead-lettered events as dead; returns those for which it was written. The others are remembered."""
+        if not records:
             return set()
-        self._remember(attempts, claim, ForwardState.DEAD)
+        self._remember(records, claim, ForwardState.DEAD)
         written: set[str] = set()
 
         async def write() -> None:
-            written.update(await self._ledger.settle_dead(attempts, token=claim.token))
+            written.update(await self._ledger.settle_dead(records, token=claim.token))
 
         left = claim.ends_at - self._clock.monotonic()
         if left <= 0:
-            _log.error("settle_failed", events=len(attempts), error="the claim has ended")  # and with it our right to
-        elif await self._patiently(write, min(self._patience_seconds, left), len(attempts)):
-            self.forget(attempt.event_id for attempt in attempts)
+            _log.error("settle_failed", events=len(records), error="the claim has ended")  # another worker may hold it
+        elif await self._patiently(write, min(self._patience_seconds, left), len(records)):
+            self.forget(record.event_id for record in records)
         self._tally.dead_lettered += len(written)
         return written
 
     async def give_up_claim(self, event_ids: Iterable[str], claim: Claim) -> None:
-        """After a claim whose answer was lost: it may stand, and would keep everybody waiting until it expires."""
+        """Release a claim whose answer was lost: if it stands, no worker could send its events until it expires."""
         unsent: list[str] = []
         for event_id in event_ids:
             known = self._known.get(event_id)
             if known is None:
                 unsent.append(event_id)
-            else:  # to be resumed with what is known, by whichever of the claims stands
+            else:  # resumed later with what is known, under whichever of the claims stands
                 self._known[event_id] = replace(known, tokens=known.tokens | {claim.token})
         await self.release(untried(unsent), claim)
 
-    async def note(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
-        """Write down what was sent so far and keep the claim; the events that may be sent again."""
+    async def note(self, records: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
+        """Write the attempts so far and keep the claim; returns the events that may be sent again."""
         try:
-            return await self._ledger.note(attempts, token=claim.token)
+            return await self._ledger.note(records, token=claim.token)
         except StorageUnavailableError as error:
-            _log.warning("note_failed", events=len(attempts), error=str(error))
+            _log.warning("note_failed", events=len(records), error=str(error))
             return set()
 
-    async def release(self, attempts: Sequence[DeliveryRecord], claim: Claim) -> None:
-        """Release the claims on what was not settled, if that can be had quickly; else it is remembered."""
-        if not attempts:
+    async def release(self, records: Sequence[DeliveryRecord], claim: Claim) -> None:
+        """Write the attempts and release the claims, in one short try; what fails is remembered."""
+        if not records:
             return
-        self._remember(attempts, claim, ForwardState.PENDING)
+        self._remember(records, claim, ForwardState.PENDING)
         try:
-            await self._ledger.release(attempts, token=claim.token, within_seconds=LAST_TRY_SECONDS)
+            await self._ledger.release(records, token=claim.token, within_seconds=LAST_TRY_SECONDS)
         except StorageUnavailableError:
-            _log.warning("release_failed", events=len(attempts))
+            _log.warning("release_failed", events=len(records))
         else:
-            self.forget(attempt.event_id for attempt in attempts)
+            self.forget(record.event_id for record in records)
 
     async def _patiently(self, write: Callable[[], Awaitable[None]], seconds: float, events: int) -> bool:
         try:
@@ -190,18 +182,18 @@ class Settling:
             return False
         return True
 
-    def _remember(self, attempts: Sequence[DeliveryRecord], claim: Claim, state: ForwardState) -> None:
-        self.forget(attempt.event_id for attempt in attempts)
-        entries = sum(_entries(attempt) for attempt in attempts)
+    def _remember(self, records: Sequence[DeliveryRecord], claim: Claim, state: ForwardState) -> None:
+        self.forget(record.event_id for record in records)
+        entries = sum(_entries(record) for record in records)
         if self._known_entries + entries <= MAX_REMEMBERED:
             self._known |= {
-                attempt.event_id: UnwrittenOutcome(
-                    claim, attempt if attempt.last_attempt_at else None, state, frozenset({claim.token})
+                record.event_id: UnwrittenOutcome(
+                    claim, record if record.last_attempt_at else None, state, frozenset({claim.token})
                 )
-                for attempt in attempts
+                for record in records
             }
             self._known_entries += entries
 
 
-def _entries(attempt: DeliveryRecord | None) -> int:
-    return 1 if attempt is None else 1 + len(attempt.history)
+def _entries(record: DeliveryRecord | None) -> int:
+    return 1 if record is None else 1 + len(record.history)

@@ -1,4 +1,4 @@
-"""Waits that end when the process is to stop, and pauses after setbacks."""
+"""Waits and backoff pauses that end when the process is to stop."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -6,29 +6,34 @@ from typing import Final, TypeVar
 
 import anyio
 
+from shared.backoff import exponential_backoff
+
+# Backoff after failed pulls, crashed batches and claims that Spanner does not answer: full jitter below a bound that
+# doubles from the first to the longest.
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
-"""Between pulls that fail, batches that crash and claims that Spanner does not answer: full jitter below a bound that
-doubles from the one to the other."""
 
 T = TypeVar("T")
 
 
 class StoppableWaits:
-    """One task watches for all waits of a lane: a task for each costs more than most of them."""
+    """Runs waits that `stopping` ends; for the event loop's thread.
+
+    One `watch` task serves them all: a task for each costs more than most waits.
+    """
 
     def __init__(self, stopping: anyio.Event) -> None:
         self._stopping = stopping
         self._scopes: set[anyio.CancelScope] = set()
 
     async def watch(self) -> None:
-        """End the waits once `stopping` is set; for a task beside them."""
+        """End all waits once `stopping` is set; run it beside them."""
         await self._stopping.wait()
         for scope in self._scopes:
             scope.cancel()
 
     async def unless_stopping(self, wait: Callable[[], Awaitable[T]]) -> T | None:
-        """What the wait brings; None where it was ended, or not begun."""
+        """Return what `wait` returns; None if `stopping` ended it, or was set before it began."""
         if self._stopping.is_set():
             return None
         with anyio.CancelScope() as scope:
@@ -41,20 +46,20 @@ class StoppableWaits:
 
 
 class Pauses:
-    """Those of one lane."""
+    """The backoff of one loop."""
 
     def __init__(self, stopping: anyio.Event) -> None:
         self._stopping = stopping
-        self.setbacks = 0
+        self.failures = 0
         """In a row."""
 
     async def pause(self) -> None:
-        """After one setback more; ends with the process."""
-        self.setbacks += 1
-        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self.setbacks - 1, 10))
+        """Count a failure, and sleep; ends early when `stopping` is set."""
+        self.failures += 1
+        bound = exponential_backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self.failures)
         with anyio.move_on_after(random.uniform(0, bound)):  # noqa: S311 - jitter
             await self._stopping.wait()
 
-    def over(self) -> None:
-        """Something got on."""
-        self.setbacks = 0
+    def reset(self) -> None:
+        """Begin again with the first pause: something succeeded."""
+        self.failures = 0

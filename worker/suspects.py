@@ -1,6 +1,7 @@
-"""Suspects: events that failed alone are tried again alone, in a trickle beside the lanes.
+"""Suspects: events that failed alone are sent again alone, at a low rate beside the lanes.
 
-They hold no lane, and take a small share of the requests, however many they are.
+A trial, which is one such attempt, needs no lane. However many suspects there are, trials are a small share of the
+requests.
 """
 
 import heapq
@@ -10,34 +11,38 @@ from typing import Final
 
 import anyio
 
+from shared.backoff import exponential_backoff
 from shared.clock import Clock
 from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
-from worker.forwarding import Disposition, ForwardBatch
+from worker.disposition import Disposition, ForwardBatch
 from worker.leases import Leases
 from worker.subscription import ReceivedMessage
+from worker.unconfirmed import MAX_BACKOFF_FACTOR
 
 MAX_SUSPECTS: Final = 2_000
+"""Messages that may wait for a trial. Those beyond are nacked, and redelivered after the subscription's backoff."""
+
 MAX_SUSPECT_BYTES: Final = 64 * 1024 * 1024
-"""Of the messages that wait here. What is more goes back, and comes again after the subscription's backoff."""
+"""The same bound in bytes of message data."""
 
 TRIALS_AT_ONCE: Final = 4
-"""A trial may hang until its time is over, and should not keep the others from theirs."""
+"""More than one: a trial may hang until it times out, and should not delay the others."""
 
-SHARE: Final = 0.2
-"""Of a trial's time in the time until the next one begins: it is followed by a pause four times as long."""
+TRIAL_TIME_SHARE: Final = 0.2
+"""Share of time spent on trials: a trial is followed by a pause four times as long as it took."""
 
 LONGEST_PAUSE_SECONDS: Final = 1.0
-"""Of that pause. A trial that takes longer does so by waiting, which costs nobody anything."""
+"""Cap on that pause. A trial that takes longer spends the time waiting, which costs nothing."""
 
-CHECK_SECONDS: Final = 0.05
-"""Between two looks at whether there is something to try; nobody waits for a trial."""
+CHECK_INTERVAL_SECONDS: Final = 0.05
+"""How often to look for a suspect that is due, and how long to wait for admission each time."""
 
 _log = get_logger()
 
 
 class Suspects:
-    """Those of one process. `add` and the trials are for the event loop's thread."""
+    """The suspects of one process, in memory and leased; for the event loop's thread."""
 
     def __init__(
         self,
@@ -64,7 +69,7 @@ class Suspects:
         return len(self._waiting)
 
     async def add(self, messages: Iterable[ReceivedMessage]) -> None:
-        """Keep leased messages for a trial each; those for which there is no room are given back."""
+        """Keep leased messages for a trial each; nack those for which there is no room."""
         too_many: list[ReceivedMessage] = []
         for message in messages:
             if len(self._waiting) < MAX_SUSPECTS and self._bytes < MAX_SUSPECT_BYTES:
@@ -74,38 +79,43 @@ class Suspects:
         await self._leases.nack(too_many)
 
     def _wait(self, message: ReceivedMessage, *, trials: int) -> None:
-        # The ledger knows for how long; asked too early, it says so. The first time it may know nothing of it yet.
+        # The ledger has the exact wait, and refuses a trial that comes too early. The first one is not delayed: the
+        # ledger may have no wait for a suspect whose name alone is notorious.
         self._bytes += len(message.data)
-        delay = self._backoff_seconds * 2.0 ** min(trials - 1, 6) if trials else 0.0
+        delay = (
+            exponential_backoff(self._backoff_seconds, self._backoff_seconds * MAX_BACKOFF_FACTOR, trials)
+            if trials
+            else 0.0
+        )
         heapq.heappush(self._waiting, (self._clock.monotonic() + delay, next(self._numbers), trials, message))
 
     async def run(self) -> None:
-        """Try those whose time has come, until `stopping` is set and the trials in work are done."""
+        """Try the suspects that are due, until `stopping` is set and the trials in work are done."""
         async with anyio.create_task_group() as trials:
             for _ in range(TRIALS_AT_ONCE):
-                trials.start_soon(self._try_in_turn)
+                trials.start_soon(self._try_until_stopped)
 
-    async def _try_in_turn(self) -> None:
+    async def _try_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            if not self._is_time():
-                with anyio.move_on_after(CHECK_SECONDS):
+            if not self._is_due():
+                with anyio.move_on_after(CHECK_INTERVAL_SECONDS):
                     await self._stopping.wait()
                 continue
             admission = await self._admitted()
             if admission is None:
                 continue
             try:
-                if self._is_time():  # still: admission may have taken long, and another one tried it
+                if self._is_due():  # still: another task may have tried it meanwhile
                     await self._try_one()
             finally:
                 self._circuit.leave(admission)
 
-    def _is_time(self) -> bool:
+    def _is_due(self) -> bool:
         now = self._clock.monotonic()
         return bool(self._waiting) and self._waiting[0][0] <= now and self._next_trial_at <= now
 
     async def _admitted(self) -> Admission | None:
-        with anyio.move_on_after(CHECK_SECONDS):
+        with anyio.move_on_after(CHECK_INTERVAL_SECONDS):
             return await self._circuit.admit()
         return None
 
@@ -115,14 +125,14 @@ class Suspects:
         began = self._clock.monotonic()
         try:
             disposition = (await self._try_alone([message]))[message.ack_id]
-        except Exception:  # noqa: BLE001 - a bug of ours must not end the process, which would end everybody's work
+        except Exception:  # noqa: BLE001 - a bug must not end the process, and with it the work of all lanes
             _log.exception("trial_crashed", message_id=message.message_id)
             disposition = Disposition.NACK
         except BaseException:
-            self._wait(message, trials=trials)  # its lease is given back with the others
+            self._wait(message, trials=trials)
             raise
         took = self._clock.monotonic() - began
-        pause = min(LONGEST_PAUSE_SECONDS, took * (1 - SHARE) / SHARE)
+        pause = min(LONGEST_PAUSE_SECONDS, took * (1 - TRIAL_TIME_SHARE) / TRIAL_TIME_SHARE)
         self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
         if disposition is Disposition.ACK:
             await self._leases.acknowledge([message])

@@ -1,12 +1,12 @@
-"""What a worker counts between two of its reports. Plain numbers, so that counting costs nothing beside the work."""
+"""The tally: what a worker counts between two of its reports. Plain numbers, so that counting costs next to nothing."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from shared.clock import Clock, SystemClock
 
 
 class Tally:
-    """One process's; for the event loop's thread."""
+    """One per process; for the event loop's thread."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -20,8 +20,8 @@ class Tally:
         """A request to Statsig was not confirmed."""
         self.failed_requests += 1
         self.last_failure = reason
-        self.last_failure_at = datetime.fromtimestamp(self._clock.now_nanos() / 1e9, UTC)
+        self.last_failure_at = self._clock.now()
 
-    def start_anew(self) -> None:
-        """After a report. What failed last stays known."""
+    def reset(self) -> None:
+        """Begin to count for the next report. The last failure is kept."""
         self.delivered = self.dead_lettered = self.failed_requests = 0

@@ -1,4 +1,4 @@
-"""Rows of which no worker could make an event. Without an end they would be published again for ever."""
+"""Dead-letters rows that no worker could turn into an event. Left pending they would be republished without end."""
 
 import json
 import uuid
@@ -10,12 +10,12 @@ from shared.errors import UndecodableMessageError
 from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord, ForwardLedger
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
 from shared.process.logs import get_logger
-from shared.telemetry.tracing import TRACEPARENT
+from shared.traceparent import TRACEPARENT
 from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
-DEAD_LETTER_TIMEOUT_SECONDS: Final = 60.0
-"""The claim on a row that is dead-lettered: for one publish and one commit."""
+CLAIM_SECONDS: Final = 60.0
+"""How long such a row is claimed: for one publish and one commit."""
 
 REASON: Final = UndecodableMessageError.reason
 
@@ -23,29 +23,32 @@ _log = get_logger()
 
 
 class Unpublishable:
-    """Buries such rows."""
+    """Dead-letters rows, for the event loop's thread. Safe to run in several processes: claims keep them apart."""
 
     def __init__(self, ledger: ForwardLedger, dead_letters: DeadLetterPublisher) -> None:
         self._ledger = ledger
         self._dead_letters = dead_letters
 
-    async def bury(self, messages: Mapping[str, OutgoingMessage]) -> None:
-        """Dead-letter what the rows' messages would be, by event_id; what somebody else has in work is left to them.
+    async def dead_letter(self, messages: Mapping[str, OutgoingMessage]) -> None:
+        """Dead-letter rows, given the messages made from them, by event_id. Rows claimed elsewhere are left alone.
 
         Raises:
-            PublishFailedError, StorageUnavailableError: they are still pending, or dead without it being known here.
+            PublishFailedError, StorageUnavailableError: the rows may still be pending.
         """
         if not messages:
             return
         token = str(uuid.uuid4())
-        entries = await self._ledger.claim(list(messages), token=token, seconds=DEAD_LETTER_TIMEOUT_SECONDS)
-        ours = [entry for entry in entries.values() if entry.outcome is ClaimOutcome.CLAIMED]
+        entries = await self._ledger.claim(list(messages), token=token, seconds=CLAIM_SECONDS)
+        claimed = [entry for entry in entries.values() if entry.outcome is ClaimOutcome.CLAIMED]
         now = datetime.now(UTC)
         await self._dead_letters.publish(
-            [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in ours]
+            [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in claimed]
         )
         dead = await self._ledger.settle_dead(
-            [DeliveryRecord(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history) for e in ours],
+            [
+                DeliveryRecord(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history)
+                for e in claimed
+            ],
             token=token,
         )
         for event_id in dead:
@@ -57,8 +60,8 @@ class Unpublishable:
             )
 
 
-def stand_in(event_id: str) -> OutgoingMessage:
-    """For a row of which not even a message can be made: it says which one."""
+def placeholder_message(event_id: str) -> OutgoingMessage:
+    """A message that only names the event, for a row that no message can be made from."""
     return OutgoingMessage(json.dumps({"eventId": event_id}).encode(), {EVENT_ID_ATTRIBUTE: event_id})
 
 

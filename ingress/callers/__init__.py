@@ -1,1 +1,1 @@
-"""Who calls, and how callers share what there is."""
+"""Callers: who they are, and how they share capacity (fair shares, rate limits, back-pressure)."""

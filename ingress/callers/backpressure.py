@@ -1,6 +1,7 @@
-"""Back-pressure: a caller whose rows wait for commits in numbers has no further call begun meanwhile.
+"""Back-pressure: while many rows of a caller wait for a commit, no further call of it is begun.
 
-What would only wait behind them is not decoded, and so is neither held in memory nor refused after all that work.
+Its events would only wait behind those rows. They are not decoded, so they neither take memory nor are refused after
+all that work.
 """
 
 from typing import Final, Protocol
@@ -8,46 +9,48 @@ from typing import Final, Protocol
 from ingress.commit.waiting_rows import WaitingRows
 
 LEAST_ROWS: Final = 512
-"""Of a caller while its calls are begun again: as many as are committed at the fastest while one of 500 events is
-decoded, so that commits never wait for it."""
+"""The least number of waiting rows at which a held caller is released: as many as are committed at the fastest while a
+call of 500 events is decoded, so that commits do not run out of its rows."""
 
 
 class Gate(Protocol):
-    """Whoever begins calls."""
+    """Decides whether calls of a caller are begun."""
 
     def hold(self, caller: str) -> None:
-        """Begin no further call of this caller."""
+        """Begin no further call of this caller. Calls that have begun go on."""
         ...
 
     def release(self, caller: str) -> None:
-        """Begin them again."""
+        """Begin the caller's calls again."""
         ...
 
 
 class Backpressure:
-    """Watches the rows that wait. Each caller may have two calls' or two commits' worth, and then waits for half."""
+    """Holds a caller once 2 x max(LEAST_ROWS, rows in flight) of its rows wait, and releases it at half of that."""
 
     def __init__(self, rows: WaitingRows, gate: Gate, *, rows_in_flight: int) -> None:
         self._rows = rows
         self._gate = gate
-        self._least = max(LEAST_ROWS, rows_in_flight)
-        self._most = 2 * self._least
+        self._release_at = max(LEAST_ROWS, rows_in_flight)
+        self._hold_at = 2 * self._release_at
         self._held: set[str] = set()
 
     def grew(self, caller: str) -> None:
-        if self._rows.count_of(caller) >= self._most and caller not in self._held:
+        """Call after rows of this caller were queued."""
+        if self._rows.count_of(caller) >= self._hold_at and caller not in self._held:
             self._held.add(caller)
             self._gate.hold(caller)
 
     def shrank(self) -> None:
+        """Call after rows, of any caller, were taken."""
         if self._held:
-            for caller in [caller for caller in self._held if self._rows.count_of(caller) <= self._least]:
+            for caller in [caller for caller in self._held if self._rows.count_of(caller) <= self._release_at]:
                 self._held.remove(caller)
                 self._gate.release(caller)
 
 
 class OpenGate:
-    """Lets everybody in."""
+    """A Gate that holds no caller."""
 
     def hold(self, caller: str) -> None:
         del caller

@@ -1,8 +1,8 @@
-"""How callers share what there is a limited amount of: rows that wait, the memory that they take, decoded bodies.
+"""Fair shares of a limited amount: of waiting rows and their memory, of bodies in flight and what they decode to.
 
-A caller may hold as much as is still free (the dynamic threshold of Choudhury and Hahne, 1998). So one caller alone
-fills half; n that want more than there is get one part in n + 1 each; and who comes next finds as much free as each of
-them holds. Nothing is kept for callers that are not there, and no share has to be set.
+A caller may hold as much as is still free (the dynamic threshold of Choudhury and Hahne, 1998). So a caller alone may
+hold half of the limit; n callers that want more than there is get 1 / (n + 1) each; and the next caller finds as much
+free as each of them holds. Nothing is reserved for absent callers, and no share needs a setting.
 """
 
 from shared.errors import CallerOverloadedError, OverloadedError
@@ -10,18 +10,18 @@ from shared.events.event import Caller
 
 
 def queue_of(caller: Caller) -> str:
-    """The name under which a caller's share is kept: one for all anonymous callers.
+    """The key of a caller's queue and shares. All anonymous callers have one in common.
 
-    How the identity was established is part of it: what anybody can write into a header must not take from the share of
-    who presents a token that was checked.
+    The source of the identity is part of it: a principal that anyone can write into a header must not use up the share
+    of a verified one.
     """
     return f"{caller.source}:{caller.principal}" if caller.principal else ""
 
 
 class FairShare:
-    """What each caller holds of a limited amount. Pure; for the event loop's thread.
+    """What each caller holds of a limited amount. Not thread-safe: for the event loop's thread.
 
-    Amounts are above 0, and what is given back was taken.
+    Amounts are above 0. A caller releases only what it has taken.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,26 +31,30 @@ class FairShare:
 
     @property
     def taken(self) -> int:
-        """By all together."""
+        """What all callers hold together."""
         return self._taken
 
     @property
     def callers(self) -> int:
-        """How many hold something."""
+        """How many callers hold something."""
         return len(self._held)
 
     def held_by(self, caller: str) -> int:
         return self._held.get(caller, 0)
 
     def has_room(self, caller: str, amount: int) -> bool:
-        """Whether the caller may take so much more. What comes alone may, however much it is: else it never could."""
+        """Whether the caller may take so much more.
+
+        With nothing taken any amount is admitted; otherwise one above the limit never would be.
+        """
         return amount <= self._limit - self._taken - self._held.get(caller, 0) or not self._taken
 
     def refusal(self, caller: str, amount: int, *, own: str, whole: str) -> OverloadedError | None:
-        """None where there is room, else the error to answer: with the text `own` where it is the caller's own load.
+        """None if there is room, else the error to answer: CallerOverloadedError(own) or OverloadedError(whole).
 
-        It is where the caller would hold more than each may when all who are here want more than there is. Else others
-        took more while they were fewer, and have not yet given it back.
+        The caller's own load is the cause if it already holds something and would hold more than 1 / (callers + 1) of
+        the limit, its share when all of them want more than there is. Otherwise other callers took more while they were
+        fewer, and have not released it yet.
         """
         if self.has_room(caller, amount):
             return None
@@ -60,7 +64,7 @@ class FairShare:
         return OverloadedError(whole)
 
     def take(self, caller: str, amount: int) -> None:
-        """Whether there is room or not: ask before."""
+        """Take an amount without a check: see `has_room` and `refusal`."""
         self._taken += amount
         self._held[caller] = self._held.get(caller, 0) + amount
 

@@ -1,9 +1,9 @@
-"""The caller's identity from a request's headers. Malformed values are dropped, never an error.
+"""The caller's identity from a request's headers. Malformed values are ignored, never an error.
 
 Facts (cloud.google.com/run/docs/authenticating, cloud.google.com/iap/docs/signed-headers-howto):
-- Cloud Run's IAM check looks at `X-Serverless-Authorization` alone where it is present, else at `Authorization`; it
-  passes the token on with its signature removed, so a token cannot be verified again here.
-- `x-goog-authenticated-user-email` is set by IAP. Where IAP is not in front, anyone who may call can write it.
+- Cloud Run's IAM check reads `X-Serverless-Authorization` if present, else `Authorization`. It passes the token on
+  without its signature, so the token cannot be verified again here.
+- `x-goog-authenticated-user-email` is set by IAP. Without IAP in front, any caller can write it.
 """
 
 import base64
@@ -18,23 +18,23 @@ from shared.events.event import ANONYMOUS, Caller, CallerSource
 IAP_ASSERTION_HEADER: Final = "x-goog-iap-jwt-assertion"
 
 MAX_PRINCIPAL_LENGTH: Final = 320
-"""The longest e-mail address there can be (RFC 3696, erratum 1690): 64 + 1 + 255."""
+"""The longest possible e-mail address (RFC 3696, erratum 1690): 64 + 1 + 255."""
 
 MAX_TOKEN_LENGTH: Final = 16_384
-"""Google's ID tokens have one to two thousand characters; what is longer is not worth decoding."""
+"""Longer tokens are ignored. Google's ID tokens have one to two thousand characters."""
 
 GOOGLE_ACCOUNTS: Final = "accounts.google.com:"
 """The namespace of Google accounts in IAP's `sub`; other identity providers behind IAP have another."""
 
 _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9.@:/!#$%&'*+=?^_`{|}~-]+")
-"""Every character that an e-mail address may have without quotes (RFC 5322, dot-atom), and what subjects have; no
-blank, no quotation mark and no control character, which could break a log line or an attribute."""
+"""The characters of an unquoted e-mail address (RFC 5322, dot-atom) and of subjects. No space, quotation mark or
+control character, which could break a log line or an attribute."""
 
 
 def caller_from_headers(headers: Mapping[str, str], *, trust_cloud_run_iam: bool) -> Caller:
-    """The most trustworthy identity that the headers carry, apart from a signed assertion.
+    """The most trustworthy identity in the headers, apart from a signed assertion: a bearer token, else IAP's header.
 
-    With `trust_cloud_run_iam` Cloud Run has checked the token that is looked at.
+    `trust_cloud_run_iam` says that Cloud Run's IAM check has verified the token.
     """
     token = _header(headers, "x-serverless-authorization") or _header(headers, "authorization")
     claims = _bearer_claims(token)
@@ -50,21 +50,21 @@ def caller_from_headers(headers: Mapping[str, str], *, trust_cloud_run_iam: bool
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    return headers[name] if name in headers else ""  # noqa: SIM401 - connectrpc's `get` raises and catches where it is absent
+    return headers[name] if name in headers else ""  # noqa: SIM401 - connectrpc's `get` raises and catches if absent
 
 
 def usable_principal(value: object) -> str:
-    """The value where it looks like an identity, else an empty string."""
+    """The value if it looks like an identity, else an empty string."""
     if isinstance(value, str) and len(value) <= MAX_PRINCIPAL_LENGTH and _PRINCIPAL.fullmatch(value):
         return value
     return ""
 
 
 def caller_from_claims(claims: Mapping[str, Any], source: CallerSource) -> Caller | None:
-    """The identity that a token's claims name; None where they name none that is usable."""
+    """The identity in a token's claims: e-mail address or subject; None if they have no usable one."""
     subject = usable_principal(claims.get("sub"))
     principal = usable_principal(claims.get("email")) or subject
-    # IAP writes `accounts.google.com:1234` where a Google ID token has `1234`: one identity has one scope of keys.
+    # IAP writes `accounts.google.com:1234` for the `1234` of a Google ID token: one identity must have one key scope.
     return Caller(principal, source, subject.removeprefix(GOOGLE_ACCOUNTS)) if principal else None
 
 
@@ -76,7 +76,7 @@ def _bearer_claims(authorization: str) -> dict[str, Any]:
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, unverified; empty where it is none."""
+    """The claims of a JWT, unverified; empty if it is malformed."""
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

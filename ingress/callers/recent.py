@@ -1,13 +1,14 @@
-"""Whether a caller is alone: what is done for the sake of others costs something, and then helps nobody."""
+"""Whether several callers have called recently. Fairness among them costs time, which a lone caller need not pay."""
 
 from typing import Final
 
-COMPANY_SECONDS: Final = 10.0
-"""For so long a caller that has called counts as here. Who calls less often finds a lone caller's ways now and then."""
+RECENT_SECONDS: Final = 10.0
+"""How long callers count as several after one called that was not the last one. A caller that calls less often than
+this may find the other one treated as alone."""
 
 
 class RecentCallers:
-    """Those of the last seconds; knows only whether there is more than one. Times are of any one clock."""
+    """Whether several callers called within RECENT_SECONDS. Times are seconds of any one monotonic clock."""
 
     def __init__(self) -> None:
         self._latest: str | None = None
@@ -16,7 +17,7 @@ class RecentCallers:
     def came(self, caller: str, now: float) -> None:
         if caller != self._latest:
             if self._latest is not None:
-                self._company_until = now + COMPANY_SECONDS
+                self._company_until = now + RECENT_SECONDS
             self._latest = caller
 
     def are_several(self, now: float) -> bool:

@@ -1,1 +1,1 @@
-"""From rows to committed rows: queues, group commits, the publish behind them."""
+"""Group commit: rows queue by caller, share commits, and are handed to the forward publisher once committed."""

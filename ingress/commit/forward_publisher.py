@@ -1,8 +1,9 @@
-"""Publishing of forward messages, for which no call waits.
+"""Publishing of forward messages behind the commits. A failed publish fails no call: the reconciler sends it later.
 
-What is committed within a few milliseconds, or while one publish is in flight, gathers, and the next publish takes all
-of it. A publish that fails leaves its ledger rows pending, and the worker's reconciler publishes them later. After some
-failures in a row the publisher does not even try for a while, so that an outage does not fill the memory.
+Events committed within a few milliseconds, or while a publish is in flight, gather and share the next publish. A
+publish that fails leaves its ledger rows pending, and the worker's reconciler publishes them. After failures in a row
+the publisher pauses like a circuit breaker and leaves everything to the reconciler, so that an outage does not fill
+memory.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from shared.backoff import exponential_backoff
 from shared.clock import Clock
 from shared.errors import PublishFailedError
 from shared.events import forward_message
@@ -23,29 +25,29 @@ from shared.pubsub import Publisher
 FAILURES_TO_PAUSE: Final = 2
 """One failure may be a lost packet; two in a row are an outage."""
 
+# The pause doubles with each further failure. When it ends, one publish is tried as a probe.
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
-"""The pause doubles from the one to the other. Each ends with one publish as a probe."""
 
 GATHER_SECONDS: Final = 0.01
-"""How long what is committed waits for more to be published with it: the client libraries' own default. No call waits
-for it, and a publish of its own costs a lone call's event half a millisecond of CPU, which the next call waits for."""
+"""How long committed events wait for others to share their publish; the client libraries' own default. No call waits
+for it. Publishing a lone event by itself costs half a millisecond of CPU, for which the next call would wait."""
 
+# Events that may gather behind a slow publish; more are left to the reconciler. One instance commits ten thousand while
+# a publish takes all of its timeout. Bytes are counted by the text of the metadata, which is most of an event.
 MAX_GATHERED_EVENTS: Final = 10_000
 MAX_GATHERED_BYTES: Final = 32 * 1024 * 1024
-"""Behind a publish that is slow; by the metadata's text, which is most of an event. More is left to the reconciler. Ten
-thousand are what one instance commits while a publish takes its whole time."""
 
+# Events of one publish, which the event loop encodes in one go and one request carries within its timeout. A thousand
+# is Pub/Sub's own limit (cloud.google.com/pubsub/quotas). A publish that has reached the bytes takes no further event.
 MAX_PUBLISHED_EVENTS: Final = 1_000
 MAX_PUBLISHED_BYTES: Final = 4 * 1024 * 1024
-"""Of one publish, by the metadata's text. A thousand is Pub/Sub's own limit (cloud.google.com/pubsub/quotas); the event
-loop encodes them in one go, and one request takes them within the publish's time."""
 
 _log = get_logger()
 
 
 class ForwardPublisher:
-    """Publishes what is handed over, in the process's task group; never raises for Pub/Sub's sake."""
+    """Publishes committed events from a task of the process's task group. Failures are logged, never raised."""
 
     def __init__(
         self, publisher: Publisher, clock: Clock, *, task_group: TaskGroup, gather_seconds: float = GATHER_SECONDS
@@ -62,13 +64,17 @@ class ForwardPublisher:
 
     @property
     def is_paused(self) -> bool:
+        """Whether publishes are left to the reconciler after failures in a row, up to the next one that succeeds."""
         return self._paused_until is not None
 
     def hand_over(self, rows: Sequence[EventLogRow]) -> None:
-        """Have committed rows' events published soon. Never waits, never fails: what there is no room for is left."""
+        """Queue the events of committed rows for the next publish. Never waits, never raises.
+
+        If there is no room for all of them, none is queued, and the reconciler publishes them.
+        """
         size = sum(len(row.metadata_json) for row in rows)
-        room = len(self._gathered) + len(rows) <= MAX_GATHERED_EVENTS
-        if not room or self._gathered_bytes + size > MAX_GATHERED_BYTES:
+        has_room = len(self._gathered) + len(rows) <= MAX_GATHERED_EVENTS
+        if not has_room or self._gathered_bytes + size > MAX_GATHERED_BYTES:
             _log.warning("publish_left_to_reconciler", events=len(rows), gathered=len(self._gathered))
             return
         self._gathered.extend(rows)
@@ -99,12 +105,14 @@ class ForwardPublisher:
     async def _publish_or_leave(self, events: Sequence[Event]) -> None:
         try:
             await self.publish(events)
-        except Exception:  # noqa: BLE001 - the next line says why
-            # A bug of ours: the rows are committed and pending, so nobody has anything to fear from it.
+        except Exception:  # noqa: BLE001 - a bug of ours must not end the process: the reconciler publishes the events
             _log.exception("publish_crashed", events=len(events))
 
     async def publish(self, events: Sequence[Event]) -> bool:
-        """Publish; False where it failed or was not tried. Waits as long as one publish may take."""
+        """Publish now. True if confirmed, False if it failed or was not tried: paused, or no events.
+
+        Waits for Pub/Sub as long as the `Publisher` allows.
+        """
         if not events or not self._may_try():
             return False
         try:
@@ -124,7 +132,7 @@ class ForwardPublisher:
             return True
         if self._clock.monotonic() < self._paused_until:
             return False
-        # This one is the probe; those that come while it runs are not.
+        # This publish is the probe. The pause begins anew, so that no second one is tried while it runs.
         self._paused_until = self._clock.monotonic() + self._pause_seconds()
         return True
 
@@ -134,5 +142,5 @@ class ForwardPublisher:
             self._paused_until = self._clock.monotonic() + self._pause_seconds()
 
     def _pause_seconds(self) -> float:
-        doublings = max(0, self._failures - FAILURES_TO_PAUSE)
-        return float(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(doublings, 10)))
+        failures = self._failures - FAILURES_TO_PAUSE + 1
+        return exponential_backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, failures)

@@ -1,27 +1,28 @@
-"""How many rows a commit may have while callers share it, learnt from how long commits take.
+"""The adaptive size of a commit that callers share: how many rows it may have, by how long commits take.
 
-A lone row waits for the commit in flight and then for its own. Spanner takes a commit of 64 rows in about the time of a
-commit of one; the emulator, or a Spanner that has no room left, takes many times as long. So the size follows the time:
-it is as large as leaves a commit not much slower than a small one.
+A lone row waits for the commit in flight and then for its own. Spanner takes about as long for 64 rows as for one; the
+emulator, or an overloaded Spanner, takes many times as long. So the size shrinks when commits become slow, and grows
+again while they are about as quick as a small one.
 """
 
 from typing import Final
 
 FEWEST_ROWS: Final = 8
-"""However slow: fewer are hardly quicker, and each row then pays for a large part of a commit."""
+"""The smallest size. Fewer rows are hardly quicker, and each would pay for a large part of a commit."""
 
 TOO_SLOW: Final = 2.0
-"""Times the quickest commit of late."""
+"""A commit is slow if it takes this many times as long as the quickest recent one."""
 
 FORGETTING: Final = 1.01
-"""By what the quickest time is raised with each commit, so that what was once quick is not asked for for ever: in
-seventy commits it is forgotten."""
+"""The factor by which the quickest time grows with each commit, so that one quick commit does not set the standard
+forever: it doubles in seventy commits."""
 
 STEP_ROWS: Final = 2
+"""Rows by which a quick and full commit raises the size."""
 
 
 class GroupSize:
-    """For one repository. Pure."""
+    """The size for one repository. Takes its times from its caller, reads no clock."""
 
     def __init__(self, most_rows: int) -> None:
         self._most_rows = most_rows
@@ -30,11 +31,11 @@ class GroupSize:
 
     @property
     def is_reduced(self) -> bool:
-        """Rows cost time: commits that are in flight together, or follow on each other, hold each other up."""
+        """Whether rows were seen to cost time, so that commits beside or behind each other delay one another."""
         return self.rows < self._most_rows
 
     def committed(self, rows: int, seconds: float) -> None:
-        """A commit of so many rows took so long."""
+        """Learn from a commit that succeeded."""
         self._quickest = min(seconds, self._quickest * FORGETTING)
         if seconds > TOO_SLOW * self._quickest:
             self.rows = min(self.rows, max(rows // 2, FEWEST_ROWS))

@@ -1,8 +1,8 @@
-"""The search for the rows at fault, where Spanner refuses a commit that several share.
+"""The search for the rows at fault (poison) when Spanner refuses a commit that several calls share.
 
-What Spanner says does not tell whose fault it is: FAILED_PRECONDITION is a value too long for its column, and as well a
-database that takes no writes. So guilt is relative: a row is guilty where it is refused alone while another commit of
-the same search succeeds. Where none does, it is the database, and nobody is blamed.
+Spanner's answer does not say which row is at fault, nor whether one is: FAILED_PRECONDITION means a value too long for
+its column, but also a database that takes no writes. So guilt is relative: a row is guilty if it is refused alone while
+another commit of the same search succeeds. If none succeeds, the database is at fault, and no row is blamed.
 """
 
 from collections import deque
@@ -13,35 +13,40 @@ from typing import Final, Generic, TypeVar
 Row = TypeVar("Row")
 
 SPARE_COMMITS: Final = 4
-"""Beyond what one bad row takes: enough to find a second one near it, too few to be a load on a database in trouble."""
+"""Commits beyond those that find one bad row: enough to find a second one near it, too few to load a database in
+trouble."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried(Generic[Row]):
-    """What became of one commit."""
+    """The result of one attempt to commit."""
 
     written: bool = False
-    """Whether it wrote anything."""
+    """Whether rows of it are written, by this attempt or by one whose answer was lost."""
 
     refused: Sequence[Row] = ()
     """The rows that Spanner refused together. None of them is written."""
 
     by_content: bool = False
-    """Whether the refusal can only mean what the rows say, and not the state of the database."""
+    """Whether only the rows' content can be the cause of the refusal, not the state of the database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult(Generic[Row]):
-    """What became of the rows that were refused and were not written in the search. None of them is written."""
+    """The rows that are still not written after the search."""
 
     guilty: Sequence[Row]
+    """Refused alone while another commit succeeded."""
+
     undecided: Sequence[Row]
+    """Not tried alone when the budget was spent, or refused while no commit succeeded."""
+
     commits: int
-    """How many the search made."""
+    """Commits that the search made."""
 
 
 def budget_of(rows: int) -> int:
-    """Commits of one search: two a level of halving, which finds one bad row, and SPARE_COMMITS."""
+    """The most commits of one search: two for each level of halving, which finds one bad row, and SPARE_COMMITS."""
     return 2 * (rows - 1).bit_length() + SPARE_COMMITS
 
 
@@ -50,7 +55,7 @@ async def search(
 ) -> SearchResult[Row]:
     """Commit the rows of a refused commit in ever smaller parts, the largest first, until the budget is spent.
 
-    What `try_commit` raises ends the search and comes out of it.
+    `try_commit` settles the rows that it writes. An exception of it ends the search and is passed on.
     """
     parts = deque(_halves(refused))
     alone: list[Row] = []

@@ -1,6 +1,6 @@
-"""Rows on their way to a commit, and the calls that wait for them.
+"""Rows on their way to a commit, the calls that wait for them, and their queues.
 
-Each caller has a queue of its own, and queues are served in turn: who sends many waits behind its own.
+Each caller has a queue of its own, and queues are served in turn: a caller that sends many rows waits behind its own.
 """
 
 import asyncio
@@ -8,33 +8,34 @@ from collections import deque
 from typing import Final
 
 from ingress.callers.fair_share import FairShare
+from ingress.commit.row_state import RowState
 from ingress.decoding.budgets import row_weight
 from shared.errors import EventLoggingError, IdempotencyConflictError, OverloadedError
 from shared.events.event import EventLogRow
-from shared.spanner.event_log import Written
+from shared.events.event_log import Written
 
 MAX_GROUP_BYTES: Final = 8 * 1024 * 1024
-"""Of the rows' weight in one commit. Spanner takes 100 MB; a group this large already keeps the event loop busy for
-some milliseconds while it is encoded."""
+"""The weight at which no further row joins a commit. Spanner takes 100 MB; encoding a group this large already keeps
+the event loop busy for some milliseconds."""
 
 TURN_BYTES: Final = 8 * 1024
-"""What a caller may send into a commit before it is the next one's turn: a few usual rows, so that the smallest commit
-has some of two callers."""
+"""What a caller may put into a commit per turn (the quantum of the round robin): a few usual rows, so that the smallest
+commit has rows of two callers."""
 
 ROW_BYTES: Final = 1024
-"""What a row counts for beside its weight: as much as it costs to write one of which nothing has to be said."""
+"""The fixed cost of a row, charged beside its weight: writing an empty one is not free."""
 
 OWN_LOAD: Final = "too many events of this caller are waiting to be written; nothing was written"
 WHOLE_LOAD: Final = "too many events are waiting to be written; nothing was written"
 
 Outcome = bool | EventLoggingError
-"""Of a row: whether an earlier call had written it, or why it is not written."""
+"""A row's outcome: whether an earlier call had written it (a duplicate), or the error that its call answers."""
 
 
 class WaitingCall:
-    """One call. It is over when each of its rows has an outcome, when it has waited long enough, or when it is gone.
+    """One call. It is over when all of its rows are settled, when its time is up, or when it is cancelled.
 
-    A future and a timer, not an event and a cancel scope a row: with those an event of a large call cost 40 µs more.
+    One future and one timer a call. An event and a cancel scope for each row cost 40 µs more per event of a large call.
     """
 
     def __init__(self) -> None:
@@ -45,16 +46,16 @@ class WaitingCall:
     def is_over(self) -> bool:
         return self._over.done()
 
-    def waits_for_one_more(self) -> None:
+    def add_row(self) -> None:
         self._unsettled += 1
 
-    def one_is_settled(self) -> None:
+    def settle_row(self) -> None:
         self._unsettled -= 1
         if not self._unsettled:
             self._end()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until it is over; `seconds` at the most. A caller that is cancelled is gone."""
+        """Wait until it is over, at most so many seconds. Cancelling this wait ends the call too."""
         if not self._unsettled:
             return
         timer = asyncio.get_running_loop().call_later(seconds, self._end)
@@ -69,67 +70,86 @@ class WaitingCall:
 
 
 class WaitingRow:
-    """One row, and what came of it."""
+    """One row and its state. Each method that changes the state says from which one."""
 
-    __slots__ = ("_call", "_outcome", "followers", "is_behind_own", "is_taken", "row", "weight")
+    __slots__ = ("_call", "_outcome", "_state", "followers", "is_behind_own", "row", "weight")
 
     def __init__(self, row: EventLogRow, call: WaitingCall) -> None:
         self.row = row
         self.weight = row_weight(row.metadata_json)
         self.followers: list[WaitingRow] = []
-        """Rows of the same event_id that arrived in the same group."""
+        """Rows with the same event_id in the same group. They are not written themselves, and settled with this one."""
         self.is_behind_own = False
-        """Whether others of the same caller waited already when it came."""
-        self.is_taken = False
-        """Whether a commit has it. Until then it is surely not written."""
+        """Whether other rows of its caller were queued when it was."""
         self._call = call
+        self._state = RowState.OFFERED
         self._outcome: Outcome | None = None
 
     @property
+    def state(self) -> RowState:
+        return self._state
+
+    @property
     def outcome(self) -> Outcome | None:
-        """None while it has none."""
+        """None until it is SETTLED."""
         return self._outcome
 
     @property
     def is_abandoned(self) -> bool:
-        """Nobody waits for it any more. Where no commit has taken it, it is then left out."""
+        """Whether its call is over, so that it is dropped if no commit has taken it."""
         return self._call.is_over
 
-    def waits(self, *, behind_own: bool) -> None:
-        """It is let in. From now on its call waits for it too."""
+    def admit(self, *, behind_own: bool) -> None:
+        """OFFERED to QUEUED. From now on its call waits for it."""
+        self._state = RowState.QUEUED
         self.is_behind_own = behind_own
-        self._call.waits_for_one_more()
+        self._call.add_row()
+
+    def take(self) -> None:
+        """QUEUED to IN_COMMIT."""
+        self._state = RowState.IN_COMMIT
+
+    def drop(self) -> None:
+        """QUEUED to DROPPED."""
+        self._state = RowState.DROPPED
 
     def fail(self, error: EventLoggingError) -> None:
+        """IN_COMMIT to SETTLED: it was not written, or may not have been."""
         self._settle(error)
         for follower in self.followers:
             follower.fail(error)
 
-    def wrote(self) -> None:
+    def succeed(self) -> None:
+        """IN_COMMIT to SETTLED: this call wrote it."""
         self._settle(False)
         self._resolve_followers(Written(self.row.request_digest, self.row.write_id))
 
-    def exists(self, found: Written) -> bool:
-        """The row is there: this call's own write whose answer was lost (True), a retry, or a reuse of its key."""
+    def resolve(self, found: Written) -> bool:
+        """IN_COMMIT to SETTLED: a row of its event_id exists.
+
+        Either this call wrote it and the answer was lost (True), or an earlier call did: with the same content it is a
+        duplicate, with other content an idempotency conflict.
+        """
         if found.write_id == self.row.write_id:
-            self.wrote()
+            self.succeed()
             return True
         self._settle(found.request_digest == self.row.request_digest or IdempotencyConflictError())
         self._resolve_followers(found)
         return False
 
     def _settle(self, outcome: Outcome) -> None:
+        self._state = RowState.SETTLED
         self._outcome = outcome
-        self._call.one_is_settled()
+        self._call.settle_row()
 
     def _resolve_followers(self, found: Written) -> None:
         if self.followers:
             for follower in self.followers:
-                follower.exists(found)
+                follower.resolve(found)
 
 
 class _Queue:
-    """The rows of one caller, and what it may still send in this turn."""
+    """The rows of one caller, and its credit: the bytes that it may still put into a commit in this turn."""
 
     __slots__ = ("caller", "credit", "rows")
 
@@ -140,9 +160,9 @@ class _Queue:
 
 
 class WaitingRows:
-    """The queues: bounded in rows and in the memory that they take, shared among callers (`FairShare`).
+    """The queues, bounded in rows and in bytes of memory, both shared among callers (`FairShare`).
 
-    Served by deficit round robin (Shreedhar and Varghese, 1995), by weight: what is large has its turn less often.
+    Served by deficit round robin (Shreedhar and Varghese, 1995), by weight: a caller of large rows sends fewer of them.
     """
 
     def __init__(self, *, max_rows: int, max_bytes: int) -> None:
@@ -150,21 +170,21 @@ class WaitingRows:
         self._bytes = FairShare(max_bytes)
         self._queues: dict[str, _Queue] = {}
         self._turns: deque[_Queue] = deque()
-        """Those of `_queues`, all with rows; the first one's turn it is."""
+        """The queues in the order of their turns, the current one first. Each has rows."""
 
     def __len__(self) -> int:
         return self._rows.taken
 
     @property
     def callers(self) -> int:
-        """How many have rows here."""
+        """How many callers have rows queued."""
         return len(self._queues)
 
     def count_of(self, caller: str) -> int:
         return self._rows.held_by(caller)
 
     def offer(self, waiting: WaitingRow, caller: str) -> OverloadedError | None:
-        """Let the row wait, or say why it may not."""
+        """Queue the row; the error to answer if its caller has no room."""
         error = self._rows.refusal(caller, 1, own=OWN_LOAD, whole=WHOLE_LOAD) or self._bytes.refusal(
             caller, waiting.weight, own=OWN_LOAD, whole=WHOLE_LOAD
         )
@@ -176,19 +196,24 @@ class WaitingRows:
         if queue is None:
             queue = self._queues[caller] = _Queue(caller)
             self._turns.append(queue)
-        waiting.waits(behind_own=bool(queue.rows))
+        waiting.admit(behind_own=bool(queue.rows))
         queue.rows.append(waiting)
         return None
 
     def take_group(self, max_rows: int) -> list[WaitingRow]:
-        """The next rows to commit together, each event_id once: others of the same are its followers."""
+        """Take the next rows to commit together; empty if none waits.
+
+        Each event_id is there once: further rows of it become followers of the first, and do not count for `max_rows`.
+        Rows whose call is over are dropped.
+        """
         group: dict[str, WaitingRow] = {}
         weight = 0
         while self._turns and len(group) < max_rows and weight < MAX_GROUP_BYTES:
             waiting = self._take_next()
             if waiting.is_abandoned:
+                waiting.drop()
                 continue
-            waiting.is_taken = True
+            waiting.take()
             weight += waiting.weight
             leader = group.setdefault(waiting.row.event.event_id, waiting)
             if leader is not waiting:
@@ -199,7 +224,7 @@ class WaitingRows:
         queue = self._whose_turn()
         waiting = queue.rows.popleft()
         if len(self._turns) > 1 and not waiting.is_abandoned:
-            # Below 0 it goes by what the row weighs too much: turns to come make up for it.
+            # May go below 0: a row heavier than the credit is paid for by the turns to come.
             queue.credit -= ROW_BYTES + waiting.weight
         if not queue.rows:
             self._turns.popleft()

@@ -1,1 +1,1 @@
-"""From bytes to messages, in slices and within budgets."""
+"""Decoding of request bodies: in slices of the event loop's time, and within budgets of memory."""

@@ -1,7 +1,7 @@
-"""Requests in binary protobuf: taken apart, counted and decoded.
+"""Requests in binary protobuf: split into events, counted and decoded.
 
-The wire format (protobuf.dev/programming-guides/encoding): a field is a tag, which is its number and how its value is
-written, and a value. What nests is a length and so many bytes.
+The wire format (protobuf.dev/programming-guides/encoding): a field is a tag (its number and wire type) and a value. A
+nested message is a length and so many bytes.
 """
 
 from collections.abc import Iterator
@@ -18,19 +18,20 @@ from shared.errors import (
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 VALUE_BYTES: Final = 360
-"""What a value takes decoded (protobuf-py 0.7): measured for an empty object in a list."""
+"""Memory of one value decoded (protobuf-py 0.7): measured for an empty object in a list."""
 
 REST_OF_MARKS: Final = 18_432
-"""Of an event without its metadata: before trimming its other texts may have 4 x 4,096 characters."""
+"""Marks of an event outside of its metadata: its four texts may have 4,096 characters each before trimming."""
 
 _MARKS: Final = b"\x0a\x8a\x2a\x32"
-"""Entries of lists and objects begin with 0x0A (or 0x8A, where somebody encodes the field's number longer than need
-be), an object or list within with 0x2A or 0x32. In a text each of these bytes is at least one of the JSON text too."""
+"""Entries of lists and objects begin with 0x0A (or 0x8A, if the field number is encoded longer than necessary), an
+object or list within with 0x2A or 0x32. Within a text each of these bytes is at least one byte of the JSON text too."""
 
 MAX_EVENT_FIELDS: Final = 1000
-"""Of an event itself, which has seven. The same one again and again is as slow to read as many values."""
+"""Fields of an event itself, which has seven. One field repeated many times is as slow to read as many values."""
 
 FIELDS_PER_STEP: Final = 1000
+"""Fields between two opportunities to pause."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
@@ -48,11 +49,12 @@ _WITHIN: Final = {
     (_VALUE, 6): _LIST,
     (_LIST, 1): _VALUE,
 }
-"""The fields of LogEventRequest that lead to values, and what they hold: metadata, and google.protobuf.Struct."""
+"""The fields that lead from LogEventRequest to its values, and the message type of each: metadata, which is a
+Struct."""
 
 
 class BinaryFormat:
-    """See `Format`."""
+    """The `Format` of binary protobuf."""
 
     rest_of_marks = REST_OF_MARKS
 
@@ -87,7 +89,7 @@ class BinaryFormat:
         return values
 
     def split(self, data: bytes, max_values: int) -> Iterator[RawEvent | None]:
-        del max_values  # what is within an event is not looked at
+        del max_values  # events are not looked into
         position = events = unknown = 0
         while position < len(data):
             number, start, position = _field(data, position, len(data))
@@ -103,7 +105,7 @@ class BinaryFormat:
 
     def decode(self, event: bytes) -> LogEventRequest | None:
         try:
-            # Fields that nobody knows would take 22 times their size.
+            # Unknown fields, if kept, would take 22 times their size.
             return LogEventRequest.from_binary(event, ignore_unknown_fields=True)
         except (ValueError, TypeError, RecursionError, OverflowError):
             return None
@@ -114,7 +116,7 @@ class BinaryFormat:
         return InvalidEventError(violations) if violations else MalformedRequestError("is not a binary LogEventRequest")
 
     def _wrong_fields(self, event: bytes) -> Iterator[FieldViolation]:
-        """Those that do not decode alone; none where it is not to be found out."""
+        """The fields that do not decode by themselves; none if that cannot be found out."""
         names = {field.number: field.name for field in LogEventRequest.desc().fields}
         position = 0
         try:
@@ -147,7 +149,7 @@ def _entries(data: bytes) -> int:
 
 
 def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
-    """The field that begins there: its number, and where its value begins and ends."""
+    """The field that begins at `position`: its number, and where its value begins and ends."""
     tag, start = _varint(data, position, end)
     match tag & 0b111:
         case 2:  # _BYTES
@@ -158,7 +160,7 @@ def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
         case kind if kind in _FIXED:
             after = start + _FIXED[kind]
         case _:
-            raise _not_binary()  # groups: protobuf has none since its version 3
+            raise _not_binary()  # groups, which proto3 does not have, or an unknown wire type
     if after > end or not tag >> _TAG_BITS:
         raise _not_binary()
     return tag >> _TAG_BITS, start, after

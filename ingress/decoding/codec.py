@@ -1,7 +1,7 @@
-"""The codecs as connectrpc wants them: they encode answers, and leave the decoding of requests for later.
+"""The codecs given to connectrpc: they encode answers, and put off the decoding of requests.
 
-connectrpc decodes where nothing can be awaited. A LogEvents takes longer than the event loop may be held, so what
-`decode` returns is the body as it is; `ingress/interceptors/decoding.py` does the rest, and decompresses too.
+connectrpc decodes synchronously, and a LogEvents takes longer to decode than the event loop may be held. So `decode`
+returns the body undecoded, and `ingress/interceptors/decoding.py` decompresses and decodes it in slices.
 """
 
 from typing import Any
@@ -39,4 +39,5 @@ class LazyCodec(Codec[Message, Any]):
 
 
 def lazy_codecs() -> tuple[LazyCodec, LazyCodec]:
+    """Binary protobuf and JSON."""
     return LazyCodec(proto_binary_codec(), BinaryFormat()), LazyCodec(proto_json_codec(), JsonFormat())

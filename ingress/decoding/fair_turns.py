@@ -1,9 +1,10 @@
-"""Turns (`ingress/decoding/turns.py`) that callers take one after the other.
+"""Fair turns of the event loop (`ingress/decoding/turns.py`): callers take them in rotation.
 
-A slice that had to wait is done when the event loop has nothing else to do, or has had as much time for it as the last
-slice took. So whatever else happens (a connection, a commit's answer, another caller's lone event) waits for one slice,
-however many steps it has, and not for all that a caller has sent. Within one caller the oldest call goes first: it is
-finished before the next is begun, so that its events go on to the commit and what was decoded of it is given back.
+Terms: a pass is one iteration of the event loop, a round the slices that follow each other in one pass. A slice that
+had to wait is done when the loop has nothing else to do, or has had as much time for everything else as the last round
+took. So everything else (a connection, a commit's answer, another caller's lone event) waits for one round, and not for
+all that a caller has sent. Within one caller the oldest call goes first and is finished before the next one begins, so
+that its events go on to the commit and its memory is released.
 """
 
 import asyncio
@@ -19,65 +20,69 @@ from ingress.callers.recent import RecentCallers
 from shared.errors import CallerOverloadedError, OverloadedError
 
 ROUND_SECONDS: Final = 0.001
-"""For so long slices follow each other in one pass of the loop, and one more at the most. A lone event takes a tenth of
-it: in less its call would wait though it holds nobody up, and more would be felt at each hop of another's call."""
+"""How long slices may begin in one round; the last one may run past it. A lone event takes a tenth of this. In a
+shorter round lone events would wait although they delay no one, and a longer one would be felt at each await of
+another's call."""
 
 LONE_ROUND_SECONDS: Final = 0.01
-"""As above while a caller is alone, and only its own calls and questions about health would profit. In a round of 1 ms
-an event of many lone calls would cost a tenth more, for it is turns that they would wait for, and not each other."""
+"""The same while a caller is alone, when a short round would serve only its own other calls and health probes. With 1
+ms the events of many concurrent lone calls cost a tenth more, which was spent on turns."""
 
 SLICES_OF_A_ROUND: Final = 8
-"""How many that waited are let go in one pass, where there is time for them: a pass of its own for each small slice
-would cost a tenth of the slice."""
+"""The most waiting slices that are let go in one pass, if there is time for them. A pass for each small slice would
+cost a tenth of the slice."""
 
 QUIET_SECONDS: Final = 0.00003
-"""A pass of the loop that took less had nothing to do: an empty one takes 2 us, the least step of a call 50."""
+"""A pass that took less had nothing to do: an empty one takes 2 us, the shortest step of a call 50 us."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""How long a call waits for its first turn at the most: as for a commit, which callers' deadlines allow for. The least
-is half of it: calls that came together are refused one after the other, since each is followed by its next try."""
+"""The longest wait of a call for its first turn: as long as for a commit, which callers' deadlines allow for. The
+shortest is half of it. Spread between the two, calls that came together are not refused, and retried, all at once."""
 
 _GOLDEN: Final = 0.618034
-"""Numbers that follow each other, times this, are spread evenly by their fractions."""
+"""The golden ratio's fraction: successive numbers, multiplied by it, have evenly spread fractional parts."""
 
 OWN_LOAD: Final = "too many calls of this caller are waiting; nothing was written"
 WHOLE_LOAD: Final = "too many calls are waiting; nothing was written"
 
 _Waiter = tuple[int, int, bool, asyncio.Future[bool]]
-"""The call's number, for whose sake the oldest is first; one of its own; whether it waits for its first turn; and what
-is done when it may go: True where it is the next in any case, else it may if there is time."""
+"""The call's number, by which the oldest call is first; a number of its own, as a tie-breaker; whether this is the
+call's first turn; and a future that is done when it may go: True if in any case, False if only while the round has
+time."""
 
 
 class FairTurns:
-    """Those of one process, whose event loop's thread they are for."""
+    """The turns of one process. Not thread-safe: for the event loop's thread. Also a `Gate`: see `hold`."""
 
     def __init__(self, *, patience_seconds: float = PATIENCE_SECONDS, now: Callable[[], float] = perf_counter) -> None:
         self._patience_seconds = patience_seconds
         self._now = now
         self._waiting: dict[str, list[_Waiter]] = {}
-        """Of each caller a heap. None is empty."""
+        """A heap for each caller with waiting calls; none is empty."""
         self._callers: deque[str] = deque()
-        """Those of `_waiting` whose oldest call may go, the next one first."""
+        """The callers in `_waiting` whose oldest call may go, in rotation, the next one first."""
         self._held: set[str] = set()
-        """Callers of whom no call is begun."""
+        """Callers of which no call is begun."""
         self._late: list[str] = []
-        """Callers whose turn it was when there was no more time, in their order."""
+        """Callers that were let go when the round had no time left, in their order. They come first in the next."""
         self._recent = RecentCallers()
         self._numbers = count()
         self._round_began: float | None = None
-        """None while no slice of the round has begun."""
+        """None until the first slice of a round begins."""
         self._pass_began = 0.0
         self._others_until = 0.0
-        """Until then everything else goes first."""
+        """Until then everything else on the loop goes first."""
         self._is_ending = False
+        """Whether `_end_pass` is scheduled."""
 
     async def turn(self, caller: str) -> None:
-        """Wait until a slice of work for this caller may begin: not at all where there is time for it.
+        """Wait until a slice of work for this caller may begin; return at once if the round has time for it.
 
-        To be asked for before each slice in the call's own task. A call that has had its first turn is not refused.
+        To be awaited before each slice, in the call's own task. A call that has had its first turn is not refused.
 
         Raises:
-            CallerOverloadedError, OverloadedError: its first turn did not come in time.
+            CallerOverloadedError: its first turn did not come in time, and other calls of this caller waited already.
+            OverloadedError: its first turn did not come in time.
         """
         number = _call.get()
         is_first = number is None
@@ -89,11 +94,12 @@ class FairTurns:
             await self._wait(caller, number, is_first=is_first)
 
     def hold(self, caller: str) -> None:
-        """Begin no further call of this caller; those that are begun go on."""
+        """Begin no further call of this caller. Calls that have begun go on."""
         self._held.add(caller)
         self._place(caller)
 
     def release(self, caller: str) -> None:
+        """Begin the caller's calls again."""
         self._held.discard(caller)
         self._place(caller)
 
@@ -107,7 +113,7 @@ class FairTurns:
         return now < self._round_began + lasts
 
     def _end_pass_later(self) -> None:
-        """In the next pass of the loop, behind what is ready for it by now."""
+        """Call `_end_pass` in the next pass, behind everything that is ready by now."""
         if not self._is_ending:
             self._is_ending = True
             asyncio.get_running_loop().call_soon(self._end_pass)
@@ -126,7 +132,7 @@ class FairTurns:
             self._end_pass_later()
 
     def _let_go(self) -> bool:
-        """Whether somebody goes."""
+        """Let waiting slices go, those that were late first. Whether there were any."""
         for caller in reversed(self._late):
             if caller in self._callers:
                 self._callers.remove(caller)
@@ -141,7 +147,7 @@ class FairTurns:
         return not is_next
 
     def _pop(self) -> asyncio.Future[bool] | None:
-        """The oldest call of the caller whose turn it is, those left out for which nobody waits any more."""
+        """The oldest waiting call of the caller whose turn it is; cancelled and refused ones are skipped."""
         while self._callers:
             caller = self._callers.popleft()
             waiter = heappop(self._waiting[caller])[-1]
@@ -151,7 +157,7 @@ class FairTurns:
         return None
 
     def _place(self, caller: str) -> None:
-        """Let the caller take turns, behind all others where it has not done so, or not."""
+        """Have the caller in the rotation, at the end if it is new there, just while it has a call that may go."""
         heap = self._waiting.get(caller, [])
         if not heap:
             self._waiting.pop(caller, None)
@@ -189,4 +195,4 @@ def _give_up(waiter: asyncio.Future[bool], refusal: OverloadedError) -> None:
 
 
 _call: ContextVar[int | None] = ContextVar("call_number", default=None)
-"""When the current call asked for its first turn, in the order of calls."""
+"""The number of the current call, in the order in which calls asked for their first turn."""

@@ -1,6 +1,6 @@
-"""Requests in proto JSON: taken apart, decoded, and explained where they do not decode.
+"""Requests in proto JSON: counted, decoded, and explained if they do not decode.
 
-A LogEvents is taken apart by `ingress/decoding/json_scanning.py`, its events are decoded each on its own.
+`ingress/decoding/json_scanning.py` splits a LogEvents; its events are decoded one by one.
 """
 
 import json
@@ -19,16 +19,18 @@ from shared.events.json_nesting import has_more_levels, is_nested_too_deeply, wi
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 VALUE_BYTES: Final = 200
-"""What a value adds decoded (protobuf-py 0.7): measured 186 for a number in a list, 325 for an empty object, which
+"""Memory of one value decoded (protobuf-py 0.7): measured 186 for a number in a list, 325 for an empty object, which
 counts twice."""
 
 REST_OF_MARKS: Final = 2048
-"""Of an event without its metadata: the other texts keep 768 characters after trimming, and there are field names."""
+"""Marks of an event outside of its metadata: its other texts keep 768 characters after trimming, and there are field
+names."""
 
 TOKENS_PER_VALUE: Final = 3
-"""An object or list has two brackets, and a long text is one more."""
+"""An object or list has two brackets, and a long text counts as one more."""
 
 _MARKS: Final = b'",:[]{}'
+"""The bytes that JSON values cannot do without."""
 
 _FAILURES: Final = (ValueError, TypeError, RecursionError, OverflowError)
 
@@ -45,12 +47,12 @@ _explaining = json.JSONDecoder(parse_int=float)
 
 
 class JsonFormat:
-    """See `Format`."""
+    """The `Format` of proto JSON."""
 
     rest_of_marks = REST_OF_MARKS
 
     def weight(self, data: bytes, max_values: int) -> int:
-        # An object counts twice, so twice as many as there may be values is what can come.
+        # An object counts twice, so at most twice as many as there may be values.
         return len(data) + VALUE_BYTES * min(_separators(data), 2 * max_values)
 
     def marks(self, data: bytes) -> int:
@@ -62,7 +64,7 @@ class JsonFormat:
     def values(self, event: bytes) -> Steps[int]:
         yield
         structure = without_texts(event).translate(None, b" \t\n\r")
-        # One that is empty counts twice: by its bracket, and by the comma that may follow.
+        # An empty object or list counts twice: by its bracket, and by the comma that may follow.
         empty = structure.count(b"{}") + structure.count(b"[]")
         return max(0, _separators(structure) - empty - len(LogEventRequest.desc().fields))
 
@@ -108,7 +110,7 @@ def _separators(data: bytes) -> int:
 
 
 def _loaded(event: bytes) -> Any:
-    """The value. Integers as doubles: for one of more than 4,300 digits Python has advice of its own."""
+    """The JSON value. Integers as doubles: an int of more than 4,300 digits makes Python raise an error of its own."""
     try:
         text = event.decode()
     except UnicodeDecodeError:
@@ -121,7 +123,7 @@ def _loaded(event: bytes) -> Any:
 
 @cache
 def _fields() -> dict[str, str]:
-    """What each field must be, by both of its names."""
+    """What each field must be, by its name in proto/ and by its JSON name."""
     return {name: _expected(field) for field in LogEventRequest.desc().fields for name in (field.name, field.json_name)}
 
 
@@ -136,17 +138,18 @@ def _expected(field: DescField) -> str:
 
 
 def _is_struct(value: Any) -> bool:
-    """As `_decodes` for metadata, in a fifth of the time: a decoding more would hold the event loop for too long."""
+    """`_decodes` for metadata in a fifth of the time: decoding it again would hold the event loop for too long."""
     if value is None:
         return True
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:  # not finite, or half a character
+    except ValueError:  # not finite, or a lone surrogate
         return False
     return isinstance(value, dict) and not has_more_levels(text, MAX_NESTING)
 
 
 def _decodes(fields: dict[str, Any]) -> bool:
+    """Whether an event of these fields alone decodes."""
     try:
         _codec.decode(json.dumps(fields).encode(), LogEventRequest)
     except _FAILURES:

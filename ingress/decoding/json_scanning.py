@@ -1,7 +1,7 @@
-"""Where the events of a LogEvents in JSON begin and end, found by brackets, without a value being built of them.
+"""Finds where the events of a LogEvents in JSON begin and end, by brackets alone, without building values.
 
-What is between the brackets of an event is not looked at: whether it is JSON shows when the event is decoded. What
-stands beside the events is checked here, since nobody else reads it.
+What an event's brackets enclose is not checked here: decoding the event shows whether it is JSON. Fields beside the
+events are checked here, since nothing else reads them.
 """
 
 import json
@@ -15,10 +15,11 @@ from shared.events.json_nesting import is_nested_too_deeply
 from shared.gen.events.v1.event_logging_pb import LogEventsRequest
 
 WINDOW_BYTES: Final = 128 * 1024
-"""What is looked through at once for the next bracket: twice what metadata may have. It takes a millisecond. A longer
-text is skipped in steps."""
+"""The most bytes searched at once for the next bracket: twice what metadata may have, which takes a millisecond. A
+longer text is skipped in steps."""
 
 TOKENS_PER_STEP: Final = 500
+"""Brackets and long texts between two opportunities to pause."""
 
 _SPACE: Final = rb"[ \t\n\r]*+"
 _TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -37,7 +38,11 @@ _EVENTS: Final = LogEventsRequest.desc().fields[0].name
 
 
 class Scanner:
-    """Goes through one body, once. Raises NotInFormatError where it is no JSON."""
+    """Scans one body, once. `max_tokens` bounds its brackets and long texts.
+
+    Its methods raise NotInFormatError if the body is not JSON, and other EventLoggingErrors if it is no LogEvents or
+    too large. `_position` is what comes next.
+    """
 
     def __init__(self, data: bytes, max_tokens: int) -> None:
         self._data = data
@@ -100,7 +105,7 @@ class Scanner:
         return text
 
     def _events(self) -> Steps[list[tuple[int, int]]]:
-        """Where the list's items are; no more than one too many."""
+        """The start and end of each item of the list, at most MAX_EVENTS + 1."""
         places: list[tuple[int, int]] = []
         if self._skip(b"null"):
             return places
@@ -119,6 +124,7 @@ class Scanner:
                 return places
 
     def _unknown(self) -> Steps[None]:
+        """Skip the value of an unknown field, and check that it is JSON."""
         start = self._position
         yield from self._value()
         value = self._data[start : self._position]
@@ -131,7 +137,7 @@ class Scanner:
             raise NotInFormatError("", start) from None
 
     def _after_value(self, end: bytes) -> bool:
-        """Whether there is another one."""
+        """Go past the comma or the end of the list or object. Whether another value follows."""
         found = _NEXT.match(self._data, self._position)
         if found is None or found[1] not in (b",", end):
             raise NotInFormatError("", self._position)
@@ -139,6 +145,7 @@ class Scanner:
         return found[1] == b","
 
     def _value(self) -> Steps[None]:
+        """Skip one value."""
         start = self._position
         if self._data.startswith((b"{", b"["), start):
             yield from self._container()
@@ -165,6 +172,7 @@ class Scanner:
                 yield
 
     def _far_bracket(self, start: int) -> Steps[None]:
+        """Go past the next bracket, which is not within the window. `start` is the container's, for the error."""
         while found := _QUOTE_OR_BRACKET.search(self._data, self._position):
             self._position = found.end()
             if found[0] != b'"':
@@ -175,7 +183,7 @@ class Scanner:
         raise NotInFormatError("", start)
 
     def _text(self) -> Steps[None]:
-        """From behind the quote that opens it to behind the one that ends it."""
+        """Skip a text, from behind its opening quote to behind its closing one."""
         start = self._position
         while part := _PART_OF_TEXT.match(self._data, self._position, self._position + WINDOW_BYTES):
             self._position = part.end()
@@ -187,7 +195,7 @@ class Scanner:
         raise NotInFormatError("", start - 1)
 
     def _take_token(self) -> bool:
-        """Whether it is time for a pause."""
+        """Count a bracket or a long text. Whether it is time to pause."""
         self._tokens_left -= 1
         if self._tokens_left < 0:
             raise RequestTooLargeError("has too many values")

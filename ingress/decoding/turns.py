@@ -1,4 +1,4 @@
-"""Turns of the event loop: what takes long is done in slices, and others run in between."""
+"""Turns of the event loop: long work is done in slices, and other calls run in between."""
 
 import asyncio
 import time
@@ -6,20 +6,24 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 SLICE_SECONDS: Final = 0.0005
-"""After so long the next piece of a call's work waits for a turn. Another caller's call waits for a slice three to five
-times, once for each thing that it waits for itself; a turn costs some 10 us, a fiftieth of this."""
+"""The length of a slice, after which the next piece of a call's work waits for a turn. Another caller's call waits for
+a slice three to five times, once at each of its own awaits. A turn costs some 10 us, a fiftieth of this."""
 
 
 class Turns(Protocol):
-    """Who may hold the event loop next."""
+    """Decides which caller's work the event loop does next."""
 
     async def turn(self, caller: str) -> None:
-        """Wait until it is this caller's turn. Called before each slice; what a slice is, `Slices` says."""
+        """Wait until this caller may do a slice of work. To be awaited before each slice; see `Slices`.
+
+        Raises:
+            OverloadedError: a call's first turn did not come in time.
+        """
         ...
 
 
 class Checkpoints:
-    """Turns in the order of the event loop's own queue, whoever calls."""
+    """Turns in the order of the event loop's own queue, whichever the caller."""
 
     async def turn(self, caller: str) -> None:
         del caller
@@ -27,10 +31,10 @@ class Checkpoints:
 
 
 class Slices:
-    """The work of one call, in pieces: each is a few milliseconds at the most, and a slice has as many as fit.
+    """Divides the work of one call into slices of SLICE_SECONDS, each of as many pieces as fit.
 
-    Only what cannot be divided takes longer: the densest event that there can be takes some 30 ms to decode, and less
-    to normalize.
+    A piece takes a few milliseconds at most. Only what cannot be divided takes longer: the densest possible event takes
+    some 30 ms to decode, and less to normalize.
     """
 
     __slots__ = ("_caller", "_now", "_turns", "_until")
@@ -42,7 +46,11 @@ class Slices:
         self._until = 0.0
 
     async def next_piece(self) -> None:
-        """Before each piece: waits for a turn where this slice is used up, and before the first one."""
+        """To be awaited before each piece. Waits for a turn before the first one, and when a slice is used up.
+
+        Raises:
+            OverloadedError: the call's first turn did not come in time.
+        """
         if self._now() >= self._until:
             await self._turns.turn(self._caller)
             self._until = self._now() + SLICE_SECONDS

@@ -1,7 +1,7 @@
-"""Requests before they are decoded, and what is known of them by then.
+"""Requests before and after they are decoded, and the port (`Format`) to their two formats.
 
 connectrpc decodes synchronously. So the codecs pass the bytes on (`ingress/decoding/codec.py`), and an interceptor
-decodes them in slices, one event after the other (`ingress/interceptors/decoding.py`). The two formats are
+decodes them in slices, one event after the other (`ingress/interceptors/decoding.py`). The formats are
 `ingress/decoding/json_format.py` and `ingress/decoding/binary_format.py`.
 """
 
@@ -13,14 +13,14 @@ from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 MAX_EVENTS: Final = 500
-"""Of a LogEvents, as proto/ has it. One more is taken out of a body and no further one: it is refused."""
+"""Events of one LogEvents, by the rule in proto/. Of a larger body one more is read, and then it is refused."""
 
 MAX_UNKNOWN_FIELDS: Final = 1000
-"""Beside the events of a LogEvents: what a later version of the API may have added."""
+"""Fields of a LogEvents beside its events, which a later version of the API may have added."""
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
-"""Work in pieces, and what it comes to."""
+"""Work that may pause at each yield, and its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +30,59 @@ class RawEvent:
     data: bytes
 
     start: int
-    """Where in the body it begins."""
+    """The offset of `data` in the body."""
 
 
 class NotInFormatError(Exception):
-    """The bytes are not what the format is at all: where events begin and end is not known either."""
+    """The bytes are not in the format at all, so that it is not even known where events begin and end."""
 
     def __init__(self, problem: str, position: int | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.position = position
-        """In the bytes that were looked at; says more than the problem."""
+        """The offset in the bytes that were read. In JSON it is reported, as line and column, instead of `problem`."""
 
 
 class Format(Protocol):
-    """JSON or binary protobuf. Nothing here awaits; what is not bounded by one event goes in steps."""
+    """JSON or binary protobuf. Nothing here awaits; work that is not bounded by one event goes in steps."""
 
     def weight(self, data: bytes, max_values: int) -> int:
-        """The memory that it takes decoded, where it has no more values than that."""
+        """An estimate of the memory, in bytes, that the body takes decoded if it has at most so many values."""
         ...
 
     def marks(self, data: bytes) -> int:
-        """How many bytes are of a kind that values cannot do without.
+        """The number of bytes of the kinds that values cannot do without, such as separators and brackets.
 
-        No event has more than the compact JSON text of its metadata has bytes, and `rest_of_marks`.
+        No valid event has more than the bytes of its metadata as compact JSON, and `rest_of_marks`.
         """
         ...
 
     @property
-    def rest_of_marks(self) -> int: ...
+    def rest_of_marks(self) -> int:
+        """The most marks that a valid event has outside of its metadata."""
+        ...
 
     def may_have_more_values(self, data: bytes, limit: int) -> bool:
-        """At a glance: what texts hold counts too."""
+        """A quick upper estimate: whatever looks like a value within texts counts too."""
         ...
 
     def values(self, event: bytes) -> Steps[int]:
-        """How many there are, keys and the event's own fields left out. About right where it is malformed."""
+        """The number of values in the event's metadata; keys do not count. Approximate if the event is malformed."""
         ...
 
     def split(self, data: bytes, max_values: int) -> Iterator[RawEvent | None]:
-        """The events of a LogEvents, MAX_EVENTS and one at the most; None where there may be a pause.
+        """The events of a LogEvents, at most MAX_EVENTS + 1; a None is an opportunity to pause.
 
-        Goes no further than what may be valid with so many values.
+        May stop as soon as the body has more values than `max_values`.
 
         Raises:
-            NotInFormatError: the body is malformed, as far as that shows by now.
-            EventLoggingError: it is well formed and no LogEvents.
+            NotInFormatError: the body is malformed, as far as it was read.
+            EventLoggingError: it is in the format, but no LogEvents, or too large.
         """
         ...
 
     def decode(self, event: bytes) -> LogEventRequest | None:
-        """One event; None where it does not decode.
+        """One event; None if it does not decode.
 
         Raises:
             MalformedRequestError: it is nested too deeply.
@@ -88,9 +90,9 @@ class Format(Protocol):
         ...
 
     def explain(self, event: bytes, *, is_one_of_many: bool) -> Steps[EventLoggingError]:
-        """Why it does not decode.
+        """Why an event does not decode, by field where that can be found out.
 
-        Of a binary LogEvent that is said in general only, as proto/ has it for a body that is malformed.
+        Not by field for a lone event in binary (`is_one_of_many` is False): its whole body counts as malformed.
 
         Raises:
             NotInFormatError: the bytes are not in the format.
@@ -98,21 +100,21 @@ class Format(Protocol):
         ...
 
     def malformed(self, body: bytes, error: NotInFormatError, start: int = 0) -> EventLoggingError:
-        """What the caller is told of a body in which the bytes from `start` on are not in the format."""
+        """The error for the caller when the bytes of `body` from `start` on are not in the format."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Undecoded:
-    """The body of a request."""
+    """The body of a request, which DecodingInterceptor decodes."""
 
     data: bytes
     format: Format
     is_batch: bool
-    """A LogEvents."""
+    """Whether it is a LogEvents."""
 
     is_gzipped: bool = False
-    """Still to be decompressed."""
+    """Whether `data` is still compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +122,5 @@ class DecodedEvents:
     """The events of a LogEvents in their order, each decoded or refused."""
 
     events: list[LogEventRequest | EventLoggingError]
-    """Emptied as they are normalized: decoded they take most of what a call takes, and it goes on to wait for a
-    commit."""
+    """Emptied while the events are normalized: they are most of a call's memory, which is not needed while it waits for
+    its commit."""

@@ -1,1 +1,1 @@
-"""HTTP: the server, and what is bounded or refused before connectrpc sees a request."""
+"""HTTP: the server, and what is bounded or refused before connectrpc handles a request."""

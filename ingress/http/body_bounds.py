@@ -1,4 +1,4 @@
-"""The body of one call as it comes in: how large it may be, what all bodies may take together, and at which pace."""
+"""Bounds on a body while it arrives: its own size, the bytes of all bodies in flight, the pace of reading."""
 
 import asyncio
 from collections import deque
@@ -12,23 +12,23 @@ from ingress.http.request_body import Receive
 from shared.errors import RequestTooLargeError
 
 STEP_BYTES: Final = 64 * 1024
-"""Of a body that does not say how long it is, so much is taken at once. A body of so much is read without a pause: the
-server hands on 8 KiB a time (h2corn 2.0), which takes the event loop some 10 us each."""
+"""The step in which a body without a declared length takes from the budget, and after which every body pauses for a
+turn (`Pace`). The server hands on 8 KiB at a time (h2corn 2.0), which takes the event loop some 10 us each."""
 
 
 class Pace:
-    """Lets one large body go on at each pass of the event loop, in the order in which they came."""
+    """Lets one of the waiting large bodies go on in each pass of the event loop, first come, first served."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_going_on = False
+        self._is_scheduled = False
 
     async def next_step(self) -> None:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiting.append(waiter)
-        if not self._is_going_on:
-            self._is_going_on = True
+        if not self._is_scheduled:
+            self._is_scheduled = True
             loop.call_soon(self._let_one_go, loop)
         await waiter
 
@@ -38,19 +38,20 @@ class Pace:
             if not waiter.done():
                 waiter.set_result(None)
                 break
-        self._is_going_on = bool(self._waiting)
-        if self._is_going_on:
+        self._is_scheduled = bool(self._waiting)
+        if self._is_scheduled:
             loop.call_soon(self._let_one_go, loop)
 
 
 class BoundedBody:
-    """To be received by the call's own task, once its caller is known, and ended with the call, which holds its bytes.
+    """One body, whose bytes count for its caller in the shared budget until the call ends.
 
-    For one task; the budget and the pace are shared by all.
+    Call `receive` in the call's own task once its caller is known (it reads `current_call`), and `end` when the call is
+    over. Not for several tasks; the budget and the pace are shared by all bodies.
     """
 
     def __init__(self, receive: Receive, *, limit: int, length: int | None, budget: BodyBudget, pace: Pace) -> None:
-        """`length` is what the head says; None where it says nothing."""
+        """`length` is the declared one; None if the head declares none."""
         self._receive = receive
         self._limit = limit
         self._length = length
@@ -63,12 +64,12 @@ class BoundedBody:
         self._has_begun = False
 
     async def receive(self) -> Message:
-        """As ASGI has it.
+        """ASGI's `receive`. A body with a declared length is checked and counted before anything of it is read.
 
         Raises:
-            RequestTooLargeError: the body is too large, or says that it will be: nothing of it is read then.
-            OverloadedError: too much is in flight, or CallerOverloadedError: of this caller. Of a body that says its
-                length nothing is read.
+            RequestTooLargeError: the body is too large, or declares that it will be.
+            CallerOverloadedError: this caller has too many bytes in flight.
+            OverloadedError: all callers together have.
         """
         if not self._has_begun:
             self._begin()
@@ -84,6 +85,7 @@ class BoundedBody:
         return message
 
     def end(self) -> None:
+        """Release what the body took from the budget. Idempotent."""
         if self._taken:
             self._budget.release(self._queue, self._taken)
             self._taken = 0

@@ -1,6 +1,7 @@
-"""gzip as it is taken and given: what connectrpc 0.13 does with it takes seconds where a caller wants it to.
+"""gzip in both directions, bounded: a hostile body can keep the decompression of connectrpc 0.13 busy for seconds.
 
-It is left for later, as decoding is (`ingress/decoding/undecoded.py`): connectrpc decompresses synchronously.
+connectrpc decompresses synchronously. So this, like decoding, is put off (`ingress/decoding/undecoded.py`) and then
+done in steps.
 """
 
 import gzip
@@ -13,27 +14,28 @@ from ingress.decoding.undecoded import Steps
 from shared.errors import MalformedRequestError, RequestTooLargeError
 
 CHUNK_BYTES: Final = 64 * 1024
-"""What is decompressed at once, and comes of it: 0.2 ms. What a member leaves over is copied, so of large pieces with
-many members each byte would be copied as often as there are members."""
+"""The most that goes into zlib in one step, and the most that comes out: 0.2 ms. zlib copies what a member leaves over,
+so in larger chunks each byte would be copied as often as there are members."""
 
 GZIP_WINDOW: Final = 31
-"""zlib's word for gzip with its usual window."""
+"""zlib's `wbits` for gzip with the usual window."""
 
 FAST_ABOVE_BYTES: Final = 64 * 1024
-"""Of an answer: 5 MB take 18 ms at level 1 and 38 at level 6, in which nothing else runs."""
+"""Answers above this size are compressed at the fast level: 5 MB take 18 ms at level 1 and 38 ms at level 6, in which
+nothing else runs."""
 
 USUAL_LEVEL: Final = 6
 FAST_LEVEL: Final = 1
 
 
 class Gzipped(bytes):
-    """A body that is still to be decompressed. connectrpc hands it on to the codec."""
+    """A body that is still compressed, which connectrpc hands on to the codec as it is."""
 
     __slots__ = ()
 
 
 class LazyGzip(Compression):
-    """Compresses; what it is to decompress becomes `Gzipped`."""
+    """connectrpc's gzip: compresses answers, and marks requests as `Gzipped` instead of decompressing them."""
 
     def name(self) -> str:
         return "gzip"
@@ -47,11 +49,11 @@ class LazyGzip(Compression):
 
 
 def decompressed(data: bytes, *, max_bytes: int, max_members: int) -> Steps[bytes]:
-    """What gzip makes of it, bounded in bytes and in members; errors say nothing of zlib.
+    """Decompress gzip in steps, within bounds. Error messages repeat nothing of zlib's.
 
     Raises:
-        MalformedRequestError: it is not valid gzip.
-        RequestTooLargeError: it has more members, or becomes more bytes.
+        MalformedRequestError: not valid gzip, or cut short.
+        RequestTooLargeError: more than `max_members` members, or more than `max_bytes` once decompressed.
     """
     view = memoryview(data)
     parts: list[bytes] = []
@@ -68,13 +70,13 @@ def decompressed(data: bytes, *, max_bytes: int, max_members: int) -> Steps[byte
                 part = member.decompress(chunk, CHUNK_BYTES)
             except zlib.error:
                 raise MalformedRequestError("is not valid gzip") from None
-            if not chunk and not part and not member.eof:  # of what it was given there may still be something to come
+            if not chunk and not part and not member.eof:  # no input is left, and zlib has no output pending either
                 raise MalformedRequestError("is not valid gzip")
             left -= len(part)
             if left < 0:
                 raise RequestTooLargeError(f"is larger than {max_bytes} bytes once decompressed")
             parts.append(part)
-            # Behind the end of a member both may say what is left of the chunk (CPython 3.11), not to be counted twice.
+            # After the end of a member both attributes may hold the rest of the chunk (CPython 3.11): count it once.
             position += len(chunk) - len(member.unused_data or member.unconsumed_tail)
             yield
     return b"".join(parts)

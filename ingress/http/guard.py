@@ -1,8 +1,8 @@
-"""The ASGI edge before connectrpc: health, and the requests that connectrpc 0.13 does not answer well.
+"""The outermost ASGI application: the health endpoints, and the requests that connectrpc 0.13 does not answer well.
 
-- gRPC over HTTP/1.1, which has no trailers, and a WebSocket make it raise, with a stack trace each: 415 and 403 here.
-- A header byte that is not UTF-8 makes it answer `unknown` 500: 400 here.
-- A client that never finishes its body would be waited for as long as it sends something: see `RequestBody`.
+- gRPC over HTTP/1.1, which has no trailers, and a WebSocket make it raise with a stack trace. Here: 415 and 403.
+- A header byte that is not UTF-8 makes it answer `unknown` with 500. Here: 400.
+- It would wait for a client that never finishes its body as long as bytes arrive. Here: see `RequestBody`.
 """
 
 import json
@@ -17,20 +17,18 @@ Scope = MutableMapping[str, Any]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 ReadinessCheck = Callable[[], Awaitable[bool]]
 
+# Not /healthz or /readyz: Cloud Run reserves some paths that end in z (cloud.google.com/run/docs, known issues).
 HEALTH_PATH: Final = "/health"
 READY_PATH: Final = "/ready"
-"""Not /healthz or /readyz: of paths that end in z Cloud Run keeps some for itself (cloud.google.com/run/docs, known
-issues)."""
 
 TRAILERS: Final = "http.response.trailers"
-"""The ASGI extension that gRPC needs: the server has it for HTTP/2."""
-
+"""The ASGI extension that gRPC needs. The server offers it over HTTP/2."""
 
 _log = get_logger()
 
 
 class HttpGuard:
-    """Wraps the RPC application."""
+    """Wraps the RPC application: answers the health endpoints, bounds the time of a body, logs what crashes."""
 
     def __init__(self, app: AsgiApp, *, is_ready: ReadinessCheck, read_timeout_seconds: float) -> None:
         self._app = app
@@ -49,9 +47,9 @@ class HttpGuard:
                 await self._serve(scope, body.receive, body.sending(send))
                 await body.discard(self._discarding)
             except OSError:
-                raise  # the client is gone, as the server says with it
+                raise  # how the server reports that the client is gone
             except Exception:
-                _log.exception("request_crashed")  # the server's own line has no severity
+                _log.exception("request_crashed")  # the line that the server logs has no severity
                 raise
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +69,7 @@ class HttpGuard:
                 completing_refusals(send), 415, {}, [(b"accept-post", b"application/json, application/proto")]
             )
         else:
-            scope.setdefault("root_path", "")  # optional in ASGI, taken for granted by connectrpc
+            scope.setdefault("root_path", "")  # optional in ASGI, but connectrpc requires it
             await self._app(scope, receive, completing_refusals(send))
 
 
@@ -92,7 +90,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _is_grpc(headers: list[tuple[bytes, bytes]]) -> bool:
-    """In all codecs of gRPC. gRPC-Web needs no trailers."""
+    """Whether it is gRPC, with any codec. gRPC-Web does not count: it needs no trailers."""
     content_type = next((value.lower() for name, value in headers if name == b"content-type"), b"")
     return content_type.startswith(b"application/grpc") and not content_type.startswith(b"application/grpc-web")
 

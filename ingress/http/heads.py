@@ -1,7 +1,7 @@
-"""The head of a request, checked before connectrpc does: its own answers (0.13) repeat the values of headers.
+"""Checks of a request's head before connectrpc sees it, whose own errors (0.13) repeat the values of headers.
 
-The body of each method is bounded here too, while it arrives (`ingress/http/body_bounds.py`). Requests that connectrpc
-would not serve (another path, another HTTP method) are left to it.
+Also bounds the body of each method while it arrives (`ingress/http/body_bounds.py`). Requests for another path or with
+another HTTP method go to connectrpc unchecked: it refuses them.
 """
 
 import json
@@ -26,14 +26,14 @@ _CHECKS: Final[Mapping[bytes, tuple[Callable[[bytes], object], str]]] = {
     b"connect-protocol-version": (lambda value: value == b"1", "connect-protocol-version must be 1"),
     b"connect-timeout-ms": (_TIMEOUT.fullmatch, "connect-timeout-ms must be a number of at most 10 digits"),
 }
-"""By header: whether a value will do, and what is answered where it does not."""
+"""The checks by header: whether a value is valid, and the message if it is not."""
 
 
 class HeadGuard:
-    """Wraps connectrpc's application."""
+    """Wraps connectrpc's application: checks heads, and bounds bodies."""
 
     def __init__(self, app: AsgiApp, *, body_bytes: Mapping[str, int], budget: BodyBudget) -> None:
-        """`body_bytes` has the most that a body may have by the method's path, `budget` what all may have together."""
+        """`body_bytes`: the largest body by method path. `budget`: for the bodies of all calls in flight together."""
         self._app = app
         self._body_bytes = body_bytes
         self._budget = budget
@@ -49,12 +49,12 @@ class HeadGuard:
             if name == b"content-type":
                 content_type = content_type or value
             elif name == b"grpc-timeout" and not _GRPC_TIMEOUT.fullmatch(value):
-                # Refused by connectrpc, as gRPC's clients understand it, with the value in its words.
+                # connectrpc refuses it in the form that gRPC clients understand, but quotes the value: so replace that.
                 scope = {**scope, "headers": [(n, b"?" if n == name else v) for n, v in scope["headers"]]}
             elif name in _CHECKS:
-                will_do, text = _CHECKS[name]
-                if not will_do(value):
-                    await _refuse(send, text)
+                is_valid, problem = _CHECKS[name]
+                if not is_valid(value):
+                    await _refuse(send, problem)
                     return
         kind = content_type.partition(b";")[0].strip().lower()
         if kind not in _CONTENT_TYPES and not kind.startswith(b"application/grpc"):

@@ -1,7 +1,7 @@
-"""Refusals before any interceptor runs: what is wrong with a request's HTTP head.
+"""Refusals before any interceptor runs: for what is wrong with a request's HTTP head.
 
-connectrpc 0.13 answers these without our interceptors, so without request id, RequestInfo and log line. They are added
-to the answer on its way out.
+The guards (`guard.py`, `heads.py`) and connectrpc 0.13 answer these without our interceptors, so without a request id,
+a RequestInfo and a log line. Those are added to the answer on its way out.
 """
 
 import base64
@@ -17,13 +17,15 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = b"x-request-id"
+"""Set by AccessLogInterceptor: an answer that has it was seen by the interceptors."""
+
 FIRST_ERROR_STATUS: Final = 400
 
 _log = get_logger()
 
 
 def completing_refusals(send: Send) -> Send:
-    """A `send` that completes an error which no interceptor has seen; everything else passes as it is."""
+    """A `send` that completes an error that no interceptor has seen; everything else passes unchanged."""
     start: Message | None = None
     call: CallContext | None = None
 
@@ -39,7 +41,7 @@ def completing_refusals(send: Send) -> Send:
             _log.info("rpc_refused", status=message["status"], request_id=call.request_id)
             start = {**message, "headers": [*message["headers"], (REQUEST_ID_HEADER, call.request_id.encode())]}
         elif start is not None and call is not None:
-            # The whole body of an error comes in one message.
+            # The body of an error comes in one message.
             body = _with_request_info(message["body"], call.request_id) if message.get("body") else b""
             length = [(b"content-length", str(len(body)).encode())]
             headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
@@ -58,7 +60,7 @@ def _with_request_info(body: bytes, request_id: str) -> bytes:
     error.setdefault("details", []).append(
         {
             "type": "google.rpc.RequestInfo",
-            "value": base64.b64encode(info.to_binary()).decode().rstrip("="),  # unpadded, as Connect has it
+            "value": base64.b64encode(info.to_binary()).decode().rstrip("="),  # Connect's details are unpadded
             "debug": {"requestId": request_id},
         }
     )

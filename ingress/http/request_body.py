@@ -1,4 +1,4 @@
-"""The body of one request: received in time, or left where the answer needs none of it."""
+"""The body of one request: received within its time, or discarded when the answer does not need the rest of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -10,20 +10,22 @@ from shared.errors import RequestReadTimeoutError
 Receive = Callable[[], Awaitable[Message]]
 
 PAUSE_SECONDS: Final = 0.25
-"""How long the answer to an unfinished request waits for the little that is left of it."""
+"""How long an early answer waits for the rest of a small body, and how long discarding waits for more of a large
+one."""
 
 READ_PAST_BYTES: Final = 64 * 1024
-"""So much is read past, and the connection is kept. Where there is more it is closed, and the rest discarded slowly."""
+"""A rest of up to so many bytes is read before an early answer, and the connection is kept. With a larger rest the
+connection is closed, and the rest is discarded slowly."""
 
 DISCARD_SECONDS: Final = 0.002
-"""For each 64 KiB that are discarded, of all connections together: 32 MiB a second. It takes a twentieth of the event
-loop's time, and a lone client that sends 4 MiB before it reads its answer waits for an eighth of a second."""
+"""The time for each 64 KiB that are discarded, of all connections together: 32 MiB a second. It takes a twentieth of
+the event loop's time, and a lone client that sends 4 MiB before it reads its answer waits for an eighth of a second."""
 
 CLOSE: Final = (b"connection", b"close")
 
 
 def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Of a body, as the head has it, which the server has checked and keeps to; None where it says nothing."""
+    """The body's `content-length`, which the server has checked and enforces; None if there is none."""
     for name, value in headers:
         if name == b"content-length":
             return int(value)
@@ -31,19 +33,19 @@ def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
 
 
 MAX_DISCARDED: Final = 64
-"""Bodies that are discarded slowly at once. The server holds a third of a MiB of each meanwhile (h2corn 2.0, whatever
-its settings); of two hundred at once a process grew by 130 MiB. Those beyond are left to the server."""
+"""Bodies that are slowly discarded at the same time; further ones are left to the server. It holds a third of a MiB of
+each meanwhile (h2corn 2.0, whatever its settings): with two hundred at once a process grew by 130 MiB."""
 
 
 class Discarding:
-    """Which bodies are discarded slowly, and when the next 64 KiB may be, of whichever body."""
+    """The rate at which bodies of all connections are discarded, and how many are at once."""
 
     def __init__(self) -> None:
         self._free_at = 0.0
         self._bodies = 0
 
     def begin(self) -> bool:
-        """Whether there is room for one more, which is to be ended then."""
+        """Whether one more body may be discarded. If so, call `end` afterwards."""
         if self._bodies >= MAX_DISCARDED:
             return False
         self._bodies += 1
@@ -53,6 +55,7 @@ class Discarding:
         self._bodies -= 1
 
     async def next_step(self) -> None:
+        """Wait until the next 64 KiB may be discarded."""
         now = asyncio.get_running_loop().time()
         begins_at = max(now, self._free_at)
         self._free_at = begins_at + DISCARD_SECONDS
@@ -60,7 +63,7 @@ class Discarding:
 
 
 class RequestBody:
-    """Of HTTP/1.1, where the next request comes after it, or of HTTP/2, where it is alone on its stream."""
+    """One body: of HTTP/1.1, where the next request follows it on the connection, or of HTTP/2, alone on its stream."""
 
     def __init__(self, receive: Receive, scope: Mapping[str, Any], *, timeout_seconds: float) -> None:
         self._receive = receive
@@ -74,10 +77,10 @@ class RequestBody:
         self._is_left = False
 
     async def receive(self) -> Message:
-        """As ASGI has it.
+        """ASGI's `receive`.
 
         Raises:
-            RequestReadTimeoutError: the body is not there, and its time is over.
+            RequestReadTimeoutError: the body is not complete within its time, which counts from the request's head.
         """
         if self._is_complete:
             return await self._receive()
@@ -95,9 +98,9 @@ class RequestBody:
         return message
 
     def sending(self, send: Send) -> Send:
-        """A `send` that reads past what little is left of the body, or closes: it is not to be taken for a request.
+        """A `send` for answers before the end of the body, the rest of which must not be taken for the next request.
 
-        Once the call is over, `discard` is to be awaited.
+        It reads a small rest first, and else has the connection closed. Await `discard` once the call is over.
         """
 
         async def send_after_body(message: Message) -> None:
@@ -112,12 +115,12 @@ class RequestBody:
         return send_after_body
 
     async def discard(self, discarding: Discarding) -> None:
-        """Read what is left behind an answer, slowly, while it comes and its time is not over.
+        """Read and drop the rest of the body after an early answer, slowly, while it arrives and its time is not over.
 
-        A client that sends all of its body before it reads sees the answer by that, and so does one of HTTP/2 that
-        takes no answer with the end of its stream behind (curl 7.88). As long as this waits the server reads no
-        further. What comes later it discards itself while it comes without a pause (h2corn 2.0), as fast as it can:
-        of 64 bodies at once others had to wait 80 ms.
+        So a client that reads only after it has sent all of its body gets the answer, and so does an HTTP/2 client that
+        takes no answer which is followed by the end of its stream (curl 7.88). While this waits, the server reads no
+        further. What comes later the server discards itself as long as it arrives without a pause (h2corn 2.0), as fast
+        as it can: with 64 bodies at once other calls waited 80 ms.
         """
         if not self._is_left or not discarding.begin():
             return
@@ -125,7 +128,7 @@ class RequestBody:
             while not self._is_complete and self._receivers == 0:
                 await discarding.next_step()
                 if asyncio.get_running_loop().time() >= self._deadline:
-                    return  # what is there already is received without a look at the time
+                    return  # checked here: bytes that have arrived are received without a check of the deadline
                 async with asyncio.timeout(PAUSE_SECONDS):
                     await self._receive_bytes(READ_PAST_BYTES)
         except (TimeoutError, RequestReadTimeoutError):
@@ -143,7 +146,7 @@ class RequestBody:
             return
 
     async def _receive_bytes(self, count: int) -> None:
-        """So many and a little more, or until the end of the body."""
+        """Receive until just over `count` bytes, or the end of the body."""
         until = self._received + count
         while not self._is_complete and self._receivers == 0 and self._received <= until:
             await self.receive()

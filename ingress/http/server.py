@@ -1,7 +1,7 @@
-"""The HTTP server: h2corn (HTTP/1.1 and HTTP/2 without TLS) with every bound that it has, ended by a signal.
+"""The HTTP server: h2corn (HTTP/1.1 and HTTP/2 without TLS), its bounds set from the settings, stopped by a signal.
 
-Why this one, and what each alternative lacks: ARCHITECTURE.md. What it must do is in tests/rpc/test_wire_*.py, which
-know nothing of it.
+ARCHITECTURE.md says why this one, and what each alternative lacks. `tests/rpc/test_wire_*.py` are the requirements,
+independent of the server.
 """
 
 import asyncio
@@ -11,33 +11,36 @@ import socket
 import sys
 from typing import Final
 
-import anyio
 from h2corn import Config, Server
 
 from ingress.http.guard import AsgiApp
 from shared.process.logs import get_logger
 from shared.process.settings import IngressSettings
+from shared.process.signals import on_termination
 
 GRACE_SECONDS: Final = 5.0
-"""For calls in flight after SIGTERM. With the runtime's own end this stays within 7 s; Cloud Run kills after 10."""
+"""How long calls in flight may go on after SIGTERM. With the runtime's SETTLE_SECONDS it is 6.5 s, of the 10 s after
+which Cloud Run kills."""
 
 BODY_BYTES: Final = 64 * 1024 * 1024
-"""The server's own limit for a body; `ingress/http/body_bounds.py` has a far lower one for each method. A body that
-announces more is answered 413 without a body."""
+"""The server's own limit for a body, far above the one of each method (`ingress/http/body_bounds.py`). A request that
+declares more gets a 413 without a body."""
 
 HTTP2_WINDOW_BYTES: Final = 1024 * 1024
-"""What a client may send ahead, on one stream and on all of a connection. As much waits in memory for each."""
+"""What an HTTP/2 client may send ahead, on one stream and on all streams of a connection. The server keeps up to as
+much in memory for each."""
 
 BACKLOG: Final = 2048
+"""Connections that the kernel completes before the server accepts them."""
 
 OTHER_FILES: Final = 100
-"""Open beside connections: those to Google, and what Python and uvloop hold. Some thirty."""
+"""File descriptors beside those of connections. Google's clients, Python and uvloop hold some thirty."""
 
 _log = get_logger()
 
 
 async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
-    """Serve until SIGTERM or SIGINT, then drain. False where the start failed, which the log explains."""
+    """Serve until SIGTERM or SIGINT, then drain. False if the start failed; the reason is logged."""
     try:
         listening = listener(settings)
     except OSError as error:
@@ -46,28 +49,31 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
     _allow_files(settings.max_connections + OTHER_FILES)
     with listening:
         server = server_on(listening, app, settings)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on_signal, server)
+
+        def stop(number: signal.Signals) -> None:
+            _log.info("draining", signal=number.name)
+            server.shutdown()
+
+        async with on_termination(stop):
             serving = asyncio.ensure_future(server.serve())
             started = await _has_started(server)
             try:
                 await serving
-            except RuntimeError:  # of a start, the application has said why
+            except RuntimeError:  # if the start failed, the application has logged why
                 if started:
                     raise
                 return False
-            finally:
-                tasks.cancel_scope.cancel()
     return True
 
 
 def listener(settings: IngressSettings) -> socket.socket:
-    """A socket that listens, and hands its bound on writing to every connection.
+    """A listening socket, with a bound on writing that every accepted connection inherits.
 
-    The server has none for HTTP/1.1. The kernel resets a connection whose client takes nothing for so long.
+    The server has no such bound for HTTP/1.1. On Linux the kernel resets a connection whose client takes nothing for
+    WRITE_TIMEOUT_SECONDS.
 
     Raises:
-        OSError: the address is taken, or is none.
+        OSError: the address is taken or invalid.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -78,13 +84,13 @@ def listener(settings: IngressSettings) -> socket.socket:
 
 
 def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings) -> Server:
-    """The server of this application, not yet started. It takes no signals and runs in the event loop of `serve()`."""
+    """A server for this application, not started. It handles no signals, and runs where `serve()` is awaited."""
     return Server(
         app,
         Config(
             bind=(f"fd://{listening.fileno()}",),
             lifespan="on",
-            # `open_runtime` has bounds of its own, for the start and for the end.
+            # `open_runtime` bounds its own start and end.
             timeout_lifespan_startup=0.0,
             timeout_lifespan_shutdown=0.0,
             access_log=False,
@@ -103,7 +109,7 @@ def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings)
             max_request_body_size=BODY_BYTES,
             timeout_handshake=settings.request_read_timeout_seconds,
             timeout_request_header=settings.idle_timeout_seconds,
-            # Counts on while a call is answered 504 by the edge, which is to come first.
+            # Must be longer than `RequestBody` waits, which answers with a 504.
             timeout_request_body_idle=2 * settings.request_read_timeout_seconds,
             timeout_keep_alive=settings.idle_timeout_seconds,
             h2_timeout_write=settings.write_timeout_seconds,
@@ -114,23 +120,16 @@ def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings)
 
 
 def _allow_files(count: int) -> None:
-    """So many may be open at once, as far as the process may decide that: often it begins with 1,024."""
+    """Raise the limit of open file descriptors to `count`, or to the hard limit. The default is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < count:  # else there is no limit
+    if 0 <= soft < count:  # negative: no limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard < 0 else min(count, hard), hard))
 
 
 async def _has_started(server: Server) -> bool:
     try:
         await server.wait_started()
-    except RuntimeError:  # `serve()` raises it too
+    except RuntimeError:  # the awaited `serve()` raises it too
         return False
     _log.info("listening", addresses=server.addresses)
     return True
-
-
-async def _stop_on_signal(server: Server) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            _log.info("draining", signal=signal.Signals(number).name)
-            server.shutdown()

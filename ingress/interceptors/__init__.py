@@ -1,1 +1,1 @@
-"""Interceptors of the RPC, one duty each."""
+"""connectrpc interceptors, one concern each. `ingress/app.py` puts them in order."""

@@ -1,4 +1,7 @@
-"""One log line per RPC, the outermost of the interceptors, so that it sees the code that the caller sees."""
+"""AccessLogInterceptor: begins the call's context, and writes one log line per RPC.
+
+Only the interceptors of telemetry are outside of it, so that it logs the code that the caller gets.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +18,7 @@ _log = get_logger()
 
 
 class AccessLogInterceptor:
-    """Begins the call and logs its end: method, code, latency, caller, event_id."""
+    """Logs method, code, latency, caller and what the call's `log_fields` have. Also sets `x-request-id`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

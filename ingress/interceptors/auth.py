@@ -1,4 +1,7 @@
-"""AuthInterceptor: establishes who called, for the record. It never authorizes: Cloud Run's IAM check has done that."""
+"""AuthInterceptor: establishes who called: for the record, for fair shares, and as the scope of idempotency keys.
+
+It never authorizes: Cloud Run's IAM check has done that.
+"""
 
 from typing import Any, Protocol
 
@@ -14,15 +17,17 @@ class AssertionVerifier(Protocol):
     """Verifies an IAP assertion."""
 
     async def verify(self, assertion: str) -> Caller | None:
-        """The caller of a valid assertion; None for any other, whatever is wrong with it.
+        """The caller of a valid assertion; None for an invalid one.
 
         Raises:
-            UncheckedCallerError: it cannot be checked now.
+            UncheckedCallerError: the assertion cannot be verified now.
         """
         ...
 
 
 class AuthInterceptor:
+    """Sets the call's caller: from a valid assertion, else from the other headers."""
+
     def __init__(self, *, verifier: AssertionVerifier | None, trust_cloud_run_iam: bool) -> None:
         self._verifier = verifier
         self._trust_cloud_run_iam = trust_cloud_run_iam
@@ -41,7 +46,7 @@ class AuthInterceptor:
         try:
             return await self._verifier.verify(assertion)
         except UncheckedCallerError:
-            # The event is worth more than the record of who sent it, unless it has a key that belongs to somebody.
+            # Logging an event matters more than who sent it. Only one with a key is refused, by the handler.
             call.is_caller_unchecked = True
             return None
 

@@ -1,7 +1,7 @@
-"""Counts the events of calls, each by the code that it was answered with. Wired only where telemetry is on.
+"""Counts the events of calls by the code that each was answered with. Wired only with telemetry on.
 
-A LogEvents whose every event is refused is answered ok, so no count of calls sees it.
-Two interceptors: the outer one sees the code of a call that failed, and the inner one, alone, messages.
+A count of calls would not do: a LogEvents of which every event is refused is itself answered ok. It takes two
+interceptors: only the outer one sees the code of a call that failed, and only the inner one sees messages.
 """
 
 from collections import Counter
@@ -26,20 +26,20 @@ OK: Final = "ok"
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of the events of the call in progress."""
+    """The events of the call in progress, as far as the inner interceptor saw them."""
 
     events: int = 1
-    """Of a LogEvents that was decoded, as many as it has; a call that was not is taken for one event."""
+    """The number of events. A LogEvents that was not decoded counts as one."""
 
     codes: dict[str, int] = field(default_factory=dict)
-    """Of an answered LogEvents."""
+    """Events by code, for a LogEvents that was answered."""
 
 
 _current: ContextVar[_Seen] = ContextVar("seen")
 
 
 class CallEventsInterceptor:
-    """Counts at the end of a call. Outside of what makes codes of errors."""
+    """Counts at the end of a call. To be placed outside of ErrorInterceptor, which sets the codes."""
 
     def __init__(self, meter: Meter) -> None:
         self._events = counter(meter, CALL_EVENTS)
@@ -60,7 +60,10 @@ class CallEventsInterceptor:
 
 
 class CallMessagesInterceptor:
-    """Looks at the messages of LogEvents for it. Anywhere behind it, before anything that refuses a message."""
+    """Passes what it sees of a LogEvents to CallEventsInterceptor.
+
+    To be placed behind DecodingInterceptor, whose events it counts, and before validation, which may refuse them.
+    """
 
     async def intercept_unary(
         self,

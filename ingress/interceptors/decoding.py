@@ -1,4 +1,4 @@
-"""DecodingInterceptor: from the body of a request to its events, in slices, within the bounds of what may be valid."""
+"""DecodingInterceptor: decompresses and decodes a request's body in slices, and refuses early what cannot be valid."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyLimits:
-    """See IngressSettings for the meaning and the reason of each."""
+    """The settings of IngressSettings, which gives their reasons, and the contract's bound on metadata."""
 
     event_bytes: int
     request_bytes: int
@@ -29,11 +29,17 @@ class BodyLimits:
     gzip_members: int
 
     metadata_bytes: int
-    """What the contract allows, however little the deployment does: bounds the values of one event."""
+    """The most that proto/ allows, whatever the deployment's own limit. Bounds the values of one event."""
 
 
 class DecodingInterceptor:
-    """Hands on a LogEventRequest or DecodedEvents. What memory they take is given back before the answer is sent."""
+    """Passes on a LogEventRequest or DecodedEvents.
+
+    Holds their estimated memory in the budget until the rest of the call has returned its answer.
+
+    Raises:
+        EventLoggingError: the body is malformed or too large as a whole, or there is no room for it.
+    """
 
     def __init__(self, *, limits: BodyLimits, budget: DecodingBudget, turns: Turns) -> None:
         self._limits = limits
@@ -89,7 +95,7 @@ class DecodingInterceptor:
     async def _events(self, body: Undecoded, slices: Slices) -> DecodedEvents:
         raw = await self._split(body, slices)
         if len(raw) > MAX_EVENTS:
-            return DecodedEvents([LogEventRequest()] * len(raw))  # refused for their number, whatever they are
+            return DecodedEvents([LogEventRequest()] * len(raw))  # validation refuses them for their number
         excesses = [self._excess(event.data, body.format) for event in raw]
         if body.format.may_have_more_values(body.data, self._limits.request_values):
             small = [event.data for event, too_large in zip(raw, excesses, strict=True) if not too_large]
@@ -136,7 +142,7 @@ class DecodingInterceptor:
             return error
 
     def _excess(self, event: bytes, request_format: Format) -> str | None:
-        """By which of the bounds it cannot be a valid event."""
+        """Why the bytes cannot be a valid event; None if they may be one. Quick: nothing is decoded."""
         if len(event) > self._limits.event_bytes:
             return f"is larger than {self._limits.event_bytes} bytes"
         most = self._limits.metadata_bytes + request_format.rest_of_marks

@@ -1,7 +1,9 @@
-"""Every error becomes a Connect error with `google.rpc` details; no foreign exception's text reaches a caller.
+"""ErrorInterceptor: turns every error into a Connect error with `google.rpc` details.
 
-A metadata interceptor, because those also see what fails before a message exists: bytes that do not decode, a body
-over the limit, a client that stops sending. connectrpc 0.13 lets `on_end` replace the error.
+No text of a foreign exception reaches a caller: `ingress/error_codes.py` and CONNECT_MESSAGES word them all.
+
+A metadata interceptor (`on_start`, `on_end`), because those also see what fails before there is a message: a body over
+its limit, a client that stops sending. connectrpc 0.13 lets `on_end` replace the error.
 """
 
 from typing import Any, Final
@@ -17,18 +19,21 @@ from shared.errors import EventLoggingError, RequestTooLargeError
 from shared.gen.google.rpc.error_details_pb import RequestInfo
 from shared.process.logs import get_logger
 
-OWN_WORDS: Final = {
+CONNECT_MESSAGES: Final = {
     Code.DEADLINE_EXCEEDED: "the call's deadline passed",
     Code.CANCELED: "the call was cancelled",
     Code.UNIMPLEMENTED: "the body's encoding must be gzip or identity",
 }
-OTHERWISE: Final = "the request is malformed"
+"""The message for an error of connectrpc's own, whose text may repeat what the caller sent."""
+
+OTHER_MESSAGE: Final = "the request is malformed"
+"""The message for any other code of connectrpc's."""
 
 _log = get_logger()
 
 
 class ErrorInterceptor:
-    """Also counts what was answered with an error, for the process's reports."""
+    """Also logs errors that are our fault, and counts calls that failed for the process's reports."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -55,11 +60,12 @@ def _mapped(error: Exception, request_id: str) -> ConnectError:
                 _log.error("rpc_failed", request_id=request_id, exc_info=error)
             return mapped
         case ConnectError(code=Code.RESOURCE_EXHAUSTED):
-            # Of a message that is larger than it may be, which is never taken; of ours the code means no room now.
-            return to_connect_error(RequestTooLargeError("is larger than it may be"), request_id)
+            # connectrpc's code for a message over its limit, which a retry does not help. Ours means no room now.
+            return to_connect_error(RequestTooLargeError("is larger than allowed"), request_id)
         case ConnectError():
-            # connectrpc's own: a deadline, a hang-up. Its texts may repeat what the caller sent.
-            return ConnectError(error.code, OWN_WORDS.get(error.code, OTHERWISE), [RequestInfo(request_id=request_id)])
+            # connectrpc's own: a deadline, a hang-up, a body that it cannot read.
+            message = CONNECT_MESSAGES.get(error.code, OTHER_MESSAGE)
+            return ConnectError(error.code, message, [RequestInfo(request_id=request_id)])
         case _:
             _log.error("rpc_crashed", request_id=request_id, exc_info=error)
             return to_connect_error(EventLoggingError(), request_id)

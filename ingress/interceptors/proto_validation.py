@@ -1,4 +1,4 @@
-"""ProtoValidationInterceptor: the rules that proto/ declares, for each event on its own."""
+"""ProtoValidationInterceptor: checks each event by itself against the rules that proto/ declares."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ RES = TypeVar("RES")
 
 
 class ProtoValidationInterceptor:
+    """A LogEvent that breaks a rule fails its call; an event of a LogEvents is replaced by its InvalidEventError."""
+
     async def intercept_unary(
         self,
         call_next: Callable[[Any, RequestContext[Any, Any]], Awaitable[RES]],
@@ -31,8 +33,8 @@ class ProtoValidationInterceptor:
 
 
 async def _validate_events(events: list[LogEventRequest | EventLoggingError]) -> None:
-    """In place: another list would keep what is let go of one."""
-    # The rules of the list alone: how many there may be.
+    """Replace the events that break a rule by their errors. In place: a second list would keep freed events alive."""
+    # Checks the number of events alone.
     validate(LogEventsRequest(events=[LogEventRequest()] * len(events)))
     slices = current_call().slices
     for index, event in enumerate(events):

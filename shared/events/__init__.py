@@ -1,1 +1,1 @@
-"""Events: what they are, how they are encoded, and the ports to where they are kept."""
+"""Events: what an event is, its encodings, and the ports to where events and their delivery state are kept."""

@@ -1,8 +1,8 @@
-"""What happened to an event on its way to Statsig, as its ledger row keeps it; pure.
+"""The history of an event's delivery, as its ledger row keeps it; pure.
 
-One line of text an entry, readable in a query's result as it is: `TIME KIND`, and of an attempt `VERDICT REASON STATUS`
-after that, with `-` for no status, and then what Statsig said with a refusal. Entries are in the order in which they
-were noted: an attempt has the worker's time, the others Spanner's.
+Each entry is one line of text that can be read as it is in a query's result: `TIME KIND`, followed for an attempt by
+`VERDICT REASON STATUS` (`-` for no status) and by Statsig's answer, if it was a refusal. Entries are in the order in
+which they were added. The time of an attempt is the worker's, that of the other entries is Spanner's.
 """
 
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Final
 
 KEPT_ENTRIES: Final = 50
-"""Of one event, the last ones. Three failures open the circuit, and then a probe carries one event, a different one
-each time: fifty are more than a long outage makes. As text they are 4 KB at the most, read and written with every claim
-of the event."""
+"""The latest entries of one event that are kept. An outage makes fewer: three failures open the circuit, and each probe
+after that carries one event, a different one each time. Fifty entries are 4 KB of text, and up to 10 KB more with
+Statsig's answers; every claim of the event reads them."""
 
 _NONE: Final = "-"
 
@@ -24,13 +24,13 @@ class HistoryKind(StrEnum):
     """The event was sent, alone or with others: each request that carried it is one."""
 
     TAKE_OVER = "take_over"
-    """A claim expired unsettled, and another batch took it over: nobody knows whether its holder sent the event."""
+    """Another batch took over a claim that had expired unsettled. Its first holder may have sent the event."""
 
     REPLAY = "replay"
     """An operator made the dead event pending again."""
 
     UNREADABLE = "unreadable"
-    """Noted by another version or by hand; kept as it is."""
+    """Written by another version or by hand; kept as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +38,39 @@ class HistoryEntry:
     kind: HistoryKind
 
     at: datetime | None
-    """Aware. None where it is unreadable."""
+    """Aware. None for an UNREADABLE entry."""
 
     verdict: str | None = None
-    """Of an attempt: a worker.statsig_outcome.Verdict."""
+    """Attempts only: a worker.statsig.outcome.SendVerdict."""
 
     reason: str | None = None
-    """Of an attempt: a stable word, such as `http_503` or `interrupted`."""
+    """Attempts only: a stable word, such as `http_503` or `interrupted`."""
 
     status: int | None = None
+    """Attempts only: the HTTP status, if there was an answer."""
+
     text: str | None = None
-    """Of an attempt: what Statsig said with a refusal, one line. Else what is unreadable."""
+    """For an attempt Statsig's answer, in one line, if it was a refusal. For an UNREADABLE entry the whole line."""
 
 
 History = tuple[HistoryEntry, ...]
 
 
 def extended(history: History, entry: HistoryEntry) -> History:
-    """With one entry more, and without the oldest where that makes too many."""
+    """The history with one more entry, without the oldest if there would be more than KEPT_ENTRIES."""
     return (*history, entry)[-KEPT_ENTRIES:]
 
 
 def encode(history: Iterable[HistoryEntry]) -> list[str]:
-    """As the column has it."""
+    """The value of the column `history`."""
     return [_encode(entry) for entry in history]
 
 
 def decode(lines: Iterable[str | None] | None) -> History:
-    """Of what the column has; total. A row from before there was a history has None."""
+    """The history in a column's value. Never raises: a line that cannot be parsed becomes an UNREADABLE entry.
+
+    None is the value of a row that has no history yet.
+    """
     return tuple(_decode(line) for line in lines or () if line is not None)
 
 

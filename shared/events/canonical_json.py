@@ -1,8 +1,8 @@
-"""One text for one JSON value: compact, keys sorted, whole doubles written as integers.
+"""Canonical JSON: one text for one value. Compact, keys sorted, whole doubles written as integers.
 
-Equal values give equal text whatever the caller's client made of spacing, key order or `1.0`. Sizes and digests are
-measured on it. By orjson, which takes a tenth of the time of the standard library; the form of its doubles is part of
-every stored digest, so that another version is taken only where the tests of this module pass.
+Equal values give equal text, whatever spacing, key order or `1.0` a caller's client chose. Sizes and digests are taken
+from this text. It is made by orjson, in a tenth of the standard library's time. The form of orjson's doubles is part of
+every stored digest: upgrade orjson only if `tests/unit/shared/test_canonical_json.py` passes.
 """
 
 from typing import Any, Final
@@ -10,27 +10,28 @@ from typing import Any, Final
 import orjson
 
 EXACT_INTEGER_LIMIT: Final = 2**53
-"""From here on a double no longer tells neighbouring integers apart, so such a number stays a double."""
+"""From here on neighbouring integers can be the same double, so such a number stays a double."""
 
 _WHOLE_DOUBLE: Final = b".0"
-"""How protobuf and orjson end a whole double below that limit. Where it is within a text it costs a walk, no more."""
+"""The end of a whole double below that limit, as protobuf and orjson write it. Inside a string it costs a needless walk
+over the value, no more."""
 
 
 def encode(value: Any) -> bytes:
     """The canonical text, in UTF-8, of a value made of dict, list, str, bool, None, int and finite float.
 
-    A NaN or an infinity has no JSON form and becomes null: callers have refused them.
+    NaN and infinities have no JSON form and become null; refuse them before.
 
     Raises:
-        TypeError: another type, or an integer of more than 64 bits.
+        TypeError: another type, an integer of more than 64 bits, or a string with an unpaired surrogate.
     """
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def decode(text: bytes | str) -> Any:
-    """The value of a JSON text, its whole doubles below 2**53 as integers, so that `1.0` encodes as `1`.
+    """The value of a JSON text, with whole doubles below 2**53 as integers, so that `1.0` encodes as `1`.
 
-    Of a text that neither protobuf nor `encode` wrote, a whole double with an exponent (`1e2`) may stay one.
+    In a text that neither protobuf nor `encode` wrote, a whole double with an exponent (`1e2`) may stay a double.
 
     Raises:
         ValueError: not JSON.

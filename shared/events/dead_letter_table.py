@@ -1,7 +1,7 @@
-"""Dead letters as Spanner keeps them, for operators: the port and its vocabulary.
+"""The dead-letter table, from which operators list, show, count and replay dead letters. The port and its types.
 
-A message that is leased from the dead-letter subscription is one of an unknown number. The worker collects all of them
-here, and what operators list, show, count and replay is read from here.
+The worker collects all messages of the dead-letter subscription here. A subscription could not answer operators: a pull
+returns some of its messages, and hides from others what it has leased.
 """
 
 import enum
@@ -18,49 +18,51 @@ class LetterKind(enum.StrEnum):
     """Dead-lettered by the worker, with its reason."""
 
     NATIVE = "native"
-    """Dead-lettered by Pub/Sub after too many deliveries: it gives no reason."""
+    """Dead-lettered by Pub/Sub itself after too many deliveries, without a reason."""
 
     POISON = "poison"
-    """Bytes that are no forward message, whoever dead-lettered them. Never replayed."""
+    """Bytes that are not a forward message, whether dead-lettered by the worker or by Pub/Sub. Never replayed."""
 
 
 class Closing(enum.StrEnum):
-    """Why a dead letter is not open any more."""
+    """Why a dead letter is no longer open."""
 
     REPLAYED = "replayed"
     DELIVERED = "delivered"
-    """Statsig has the event."""
+    """Statsig has confirmed the event."""
 
     SUPERSEDED = "superseded"
-    """A later dead letter of the same event is there."""
+    """There is a later dead letter of the same event."""
 
     DISCARDED = "discarded"
-    """An operator gave it up."""
+    """An operator discarded it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSummary:
-    """What letters are counted and chosen by."""
+    """The fields by which letters are counted and chosen."""
 
     subject: str
-    """The event_id; of poison a UUID of the message's id. Of one subject one letter is open at the most."""
+    """The event_id; for poison a UUID made from the message id. At most one letter of a subject is open."""
 
     message_id: str
-    """Pub/Sub's, on the dead-letter topic."""
+    """Pub/Sub's message id on the dead-letter topic."""
 
     kind: LetterKind
     reason: str
     """A stable word of 64 characters at most, such as `http_400` or `native`."""
 
     dead_at: datetime
-    """Aware. As the worker noted it, else when it was published to the dead-letter topic."""
+    """Aware. The time that the worker noted in the message, else its publish time on the dead-letter topic."""
 
     event_id: str | None
-    """Of poison what its attributes claim, where they do."""
+    """For poison the message's attribute of that name, unchecked, if it has one."""
 
     event_name: str | None
+    """As above."""
+
     caller: str | None = None
-    """As the event's row has it."""
+    """The caller in the event's row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class DeadLetterRow(DeadLetterSummary):
     data: bytes
     attributes: dict[str, str]
     collected_at: datetime | None = None
-    """None before it is collected."""
+    """None until the row is written."""
 
     closed_at: datetime | None = None
     closed_by: Closing | None = None
@@ -82,19 +84,21 @@ class DeadLetterRow(DeadLetterSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterChoice:
-    """Which open letters: every filter that is set must match; of one filter's values, any."""
+    """A choice of open letters. Every filter that is set must match; one of its values is enough."""
 
     reasons: Collection[str] = ()
     event_names: Collection[str] = ()
     callers: Collection[str] = ()
     dead_until: datetime | None = None
-    """Dead at that time or before."""
+    """Inclusive."""
 
     dead_after: datetime | None = None
+    """Exclusive."""
+
     subjects: Collection[str] | None = None
+    """None: all. Empty: no letter."""
 
     def takes(self, letter: DeadLetterSummary) -> bool:
-        """Whether every filter matches."""
         return (
             (not self.reasons or letter.reason in self.reasons)
             and (not self.event_names or letter.event_name in self.event_names)
@@ -107,21 +111,21 @@ class LetterChoice:
 
 @dataclass(frozen=True, slots=True)
 class LetterCount:
-    """Open letters that are alike in all of these."""
+    """The number of open letters that have the first five fields in common."""
 
     kind: LetterKind
     reason: str
     event_name: str | None
     caller: str | None
     age: int
-    """How many of the given moments lie after its death: 0 is the youngest."""
+    """How many of the moments given to `count` are at or after `dead_at`: 0 is the youngest."""
 
     letters: int
     oldest: datetime
 
 
 def counted(letters: Iterable[DeadLetterSummary], ages: Sequence[datetime]) -> list[LetterCount]:
-    """As `DeadLetterTable.count` counts them, in no order."""
+    """Count letters as `DeadLetterTable.count` does, in no order."""
     groups: dict[tuple[LetterKind, str, str | None, str | None, int], list[datetime]] = {}
     for each in letters:
         age = sum(each.dead_at <= moment for moment in ages)
@@ -131,33 +135,32 @@ def counted(letters: Iterable[DeadLetterSummary], ages: Sequence[datetime]) -> l
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Where the ledger and the open letters differ."""
+    """Numbers by which the ledger's dead events and the open letters differ."""
 
     dead_without_letter: int
-    """Dead events whose dead letter is not collected, or has expired before it was."""
+    """Dead events without an open letter: it is not collected yet, or it expired before that."""
 
     letters_without_dead: int
-    """Letters, poison aside, whose events are delivered or pending by now."""
+    """Open letters, except poison, whose event is not dead."""
 
 
 class DeadLetterTable(Protocol):
-    """All times are Spanner's own but `dead_at`."""
+    """Dead letters, open and closed. All times except `dead_at` are Spanner's own."""
 
     async def collect(self, letters: Sequence[DeadLetterRow]) -> int:
-        """Keep letters; returned is how many were not there yet. A letter that is there already is left as it is.
+        """Write the letters that are not in the table yet, and return how many they were. Idempotent.
 
-        The caller is added from the event's row. A letter is closed from the beginning where a later one of its
-        subject is there, or where its event is delivered or has been replayed since; an older one that is open is
-        closed.
+        Adds the caller from the event's row. A letter is written as closed if there is a later one of its subject, or
+        if its event is delivered or was replayed since; an older open letter of the subject is closed.
 
         Raises:
-            StorageRejectedError, StoragePreconditionError: one of them cannot be kept; none is.
-            StorageUnavailableError: not known whether they were kept; call again.
+            StorageRejectedError, StoragePreconditionError: a letter cannot be written; none was.
+            StorageUnavailableError: not known whether they were written; call again.
         """
         ...
 
     async def count(self, choice: LetterChoice, *, ages: Sequence[datetime]) -> list[LetterCount]:
-        """The open letters of the choice, exactly and all; `ages` are moments to tell ages apart by, latest first.
+        """Count all open letters of the choice, exactly. `ages` are the moments that divide them by age.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -167,7 +170,7 @@ class DeadLetterTable(Protocol):
     async def open(
         self, choice: LetterChoice, *, limit: int | None = None, newest: bool = False
     ) -> list[DeadLetterSummary]:
-        """The open letters of the choice, those that died first coming first, or last with `newest`.
+        """Read the open letters of the choice by `dead_at`, the oldest first, or with `newest` the latest first.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -175,7 +178,7 @@ class DeadLetterTable(Protocol):
         ...
 
     async def of(self, subjects: Collection[str]) -> dict[str, list[DeadLetterRow]]:
-        """All letters of these subjects, closed ones too, by subject, the oldest first. Reads by key.
+        """Read all letters of these subjects, closed ones too, by subject, the oldest first.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -183,7 +186,7 @@ class DeadLetterTable(Protocol):
         ...
 
     async def close(self, subjects: Collection[str], by: Closing) -> int:
-        """Close what is open of these subjects; returned is how many were.
+        """Close the open letters of these subjects, and return how many they were.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -191,7 +194,7 @@ class DeadLetterTable(Protocol):
         ...
 
     async def mismatch(self) -> Mismatch:
-        """How many dead events have no open letter, and the reverse. Reads two indexes: what is dead and what is open.
+        """Compare the ledger's dead events with the open letters. Costs by their number, not by that of all events.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -199,7 +202,7 @@ class DeadLetterTable(Protocol):
         ...
 
     async def dead_without_letter(self, *, after: str = "", limit: int) -> list[str]:
-        """Dead events that have no open letter, by event_id from `after` on, which is left out.
+        """Read dead events that have no open letter, by event_id, beginning after `after`.
 
         Raises:
             StorageUnavailableError: no answer.

@@ -1,12 +1,12 @@
-"""The event, as every part of the service knows it after normalization. Imports nothing of ours."""
+"""The event, as every part of the service handles it after normalization."""
 
 import enum
 from dataclasses import dataclass
 from typing import Any, Final
 
 RESERVED_METADATA_KEY: Final = "_eventLog"
-"""The top-level metadata key that belongs to the service: caller context, schema version, and the trace
-where one is recorded."""
+"""The top-level metadata key that belongs to the service: caller, schema version, and the traceparent if there is
+one."""
 
 
 class CallerSource(enum.StrEnum):
@@ -16,13 +16,13 @@ class CallerSource(enum.StrEnum):
     """A signed assertion of Identity-Aware Proxy, verified by us."""
 
     CLOUD_RUN_IAM = "cloud_run_iam"
-    """The identity in the bearer token that Cloud Run's IAM check has admitted; where TRUST_CLOUD_RUN_IAM says so."""
+    """The identity in a bearer token that Cloud Run's IAM check admitted; only with TRUST_CLOUD_RUN_IAM."""
 
     UNVERIFIED_TOKEN = "unverified_token"  # noqa: S105 - a word, not a credential
-    """The identity in a bearer token that nobody is known to have checked."""
+    """The identity in a bearer token that may not have been checked."""
 
     UNVERIFIED_HEADER = "unverified_header"
-    """A plain `x-goog-authenticated-user-*` header, which anyone who may call could have written."""
+    """A plain `x-goog-authenticated-user-*` header, which any caller can write."""
 
     NONE = "none"
     """Nothing usable was presented."""
@@ -33,13 +33,13 @@ class Caller:
     """Who called the RPC."""
 
     principal: str
-    """An e-mail address, or a subject where there is none; empty with source NONE."""
+    """An e-mail address, else a subject; empty with source NONE."""
 
     source: CallerSource
 
     subject: str = ""
-    """The stable id of the identity, where the credential has one: an e-mail address can change hands, this cannot.
-    Scopes idempotency keys, and is neither stored nor logged."""
+    """The stable id of the identity, if the credential has one. Unlike an e-mail address it cannot change hands, so it
+    scopes idempotency keys. Not stored or logged, unless it is the principal."""
 
 
 ANONYMOUS: Final = Caller(principal="", source=CallerSource.NONE)
@@ -60,32 +60,32 @@ class Event:
     """Nanoseconds since the Unix epoch, within Spanner's range."""
 
     metadata: dict[str, Any]
-    """The caller's part, finite and NUL-free, without RESERVED_METADATA_KEY. Never mutated."""
+    """The caller's metadata, without NaN, infinities, NUL and RESERVED_METADATA_KEY. Never mutated."""
 
     traceparent: str | None = None
-    """The W3C trace context under which it was logged, where that is recorded (shared/telemetry/tracing.py)."""
+    """Continues the trace of the call that logged the event; None if it is not sampled (shared/traceparent.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventLogRow:
-    """One row of NestEventLog to be: the event and what the service adds to it."""
+    """A row of NestEventLog before it is written: the event, and what the service adds to it."""
 
     event: Event
 
     metadata_json: str
-    """The canonical text of the event's metadata together with the service's own `_eventLog`."""
+    """The event's metadata with the service's own `_eventLog`, as JSON text."""
 
     request_digest: str
-    """SHA-256 of what the caller sent, in hexadecimal: tells a retry from a reuse of its key."""
+    """SHA-256 of what the caller sent, in hexadecimal. Distinguishes a retry from a reuse of the idempotency key."""
 
     caller: str | None
-    """The calling principal, where one was established; also in `_eventLog`, with how it was established."""
+    """The calling principal, if one was established. `_eventLog` has it too, with its CallerSource."""
 
     write_id: str
-    """A UUID of the call that writes the row: tells its own write, whose answer was lost, from an earlier call's."""
+    """A UUID, new in each call. Distinguishes a call's own write, whose answer was lost, from an earlier call's."""
 
     forward_to_statsig: bool
-    """Whether a forward ledger row is born with it."""
+    """Whether a pending forward ledger row is written with this one."""
 
     request_id: str | None = None
-    """Of the call, by which its caller and the log know it; several events of a LogEvents share one."""
+    """The id of the call, as in its answer and in the log. All events of one LogEvents share it."""

@@ -1,4 +1,4 @@
-"""The forward ledger: the delivery state of every event that is to be forwarded. The port and its vocabulary."""
+"""The forward ledger: the delivery state of every event that is to be forwarded. The port and its types."""
 
 import enum
 from collections.abc import Collection, Mapping, Sequence
@@ -11,15 +11,14 @@ from shared.events.attempt_history import History
 
 LEDGER_TABLE: Final = "NestEventForward"
 
-
 DEFAULT_SHARDS: Final = 32
-"""Of the indexes by time. Enough for some tens of nodes, and few enough that a round over all of them stays cheap."""
+"""Shards of the indexes by time: enough for some tens of Spanner nodes, few enough to read them all in turn."""
 
 
 def forward_shard(event_id: str, *, shards: int = DEFAULT_SHARDS) -> int:
-    """Where the event lies in the indexes by time, which have so many shards.
+    """The event's shard in the indexes by time.
 
-    Ids are random, and so is their checksum; a UUID parsed takes ten times as long.
+    Event ids are random, and so are their checksums; parsing the UUID would take ten times as long.
     """
     return crc32(event_id.encode()) % shards
 
@@ -31,19 +30,19 @@ class ForwardState(enum.StrEnum):
 
 
 class ClaimOutcome(enum.StrEnum):
-    """What a claim found."""
+    """What a claim of an event found."""
 
     CLAIMED = "claimed"
-    """Pending, and now ours until the claim expires."""
+    """Pending, and now claimed by the caller."""
 
     DELIVERED = "delivered"
     DEAD = "dead"
 
     CLAIMED_ELSEWHERE = "claimed_elsewhere"
-    """Pending, and claimed by another batch that may still be at work."""
+    """Pending, under a live claim of another batch."""
 
     WAITING = "waiting"
-    """Pending, stepped aside as a suspect, and not to be tried yet."""
+    """Pending, set aside as a suspect, and not to be tried yet."""
 
     MISSING = "missing"
     """No ledger row: never committed, deleted, or not to be forwarded."""
@@ -51,32 +50,31 @@ class ClaimOutcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """A ledger row as a claim found it."""
+    """A ledger row after a claim."""
 
     event_id: str
     outcome: ClaimOutcome
     attempts: int = 0
     possible_duplicates: int = 0
     history: History = ()
-    """What was noted so far; what is noted next goes behind it."""
 
     alone_failures: int = 0
     """How often the event failed alone while others were confirmed."""
 
     is_suspect: bool = False
-    """It stepped aside before, and may be tried again now."""
+    """Claimed, and set aside as a suspect before."""
 
     is_resumed: bool = False
-    """It was still under one of the claims that `own` named: whoever holds it knows more of it than the row says."""
+    """Claimed, and until now under a claim that `own` named: the process may know of attempts that the row lacks."""
 
     pending_since: datetime | None = field(default=None, compare=False)
-    """When the event was committed, or reopened for a replay; None where it is not pending. For measuring alone, so
-    that two entries that differ in nothing else are equal."""
+    """When the event was committed or reopened for a replay; None if it is not pending. Used for metrics only, hence
+    not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """What is noted of the attempts that one claim covered."""
+    """The attempts on one event, as the ledger records them."""
 
     event_id: str
 
@@ -84,60 +82,62 @@ class DeliveryRecord:
     """All attempts on the event so far, earlier claims included."""
 
     possible_duplicates: int
-    """Attempts so far whose outcome nobody could know."""
+    """Attempts so far with an unknown outcome, earlier claims included."""
 
     last_attempt_at: datetime | None
-    """Aware. None where the claim ended before anything was sent."""
+    """Aware. None if nothing was sent under this claim."""
 
     reason: str
-    """A stable word of 64 characters at most, such as `http_503`."""
+    """The outcome of the last attempt, a stable word of at most 64 characters, such as `http_503`."""
 
     status: int | None
-    """The HTTP status of the last attempt, where there was one."""
+    """The HTTP status of the last attempt, if there was one."""
 
     history: History
-    """All of it, earlier claims included: it replaces what the row has."""
+    """The whole history, earlier claims included: it replaces the row's."""
 
     alone_failures: int = 0
     """How often the event failed alone while others were confirmed, earlier claims included."""
 
     wait_seconds: float | None = None
-    """None: not a suspect. Else it steps aside, not to be tried again before that many seconds from now."""
+    """For `release`: set the event aside as a suspect, not to be tried again before so many seconds. None: no
+    suspect."""
 
 
 class ForwardLedger(Protocol):
-    """Who may send an event, and what became of it. All times are Spanner's own.
+    """Which batch may send an event, and the outcome. All times are Spanner's own.
 
-    Two more ports see the same rows: shared/events/republish_ledger.py publishes again what stayed pending, and
-    shared/events/replay_ledger.py makes dead events pending again.
+    Two more ports work on the same rows: `shared/events/republish_ledger.py` publishes pending events again, and
+    `shared/events/replay_ledger.py` makes dead events pending again.
     """
 
     async def claim(
         self, event_ids: Sequence[str], *, token: str, seconds: float, own: Mapping[str, Collection[str]] | None = None
     ) -> dict[str, ClaimResult]:
-        """Claim what is pending and not held by another live claim; tell where the rest stands.
+        """Claim the events that are pending and not under another live claim, for `seconds`; one result per event.
 
-        Each event is read and claimed in one transaction, and many events in several, side by side.
+        Each event is read and claimed in one transaction. Many events are divided among concurrent transactions, so
+        the call as a whole is not atomic.
 
-        Claiming again with the same token extends the claim. Taking over an expired claim counts one possible
-        duplicate, and is noted in the history: its holder may have sent the event and died before it could settle.
+        Claiming again with the same token extends the claim. Taking over an expired claim of another token adds one
+        possible duplicate and a history entry: its holder may have sent the event and died before it settled.
 
-        `own` maps event_ids to earlier tokens of this process, under which it knows everything that was sent. A claim
-        of such a token is taken over whether it has expired or not, and neither counted nor noted.
+        `own` maps event_ids to earlier tokens of this process, under which it knows of every attempt. A claim with such
+        a token is taken over whether it has expired or not, without a possible duplicate and without an entry.
 
-        A suspect whose wait has not ended is WAITING and is not claimed, unless the token holds it already.
+        A suspect whose wait has not ended is WAITING and is not claimed, unless `token` holds it already.
 
         Raises:
-            StorageUnavailableError: no answer; the claim may stand, of some events only, and then expires by itself.
+            StorageUnavailableError: no answer. Some or all events may be claimed; the claims expire by themselves.
         """
         ...
 
     async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
-        """Write down the attempts and keep the claims: what was sent survives the process then.
+        """Write the attempts and keep the claims, so that the attempts are not lost if the process dies.
 
-        Returned are the events that are still pending and that the token holds, unexpired. No other may be sent again
-        under this claim. Of what another batch has claimed since nothing is written. The suspect's part of an attempt
-        is left to `release`.
+        Returns the events that are still pending under an unexpired claim of the token; no others may be sent again
+        under this claim. Writes nothing for events that another batch has claimed since. Leaves what makes an event a
+        suspect (`alone_failures`, `wait_seconds`) to `release`.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -152,16 +152,18 @@ class ForwardLedger(Protocol):
         seconds_left: float = 0.0,
         within_seconds: float | None = None,
     ) -> None:
-        """Write the final state DELIVERED. Idempotent; true whoever holds the claim by now.
+        """Write the final state DELIVERED. Idempotent, and allowed after the claim has ended: delivery is a fact.
 
-        The attempts are noted where the claim is still the token's. Where another batch has claimed since, its own
-        account is left to it: that it took over has counted a possible duplicate, which must not be overwritten.
-        `seconds_left` is what is surely left of the claim; with enough of it nothing need be read before. Without a
-        token the attempts are noted in any case.
+        The attempts are written too if the claim is still the token's, or if no token is given. If another batch has
+        claimed the event since, only the state is written: the take-over has added a possible duplicate, which the
+        attempts would overwrite.
 
-        A settled event is no suspect any more, and is not republished.
+        `seconds_left` is how long the claim lasts at least; while it exceeds the call's bound, the rows are written
+        without reading them before.
 
-        `within_seconds` bounds the call to Spanner in place of the usual bound.
+        A settled event is no longer a suspect, and is not republished.
+
+        `within_seconds` replaces the usual bound on the call to Spanner.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -169,10 +171,10 @@ class ForwardLedger(Protocol):
         ...
 
     async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
-        """Write the final state DEAD where the claim is still the token's and has not expired.
+        """Write the final state DEAD if the claim is still the token's and has not expired.
 
-        Once it has, a replay may have taken the dead letter for its own and acknowledged it: DEAD would then be an end
-        without anything to replay. Returned are the events for which it was written; the others stay pending.
+        After that a replay may have closed the dead letter: the event would be dead with nothing left to replay.
+        Returns the events for which it was written; the others stay as they are.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -182,14 +184,14 @@ class ForwardLedger(Protocol):
     async def release(
         self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
     ) -> None:
-        """Give up the token's claims and note the attempts; what another batch has claimed since is left alone.
+        """Give up the token's claims and write the attempts, except for events that another batch has claimed since.
 
-        With `wait_seconds` the event steps aside as a suspect, without it is none any more. Where nothing was sent and
-        no wait is asked for, only the claim is given up: a suspect stays one, to be tried as it was.
+        With `wait_seconds` the event is set aside as a suspect; without, it is no longer one. If nothing was sent and
+        no wait is given, only the claim is given up: a suspect stays one.
 
-        Noted too where the event has been settled as delivered meanwhile, by an earlier holder.
+        The attempts are also written if an earlier holder has settled the event as delivered meanwhile.
 
-        `within_seconds` bounds the call to Spanner in place of the usual bound.
+        `within_seconds` replaces the usual bound on the call to Spanner.
 
         Raises:
             StorageUnavailableError: not known whether it was written; the claims then expire by themselves.
@@ -197,7 +199,7 @@ class ForwardLedger(Protocol):
         ...
 
     async def oldest_pending_seconds(self) -> float | None:
-        """For how long the oldest pending event has been so; None where nothing is pending.
+        """How long the oldest pending event has been pending; None if nothing is pending.
 
         Raises:
             StorageUnavailableError: no answer.

@@ -1,7 +1,7 @@
-"""The forward message's codec: `events.v1.ForwardMessage` as proto JSON, and its attributes.
+"""The codec of forward messages: `events.v1.ForwardMessage` as proto JSON, and Pub/Sub attributes.
 
-Attributes are what a subscription filters on and an operator reads at a glance. Pub/Sub's limits on them are enforced
-here: production refuses a publish that breaks them, the emulator does not.
+Subscriptions filter on attributes, and operators read them at a glance. Pub/Sub's limits on them are enforced here:
+production refuses a publish that breaks them, the emulator does not.
 """
 
 import re
@@ -16,7 +16,7 @@ from shared.events.event import Event
 from shared.events.json_nesting import MAX_LEVELS, is_nested_too_deeply
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS, from_rfc3339, to_rfc3339
 from shared.gen.events.v1.forward_pb import ForwardMessage
-from shared.telemetry.tracing import TRACEPARENT
+from shared.traceparent import TRACEPARENT
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA_VERSION_TEXT: Final = str(SCHEMA_VERSION)
@@ -26,25 +26,25 @@ EVENT_NAME_ATTRIBUTE: Final = "event_name"
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+# Pub/Sub's own limits (cloud.google.com/pubsub/quotas, resource limits).
 MAX_ATTRIBUTES: Final = 100
 MAX_ATTRIBUTE_KEY_BYTES: Final = 256
 MAX_ATTRIBUTE_VALUE_BYTES: Final = 1024
-"""Pub/Sub's own limits (cloud.google.com/pubsub/quotas, resource limits)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """One message to publish. Attributes are cut to Pub/Sub's limits by `bounded_attributes`."""
+    """One message to publish. Pass its attributes through `bounded_attributes`."""
 
     data: bytes
     attributes: dict[str, str]
 
 
 def encode(event: Event) -> OutgoingMessage:
-    """The forward message of an event; the same event always gives the same bytes.
+    """The forward message of an event; equal events give equal bytes.
 
-    Written as text, not through a ForwardMessage and its Struct: 3 µs in place of 30. The tests hold that protobuf
-    reads it as the same message.
+    Encoded as JSON text, not through a ForwardMessage and its Struct: 3 µs instead of 30. A test checks that protobuf
+    reads the same message from it.
     """
     body: dict[str, Any] = {
         "schemaVersion": SCHEMA_VERSION,
@@ -68,11 +68,11 @@ def encode(event: Event) -> OutgoingMessage:
 
 
 def decode(data: bytes, *, traceparent: str | None = None) -> Event:
-    """The event of a forward message; its trace is what the message's attribute of that name says.
+    """The event of a forward message. `traceparent` is the message's attribute of that name.
 
     Raises:
-        UndecodableMessageError: not proto JSON of a ForwardMessage, a later schema version, or an event that the
-            service could not have written.
+        UndecodableMessageError: not proto JSON of a ForwardMessage, another schema version, or an event that the
+            service cannot have written.
     """
     if is_nested_too_deeply(data):
         raise UndecodableMessageError(f"nested more than {MAX_LEVELS} levels deep")
@@ -80,7 +80,7 @@ def decode(data: bytes, *, traceparent: str | None = None) -> Event:
 
 
 def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
-    """The event of a message in exactly the form of `encode`, in a fifth of the time; None for any other."""
+    """The event of a message in exactly the form of `encode`, in a fifth of the time; None for any other message."""
     try:
         body = canonical_json.decode(data)
     except ValueError:
@@ -106,7 +106,7 @@ def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
 
 
 def _decode_any(data: bytes, traceparent: str | None) -> Event:
-    """By protobuf's own reading, which also says what is wrong."""
+    """The event of a message as protobuf reads it; raises with the reason if there is none."""
     try:
         message = ForwardMessage.from_json(data)
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -142,7 +142,7 @@ def _metadata(struct: Struct | None) -> dict[str, Any]:
 
 
 def bounded_attributes(attributes: dict[str, str]) -> dict[str, str]:
-    """Attributes within Pub/Sub's limits: what is too long is cut, what has no value or is too many is left out."""
+    """Attributes within Pub/Sub's limits: long keys and values are cut, empty and surplus attributes are left out."""
     bounded: dict[str, str] = {}
     for key, value in attributes.items():
         if value and len(bounded) < MAX_ATTRIBUTES:

@@ -1,4 +1,4 @@
-"""The part of the forward ledger that replays dead events: the port and its vocabulary."""
+"""The part of the forward ledger that makes dead events pending again, for replays. The port and its types."""
 
 import enum
 from collections.abc import Sequence
@@ -9,23 +9,25 @@ from shared.events.event import Event
 
 
 class ReopenOutcome(enum.StrEnum):
-    """What a replay found, and did."""
+    """What a replay found and did."""
 
     REOPENED = "reopened"
-    """Was dead; is pending again, and counted as a replay."""
+    """Was dead; is pending again, with one more replay."""
 
     PENDING = "pending"
-    """Was pending and nobody's: dead-lettered natively, or reopened by a replay that died. An expired claim was taken
-    from its holder; nothing else was changed."""
+    """Already pending, with no live claim: dead-lettered natively, or reopened by a replay that died before it
+    published. An expired claim is taken away from its holder; nothing else changes."""
 
     IN_FLIGHT = "in_flight"
-    """A worker has it in work; what becomes of it is not known yet."""
+    """Pending, under a worker's live claim; nothing changes."""
 
     DELIVERED = "delivered"
+
     QUARANTINED = "quarantined"
-    """Dead, and replayed as often as is allowed."""
+    """Dead, and replayed as often as allowed."""
 
     MISSING = "missing"
+    """No ledger row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +36,23 @@ class ReopenResult:
     found: ReopenOutcome
 
     replays: int = 0
-    """This one included, where it was reopened."""
+    """Replays so far; with REOPENED this one included."""
 
     had_letter: bool = False
-    """It had an open dead letter, which is closed now."""
+    """Whether this call closed an open dead letter of the event."""
 
 
 class ReplayLedger(Protocol):
-    """Used by operators' commands alone."""
+    """Used only by operators' commands."""
 
     async def reopen(self, event_ids: Sequence[str], *, max_replays: int) -> dict[str, ReopenResult]:
-        """Make what is dead pending again, in one transaction, where it was replayed fewer times than that.
+        """Make dead events pending again in one transaction, unless they were replayed `max_replays` times already.
 
-        The replay is counted, and noted in the history. The event begins anew: no suspect, never republished. In the
-        same transaction the open dead letters of what is pending or delivered now are closed, so that of two replays
-        at once one has each letter.
+        A reopened event starts afresh: it is no suspect, was never republished, and has one more replay and history
+        entry. The same transaction closes the open dead letters of events that are now pending or delivered, except
+        those in flight. So of two concurrent replays only one finds each letter.
 
-        The caller publishes next; where it dies before that, the reconciler does.
+        Publish the messages after that; if the process dies before, the reconciler does.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
@@ -58,7 +60,7 @@ class ReplayLedger(Protocol):
         ...
 
     async def events(self, event_ids: Sequence[str]) -> dict[str, Event]:
-        """Events as the event log has them, by key; without those that have no row, or one that is no event.
+        """Read events from the event log, by event_id; without those that have no row or whose row is no valid event.
 
         Raises:
             StorageUnavailableError: no answer.

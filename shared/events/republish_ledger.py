@@ -1,4 +1,4 @@
-"""The forward ledger as the reconciler sees it: what stayed pending, and how often it was published again. The port."""
+"""The part of the forward ledger that the reconciler uses, to publish pending events again. The port and its types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,55 +10,54 @@ from shared.events.event import Event
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """A place in the index on what is pending."""
+    """A position in the index of pending events."""
 
     pending_since: datetime
-    """Spanner's, to the nanosecond where the adapter has it so: only to be handed back."""
+    """Spanner's time, with nanoseconds if the adapter has them. Only to be passed back."""
 
     event_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of the index."""
+    """A page of the index of pending events."""
 
     event_ids: list[str]
 
     cursor: Cursor
-    """What to go on from: the last row where there may be more, else the end of what was looked at. Whoever goes on
-    from there passes none of the entries that were removed since; an index that works as a queue is full of them."""
+    """Where to read on: the last row if there may be more, else the end of the time range that was read. Reading on
+    from there skips the entries deleted before it, of which an index that works as a queue is full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A row that is the caller's to publish now."""
+    """A row that the caller has marked and is to publish now."""
 
     event_id: str
 
     event: Event | None
-    """As the event log has it. None where no event can be made of the row, which only a hand or a bug can write."""
+    """The event in the event log. None if its row is no valid event, which only a hand or a bug can write."""
 
     republished: int
-    """How often, this time included."""
+    """How often the row was republished, this time included."""
 
     before: datetime | None
-    """When it was republished last before this time; for `put_back`."""
+    """When the row was republished last before this mark; for `put_back`."""
 
 
 class RepublishLedger(Protocol):
-    """Who publishes again which pending event, and when next. All times are Spanner's own.
+    """Which process publishes a pending event again, and when. All times are Spanner's own.
 
-    A row is marked before it is published. Of several processes one gets it then, and a mark that nothing was published
-    under costs one interval.
+    A row is marked before it is published, so that one of several processes gets it. If the process dies before the
+    publish, the row is due again after its interval.
     """
 
     async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
-        """A shard's pending rows that have been so for longer than that, oldest first, behind `after`.
+        """Read a shard's rows that have been pending for longer than `older_than_seconds`, oldest first, after `after`.
 
-        No row comes to lie behind a cursor: `pending_since` is the time of a commit.
+        No row can appear before a cursor later, since `pending_since` is the time of a commit.
 
-        Reads the index from `after` on and no further than `limit` rows; whether a row is held, waits, or was
-        republished is not looked at.
+        Returns at most `limit` rows, whether they are claimed, waiting, or republished already.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -66,7 +65,7 @@ class RepublishLedger(Protocol):
         ...
 
     async def due_again(self, *, shard: int, limit: int) -> list[str]:
-        """A shard's rows that `mark_republished` looked at before and whose time has come again, longest due first.
+        """Read a shard's rows that `mark_republished` gave a time that has come, the longest due first.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -76,27 +75,26 @@ class RepublishLedger(Protocol):
     async def mark_republished(
         self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
     ) -> list[Marked]:
-        """Take what may be published again, in one transaction, and set when it may be the next time.
+        """Mark the rows that may be published again, in one transaction, and return them.
 
-        Taken is what is pending, in nobody's hands, no waiting suspect, and was never republished or is due again;
-        with `force` also what is not due yet. The next time is the interval, in seconds, of as many times as it was
-        republished before; the last interval is that of every later time.
+        A row is marked if it is pending, under no live claim, not a waiting suspect, and due: never republished, or its
+        next time has come. With `force` it need not be due. Its next time is now plus `intervals[n]` seconds, where n
+        is how often it was republished before; the last interval holds for all later times.
 
-        What is pending but held or waiting is not taken; unless it is due at a later time already, it is due again an
-        interval, the first one, after that ends. So whatever is given here comes back through `due_again` until it is
-        settled.
+        A due row that is claimed or waiting is not marked; it becomes due `intervals[0]` after the claim or the wait
+        ends. So every pending row given here comes back through `due_again` until it is settled.
 
         Raises:
-            StorageUnavailableError: not known whether it was written; what was marked then waits for its interval.
+            StorageUnavailableError: not known whether it was written; a marked row is then due after its interval.
         """
         ...
 
     async def put_back(self, marked: Sequence[Marked]) -> None:
-        """Undo the marks of what could not be published: it is due at once.
+        """Undo the marks of rows that could not be published: they are due at once.
 
-        Left alone is what was settled or marked again since.
+        Rows that were settled or marked again since are left alone.
 
         Raises:
-            StorageUnavailableError: not known whether it was written; it then waits for its interval.
+            StorageUnavailableError: not known whether it was written; the rows are then due after their interval.
         """
         ...

@@ -1,6 +1,6 @@
-"""Points in time as integers of nanoseconds since the Unix epoch, UTC.
+"""Points in time as integers: nanoseconds since the Unix epoch, UTC.
 
-`datetime` stops at microseconds; Spanner, protobuf and this service keep nanoseconds.
+`datetime` ends at microseconds; Spanner, protobuf and this service keep nanoseconds.
 """
 
 import re
@@ -22,7 +22,7 @@ _OUR_FORM: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCI
 
 
 def to_rfc3339(nanos: int) -> str:
-    """Format with nine digits and `Z`, the form that Spanner's wire takes.
+    """Format with nine fractional digits and `Z`, as Spanner and proto JSON take it.
 
     Raises:
         OverflowError: outside EARLIEST_NANOS to LATEST_NANOS.
@@ -33,7 +33,7 @@ def to_rfc3339(nanos: int) -> str:
 
 
 def from_rfc3339(text: str) -> int | None:
-    """Nanoseconds of a text in exactly the form of `to_rfc3339`; None for any other, valid or not."""
+    """Nanoseconds of a text in exactly the form of `to_rfc3339`; None for any other text, valid RFC 3339 or not."""
     if not _OUR_FORM.fullmatch(text):
         return None
     try:
@@ -44,9 +44,9 @@ def from_rfc3339(text: str) -> int | None:
 
 
 def from_datetime(moment: datetime) -> int:
-    """Nanoseconds of an aware datetime, those beyond the microsecond included where it carries them.
+    """Nanoseconds of an aware datetime.
 
-    Spanner's client returns DatetimeWithNanoseconds, whose `nanosecond` holds what `microsecond` cuts.
+    Spanner's client returns DatetimeWithNanoseconds, whose `nanosecond` holds all nine fractional digits.
     """
     whole = (moment - _EPOCH) // _SECOND
     nanosecond = getattr(moment, "nanosecond", 0) or moment.microsecond * 1000

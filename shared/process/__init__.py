@@ -1,1 +1,1 @@
-"""What every process has: settings, logs, reports of itself, fault points."""
+"""What every process needs to run: settings, logs, reports to operators, fault points, garbage collection."""

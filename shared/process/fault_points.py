@@ -1,11 +1,11 @@
-"""Named points on an event's way at which a test can make the process exit, pause or raise.
+"""Fault points: named points in the code at which a test can make the process exit, pause or raise.
 
-Off unless FAULT_POINTS is set, and refused on Cloud Run. Its form is `POINT=ACTION[@HIT]`, several separated by commas:
-`after_commit=exit@3,before_send=pause:20`. Without `@HIT` the action is taken at every hit of the point, with it only
-at that one, counted from 1.
+Off unless FAULT_POINTS is set, and refused on Cloud Run. The variable holds `POINT=ACTION[@HIT]`, separated by commas:
+`after_commit=exit@3,before_send=pause:20`. Without `@HIT` the action is taken at every hit of the point; with it only
+at that hit, counted from 1.
 
-Actions: `exit` ends the process at once, as a kill or an OOM does; `pause:SECONDS` stops the whole process for a while,
-as SIGSTOP or a frozen CPU does; `raise` raises InjectedFaultError.
+Actions: `exit` ends the process at once, as a kill or an OOM does; `pause:SECONDS` blocks the event loop, and with it
+the process, as SIGSTOP or a frozen CPU does; `raise` raises InjectedFaultError.
 """
 
 import os
@@ -39,11 +39,11 @@ NAMES: Final = frozenset(
 )
 
 EXIT_CODE: Final = 137
-"""What a shell reports of a process killed by SIGKILL."""
+"""The exit code that a shell reports for a process killed by SIGKILL."""
 
 
 class InjectedFaultError(Exception):
-    """Raised at a fault point; not part of our error tree, as a bug would not be."""
+    """Raised at a fault point. Like a bug, it is not an EventLoggingError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ _hits: Counter[str] = Counter()
 
 
 def enable_fault_points(environment: Mapping[str, str]) -> None:
-    """Turn on what FAULT_POINTS names; called once by an entry point.
+    """Enable the fault points that FAULT_POINTS names, and no others. Entry points call this once.
 
     Raises:
-        SettingsError: set on Cloud Run, or not of the form above.
+        SettingsError: FAULT_POINTS is set on Cloud Run, or malformed.
     """
     _enabled.clear()
     _hits.clear()
@@ -79,11 +79,11 @@ def enable_fault_points(environment: Mapping[str, str]) -> None:
         try:
             _enabled[name] = _Fault(action, float(seconds or 0), int(hit) if hit else None)
         except ValueError:
-            raise SettingsError(f"{VARIABLE}: '{part}' has a number that is none") from None
+            raise SettingsError(f"{VARIABLE}: '{part}' needs a number after : or @") from None
 
 
 def fault_point(name: str) -> None:
-    """Take the action that a test asked for here, if any."""
+    """Take the action that FAULT_POINTS has for this point, if any."""
     if not _enabled or (fault := _enabled.get(name)) is None:
         return
     _hits[name] += 1
@@ -93,7 +93,6 @@ def fault_point(name: str) -> None:
         case "exit":
             os._exit(EXIT_CODE)
         case "pause":
-            # Blocks the event loop on purpose: the whole process stands still.
-            time.sleep(fault.seconds)
+            time.sleep(fault.seconds)  # blocks the event loop on purpose
         case _:
             raise InjectedFaultError(name)

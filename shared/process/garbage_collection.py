@@ -1,17 +1,18 @@
-"""The garbage collector, set for a process that handles many short-lived objects and keeps few."""
+"""Tunes the garbage collector for a process that makes many short-lived objects and keeps few."""
 
 import gc
 from typing import Final
 
 ALLOCATIONS: Final = 50_000
-"""More container objects than were freed since the last collection: some ten thousand events are in work at the most.
-With Python's 700 a seventh of the ingress's time went into collections that found nothing."""
+"""Container objects allocated, less those freed, between two collections. At most some ten thousand events are in work
+at once. With Python's default of 700 a seventh of the ingress's time went into collections that found nothing."""
 
 
 def tune_garbage_collection() -> None:
-    """Collect seldom, and never again go through what exists now. Called once, when everything is imported.
+    """Collect rarely, and exempt the objects that exist now. Call it once, when everything is imported.
 
-    What libraries leave in cycles (a failed call's traceback, for one) waits longer; 50,000 objects are some megabytes.
+    Garbage in reference cycles, such as the traceback of a failed call, is freed later: up to 50,000 objects, some
+    megabytes.
     """
     gc.collect()
     gc.freeze()

@@ -1,6 +1,6 @@
-"""Logging: one JSON object a line in Cloud Logging's fields, or a console form for people.
+"""Logging: one JSON object per line with Cloud Logging's fields, or a console form for people.
 
-Events are static names with fields. Never a payload, a secret or a caller's metadata.
+Log events are static names with fields. Never log a payload, a secret or a caller's metadata.
 """
 
 import json
@@ -12,17 +12,23 @@ from typing import Any, Final, Literal, TextIO
 
 import orjson
 import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared.process.log_handler import LineHandler, LineLogger, LineWriter
-from shared.telemetry.tracing import TRACEPARENT, current_traceparent, span_context_of
+from shared.traceparent import TRACEPARENT
 
 _SEVERITY: Final = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR",
                     "critical": "CRITICAL"}  # fmt: skip
 """Cloud Logging's name of each level (cloud.google.com/logging/docs/structured-logging)."""
 
 NOISY_LIBRARIES: Final = ("statsig.sdk", "urllib3", "google", "grpc", "asyncio")
-"""Libraries whose own account of a failure repeats what the adapters log, some with addresses and payloads."""
+"""Libraries that log failures which the adapters log too, some with addresses and payloads."""
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 def configure_logging(
@@ -33,9 +39,10 @@ def configure_logging(
     project: str = "",
     stream: TextIO | None = None,
 ) -> None:
-    """Send everything, the standard library's loggers included, to the stream (stdout) in one format.
+    """Send all logs, those of the standard library's loggers included, to the stream (stdout) in one format.
 
-    A line of a recorded trace names it in Cloud Logging's fields. `project` is where the traces are.
+    Replaces the root logger's handlers. A line that belongs to a sampled trace has Cloud Logging's trace fields, which
+    need `project`, the Google Cloud project of the traces. Long because it shows the whole pipeline in one place.
     """
     stream = stream or sys.stdout
     is_json = log_format == "json"
@@ -72,19 +79,19 @@ def configure_logging(
 
 
 def get_logger() -> Any:
-    """A structlog logger. Bound lazily, so it may be made before `configure_logging`."""
+    """A structlog logger. Bound lazily, so it can be made before `configure_logging`."""
     return structlog.get_logger()
 
 
 def log_each(log: Any, event: str, event_ids: Iterable[str]) -> None:
-    """A debug line for each event; where nobody reads those, nothing is gone through."""
+    """Log a debug line for each event. Does not touch `event_ids` unless LOG_LEVEL is DEBUG."""
     if log.is_enabled_for(logging.DEBUG):
         for event_id in event_ids:
             log.debug(event, event_id=event_id)
 
 
 def _report_dropped(lines: int) -> None:
-    get_logger().error("log_lines_dropped", lines=lines)  # passes whatever LOG_LEVEL says
+    get_logger().error("log_lines_dropped", lines=lines)  # ERROR, which no LOG_LEVEL filters out
 
 
 def _untouched(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
@@ -94,14 +101,20 @@ def _untouched(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> E
 def _process_and_trace(
     process: str, project: str, _logger: WrappedLogger, _method: str, event_dict: EventDict
 ) -> EventDict:
-    """The process, and the trace that the line names, else the one that is current."""
+    """Add the process, and the trace of the line's `traceparent` if it has one, else of the current span."""
     event_dict["process"] = process
-    span = span_context_of(event_dict.pop(TRACEPARENT, None) or current_traceparent())
+    span = _sampled_span(event_dict.pop(TRACEPARENT, None))
     if span is not None:
         event_dict["logging.googleapis.com/trace"] = f"projects/{project}/traces/{span.trace_id:032x}"
         event_dict["logging.googleapis.com/spanId"] = f"{span.span_id:016x}"
         event_dict["logging.googleapis.com/trace_sampled"] = True
     return event_dict
+
+
+def _sampled_span(traceparent: str | None) -> SpanContext | None:
+    context = _PROPAGATOR.extract({TRACEPARENT: traceparent}, Context()) if traceparent else None
+    span = trace.get_current_span(context).get_span_context()
+    return span if span.trace_flags.sampled else None
 
 
 def _cloud_logging_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
@@ -114,10 +127,10 @@ def _json(event_dict: EventDict, **options: Any) -> bytes:
     try:
         return orjson.dumps(event_dict, **options)
     except TypeError:
-        # What UTF-8 or 64 bits do not hold, such as a file's name that is no text.
+        # A value that has no UTF-8 form or more than 64 bits, such as a file name with undecodable bytes.
         return json.dumps(event_dict, **options).encode()
 
 
 def _text(_logger: WrappedLogger, _method: str, line: Any) -> str:
-    """For the standard library's formatter, which takes no bytes."""
+    """The rendered line as a string, which the standard library's formatter needs."""
     return line.decode() if isinstance(line, bytes) else line

@@ -1,4 +1,4 @@
-"""What processes tell of themselves, for operators: the port and its vocabulary. Nothing is decided by it."""
+"""Reports of running processes, which operators read. The port and its types. No process decides anything by them."""
 
 import enum
 from dataclasses import dataclass, field
@@ -13,75 +13,83 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a process counted in one interval, and how it stands at its end. What is not its role's stays as it is here.
+    """A process's counts of one interval, and its state at the end of it. Fields of the other role keep their defaults.
 
-    Times are the process's own, and aware.
+    Times are the process's own unless stated otherwise, and aware.
     """
 
+    # Of an ingress.
     accepted: int = 0
-    """Of an ingress: events that it committed."""
+    """Events committed."""
 
     refused: int = 0
-    """Of an ingress: events, or calls that failed as a whole, answered with a code of the caller's, limits included."""
+    """Events, or calls that failed as a whole, that were answered with an error of the caller's, limits included."""
 
     failed: int = 0
-    """As above, with a code of ours: Spanner did not take them, or not in time."""
+    """Events, or calls that failed as a whole, that were answered with an error of the service's."""
 
+    # Of a worker.
     delivered: int = 0
-    """Of a worker: events that Statsig confirmed and the ledger has as delivered."""
+    """Events that Statsig confirmed and that were settled."""
 
     dead_lettered: int = 0
+
     failed_requests: int = 0
-    """Of a worker: requests to Statsig that were not confirmed."""
+    """Requests to Statsig that were not confirmed."""
 
     last_failure: str | None = None
-    """How the last such request since the process began ended, a word of 64 characters at most."""
+    """The outcome of the latest such request since the process started: a word of at most 64 characters."""
 
     last_failure_at: datetime | None = None
+
     circuit_reason: str | None = None
-    """Why a worker's circuit is open, a word of 64 characters at most; None while it is closed."""
+    """Why the circuit is open, a word of at most 64 characters; None while it is closed."""
 
     circuit_since: datetime | None = None
+
     next_probe_at: datetime | None = None
-    """When an open circuit is next tried; may be over when it is read."""
+    """When an open circuit is probed next. Can be in the past when it is read."""
 
     nothing_pending_before: datetime | None = None
-    """Of a worker, Spanner's time: no event is pending from before, nor ever will be. Whoever looks for what is pending
-    begins there, and not among the entries of what was settled. None where it has not looked."""
+    """Spanner's time: no event from before is pending or will be. A scan of the pending index can begin here, behind
+    the deleted entries of settled events. None before the worker has looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessState:
     process_id: str
-    """A UUID, new with each start; the process's log has it too (`worker_started`, `ingress_started`)."""
+    """A UUID, new with each start. The process's log has it too (`worker_started`, `ingress_started`)."""
 
     role: Role
+
     version: str
-    """64 characters at most."""
+    """At most 64 characters."""
 
     started_at: datetime
-    """The process's own, aware."""
+    """By the process's clock, aware."""
 
     interval_seconds: float = 0.0
-    """How long it counted what the report says."""
+    """How long the counts of the report took."""
 
     report: Report = field(default_factory=Report)
+
     is_stopped: bool = False
-    """It was told to end, and this is the last that it told; what is in work takes it some seconds more."""
+    """The process is shutting down and this is its last report. It finishes the work in flight after that."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenProcess:
     state: ProcessState
+
     seen_ago: timedelta
-    """Since it told this, by Spanner's clock."""
+    """Time since the report, by Spanner's clock."""
 
 
 class ProcessStates(Protocol):
-    """The last that each process told, kept for a day after."""
+    """Each process's latest report, kept for a day."""
 
     async def report(self, state: ProcessState) -> None:
-        """Tell; replaces what the same process told before.
+        """Write a report; it replaces the process's earlier one.
 
         Raises:
             StorageUnavailableError: not known whether it was written.
@@ -89,7 +97,7 @@ class ProcessStates(Protocol):
         ...
 
     async def seen(self) -> list[SeenProcess]:
-        """Everything that is kept, stopped and silent processes included, the latest told first.
+        """Read all reports that are kept, of stopped and silent processes too, the latest first.
 
         Raises:
             StorageUnavailableError: no answer.

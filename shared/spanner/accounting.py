@@ -1,8 +1,8 @@
-"""Accounting: what was accepted for forwarding, by hour, and what became of it.
+"""Accounting: the events accepted for forwarding, by hour, and their states. The port, and its adapter on Spanner.
 
-Accepted is counted in the event log, by the index on its times; what became of it in the forward ledger, by key. One
-commit fills both, and from then on different processes write them. They must add up, and whatever does not is
-`unaccounted`. It costs by the events of the time that is asked about, not by the age of the log.
+Accepted events are counted in the event log by its index on time, and their states are read in the forward ledger by
+key. One commit writes both rows, and several processes change the ledger after that. Events without a known state are
+`unaccounted`. The cost depends on the number of events in the time that is asked about, not on the age of the log.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,33 +21,35 @@ from shared.spanner.reading import AT_INTERVALS
 from shared.spanner.shards import shards_beyond
 from shared.spanner.transactions import current_time
 
-STALENESS: Final = timedelta(seconds=15)
-"""Old enough that Spanner answers from any replica without asking the leader, new enough for accounts by the hour."""
-
 CALL_SECONDS: Final = 5.0
-"""For what takes Spanner no time: an answer that does not come within this does not come."""
+"""The bound on a call that takes Spanner no noticeable time."""
 
 SCAN_SECONDS: Final = 300.0
+"""The bound on a query that goes through all events of a time."""
+
+# The time that is asked about is divided into slices, so that progress can be reported every few seconds, however many
+# events an hour has.
 
 SLICE_SECONDS: Final = 30.0
-"""For one slice of the time that is asked about. One that takes longer is cut smaller."""
+"""The bound on the query of one slice. A slice that exceeds it is tried again at a quarter of its width."""
 
 LONG_SECONDS: Final = 8.0
+"""After a slice that took longer the next one is a quarter as wide."""
+
 SHORT_SECONDS: Final = 1.0
-"""After a slice that took longer than the one the next is a quarter, after a shorter one than the other four times as
-wide: whoever waits hears of progress every few seconds, however many events an hour has."""
+"""After a slice that took less the next one is four times as wide."""
 
 FIRST_SLICE: Final = timedelta(hours=1)
 WIDEST_SLICE: Final = timedelta(days=1)
 NARROWEST_SLICE: Final = timedelta(seconds=1)
 
 LEDGER_RETENTION: Final = timedelta(days=90)
-"""As in deploy/spanner/: settled ledger rows older than this are gone, and their events would look unaccounted."""
+"""As in deploy/spanner/: older settled ledger rows are deleted, and their events would look unaccounted."""
 
 _INDEX: Final = "NestEventLogByTime"
 
-# Each join is one by key: a hash join would read all of the ledger. The shards come from an array, so that each is a
-# range of its own in the index, which begins and ends with the times.
+# APPLY_JOIN joins by key: a hash join would read the whole ledger. The shards come from an array, so that each is a
+# range of its own in the index, from `since` to `until`.
 _EVENTS: Final = f"""
 FROM UNNEST(@shards) AS shard
 JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={_INDEX}}} AS e
@@ -76,10 +78,10 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HourlyAccount:
-    """The events accepted for forwarding within one hour, and where they are now."""
+    """The numbers of events accepted for forwarding within one hour, and of those in each state."""
 
     hour: datetime
-    """Its beginning, UTC."""
+    """The beginning of the hour, UTC."""
 
     accepted: int
     delivered: int
@@ -87,22 +89,23 @@ class HourlyAccount:
     dead: int
 
     possible_duplicates: int
-    """Attempts whose outcome nobody could know."""
+    """Attempts with an unknown outcome."""
 
     @property
     def unaccounted(self) -> int:
-        """Anything but 0 is an error of ours."""
+        """Events in none of these states. Anything but 0 is a bug."""
         return self.accepted - self.delivered - self.pending - self.dead
 
 
 @dataclass(frozen=True, slots=True)
 class Unaccounted:
-    """An event of the log that the ledger does not know, or knows in a state that there is not."""
+    """An event of the log that has no ledger row, or one with an unknown state."""
 
     event_id: str
     ingested_at: datetime
+
     state: str | None
-    """None where it has no ledger row."""
+    """None if there is no ledger row."""
 
 
 class Accounting(Protocol):
@@ -117,9 +120,10 @@ class Accounting(Protocol):
     async def per_hour(
         self, *, since: datetime, until: datetime, reached: Callable[[datetime], None] = lambda _: None
     ) -> Sequence[HourlyAccount]:
-        """The accounts of every hour with events from `since` to before `until`, oldest first; both may cut an hour.
+        """The account of every hour with events from `since` to before `until`, oldest first.
 
-        Both are aware, and within LEDGER_RETENTION. `reached` is told how far it is, every few seconds.
+        Both times are aware, within LEDGER_RETENTION, and need not be full hours. `reached` is called with the time up
+        to which the events are counted, every few seconds.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -127,7 +131,7 @@ class Accounting(Protocol):
         ...
 
     async def unaccounted(self, *, since: datetime, until: datetime, limit: int) -> Sequence[Unaccounted]:
-        """Some of those that `per_hour` counts as such, in no order; of a time that is not longer than needed.
+        """Up to `limit` of the events that `per_hour` counts as unaccounted, in no order. Keep the time short.
 
         Raises:
             StorageUnavailableError: no answer within SCAN_SECONDS.
@@ -138,11 +142,10 @@ class Accounting(Protocol):
 class SpannerAccounting:
     """Accounting on NestEventLog and NestEventForward."""
 
-    def __init__(self, database: Any, *, shards: int = DEFAULT_SHARDS, staleness: timedelta = STALENESS) -> None:
-        """`shards` as in the settings (FORWARD_SHARDS); shards beyond that have events are looked for."""
+    def __init__(self, database: Any, *, shards: int = DEFAULT_SHARDS) -> None:
+        """`shards` as in the settings (FORWARD_SHARDS); events in higher shards are found too."""
         self._database = database
         self._shards = shards
-        self._bound = {"exact_staleness": staleness} if staleness else {}
 
     async def now(self) -> datetime:
         async with spanner_call(CALL_SECONDS), self._database.snapshot() as snapshot:
@@ -162,7 +165,7 @@ class SpannerAccounting:
             except StorageUnavailableError as error:
                 if not isinstance(error.__cause__, TimeoutError) or width <= NARROWEST_SLICE:
                     raise
-                await self.now()  # it raises where Spanner is gone; else the slice was too wide
+                await self.now()  # raises if Spanner is down; otherwise the slice was too wide
                 width = max(NARROWEST_SLICE, width / 4)
                 continue
             for hour, *counts in rows:
@@ -184,7 +187,7 @@ class SpannerAccounting:
         return [*range(self._shards), *beyond]
 
     async def _query(self, query: str, seconds: float, **values: Any) -> list[Sequence[Any]]:
-        async with spanner_call(seconds), self._database.snapshot(**self._bound) as snapshot:
+        async with spanner_call(seconds), self._database.snapshot() as snapshot:
             rows = await snapshot.execute_sql(
                 query,
                 values,

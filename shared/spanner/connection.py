@@ -1,4 +1,4 @@
-"""The connection to Spanner, and the one place where its exceptions become ours."""
+"""Opens the connection to Spanner, and translates its exceptions into ours: the only place that does."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,21 +22,21 @@ from shared.spanner.lasting_database import CLOSE_SECONDS, LastingDatabase
 from shared.telemetry.providers import Telemetry
 
 ABORTED_RETRY_SECONDS: Final = 0.003
-"""The first wait after an ABORTED that carries no RetryInfo. The client's own default is 2 to 3 s, which the emulator
-(it sends none) turns into a p99 of seconds with a few concurrent writers; doubled and jittered by the client."""
+"""The first wait after an ABORTED without RetryInfo; the client doubles and jitters it. With the client's own default
+of 2 to 3 s, the emulator, which sends no RetryInfo, had a p99 of seconds with a few concurrent writers."""
 
 _REJECTED: Final = (google.InvalidArgument, google.OutOfRange)
-"""What only the statement's own content can be the cause of. An absent table, column or database is NOT_FOUND, a role
-that may not PERMISSION_DENIED: not the statement's fault."""
+"""Errors that only the content of a statement can cause. A missing table, column or database is NOT_FOUND, and a
+missing privilege PERMISSION_DENIED: neither is the statement's fault."""
 
 _SESSION: Final = "type.googleapis.com/google.spanner.v1.Session"
-"""The resource that NOT_FOUND names where it is the session (Spanner and emulator alike). That of a row, a table or a
-column names none, that of a database its own; the emulator's for a transaction that another one ended names none."""
+"""The resource type that NOT_FOUND names if the session is lost (Spanner and emulator). If the database is missing, it
+names the type of databases; for a row, a table, a column, or the emulator's ended transactions it names none."""
 
 
 @asynccontextmanager
 async def open_database(settings: Settings, telemetry: Telemetry | None = None) -> AsyncIterator[Any]:
-    """The database of the settings. Opening does no I/O: the client makes its session with the first call."""
+    """The database of the settings, closed at the end. Opening does no I/O: the first call makes the session."""
     instance = create_client(settings.google_cloud_project, settings.spanner_emulator_host, telemetry).instance(
         settings.spanner_instance
     )
@@ -53,10 +53,10 @@ async def open_database(settings: Settings, telemetry: Telemetry | None = None) 
 
 
 def create_client(project: str, emulator_host: str | None, telemetry: Telemetry | None = None) -> AsyncClient:
-    """A Spanner client, of the emulator where one is named; with telemetry it traces its own calls."""
-    # Extended tracing adds the statements, whose place is not a trace.
+    """A Spanner client, of the emulator if `emulator_host` is set; with telemetry it traces its own calls."""
+    # Extended tracing would add the statements to spans.
     tracing = telemetry and {"tracer_provider": telemetry.tracer_provider, "enable_extended_tracing": False}
-    # Built-in metrics export to Cloud Monitoring under the process's identity, which is not granted that.
+    # Built-in metrics would export to Cloud Monitoring, for which the process's identity has no permission.
     if emulator_host is None:
         return AsyncClient(project=project, disable_builtin_metrics=True, observability_options=tracing)
     return AsyncClient(
@@ -70,16 +70,16 @@ def create_client(project: str, emulator_host: str | None, telemetry: Telemetry 
 
 @asynccontextmanager
 async def spanner_call(timeout_seconds: float) -> AsyncIterator[None]:
-    """Bound a call in wall-clock time and translate what it raises.
+    """Wrap every call: bounds it in wall-clock time and translates Google's exceptions.
 
-    The bound is our own: `timeout_secs` of the client bounds its retries of ABORTED, not the RPC (a commit against a
-    hung server was seen to block for 15 s and then succeed), and the emulator ignores gRPC deadlines.
+    The client cannot bound it: its `timeout_secs` bounds retries of ABORTED, not the RPC (a commit against a hung
+    server was seen to block for 15 s and then succeed), and the emulator ignores gRPC deadlines.
 
     Raises:
-        RowExistsError: an insert met a key that exists.
-        StorageRejectedError: the statement itself is at fault.
-        StoragePreconditionError: the statement is at fault, or the database is.
-        StorageUnavailableError: everything else, the bound included; the outcome of a commit is then unknown.
+        RowExistsError: an insert of a key that exists.
+        StorageRejectedError: the statement is at fault.
+        StoragePreconditionError: the statement or the state of the database is at fault.
+        StorageUnavailableError: anything else, a timeout included; the outcome of a commit is then unknown.
     """
     try:
         with anyio.fail_after(timeout_seconds):
@@ -103,10 +103,10 @@ def _translate(error: Exception) -> EventLoggingError:
 
 
 def _is_lost_session(error: BaseException) -> bool:
-    """Whether the session is gone.
+    """Whether a call failed because its session is gone.
 
-    The client may have hidden it: after a failed read it asks for the session, which our roles may not, and that
-    PERMISSION_DENIED then comes out in its place.
+    Looks through the chain of exceptions: after a failed read the client asks for the session, which our roles may not,
+    and raises PERMISSION_DENIED instead.
     """
     cause: BaseException | None = error
     while cause is not None:

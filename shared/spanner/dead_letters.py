@@ -1,4 +1,4 @@
-"""Dead letters on Spanner."""
+"""The dead-letter table on Spanner."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -29,20 +29,20 @@ from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.transactions import Transactions
 
 LETTERS_PER_READ: Final = 100
-"""Of 64 KiB each these are 9 MB on the wire."""
+"""Letters of one read, and subjects of one closing. Letters of 64 KiB make 9 MB on the wire."""
 
 SUMMARIES_PER_READ: Final = 1000
 
 READ_SECONDS: Final = 60.0
-"""For what goes through everything that is open, or dead: a hundred thousand letters take some seconds."""
+"""The bound on a query over all open letters or dead events: a hundred thousand take some seconds."""
 
-# The emulator refuses to force a NULL-filtered index on a query by itself. `open_shard >= 0` is true of every entry.
+# Without this the emulator refuses to force a NULL-filtered index on a query.
 _HINT: Final = "@{spanner_emulator.disable_query_null_filtered_index_check=true}"
 
-# By the index on what is open, and bounded by that.
+# Reads only the index of open letters; the condition is true for every entry.
 _OPEN: Final = f"FROM {DEAD_LETTER_TABLE}@{{FORCE_INDEX={table.OPEN_INDEX}}} WHERE open_shard >= 0"
 
-# By the index on what is dead and the one on what is open, and bounded by both.
+# Reads only the indexes of dead events and of open letters.
 _BOTH: Final = f"""
 (SELECT event_id FROM {LEDGER_TABLE}@{{FORCE_INDEX={DEAD_INDEX}}} WHERE dead_shard >= 0) AS f
 FULL JOIN (SELECT subject {_OPEN} AND kind != 'poison') AS l ON l.subject = f.event_id"""  # noqa: S608 - constants
@@ -58,19 +58,19 @@ class SpannerDeadLetterTable:
     """DeadLetterTable on NestEventDeadLetter."""
 
     def __init__(self, transactions: Transactions, *, timeout_seconds: float) -> None:
-        """The transactions are those of the SpannerForwardLedger on the same database."""
+        """`transactions` are those of the SpannerForwardLedger on the same database."""
         self._transactions = transactions
         self._timeout_seconds = timeout_seconds
 
     async def collect(self, letters: Sequence[DeadLetterRow]) -> int:
         async def work(transaction: Any) -> int:
             event_ids = sorted({each.event_id for each in letters if each.event_id is not None})
-            ledger = await read_by_key(transaction, LEDGER_TABLE, table.LEDGER_COLUMNS, event_ids)
-            callers = await read_by_key(transaction, LOG_TABLE, ("event_id", "caller"), event_ids)
+            states = await read_by_key(transaction, LEDGER_TABLE, table.LEDGER_COLUMNS, event_ids)
+            ledger = {row.event_id: row for row in (table.LedgerRow(*values) for values in states)}
+            logged = await read_by_key(transaction, LOG_TABLE, ("event_id", "caller"), event_ids)
+            callers = {event_id: caller for event_id, caller in logged}  # noqa: C416 - mypy refuses dict(logged)
             places = [table.Place(*row) for row in await _read(transaction, table.PLACE_COLUMNS, _subjects(letters))]
-            found = table.collected(
-                letters, places, {row[0]: row for row in ledger}, {row[0]: row[1] for row in callers}
-            )
+            found = table.collected(letters, places, ledger, callers)
             if found.inserts:
                 insert(transaction, DEAD_LETTER_TABLE, table.INSERTED_COLUMNS, found.inserts)
             if found.closings:
@@ -108,7 +108,7 @@ class SpannerDeadLetterTable:
         return [table.summary(row) for row in await self._query(query, values, types)]
 
     async def _open_of(self, choice: LetterChoice) -> list[DeadLetterSummary]:
-        """By key, and so by no more than the subjects that are named."""
+        """The open letters of a choice that names its subjects, read by key."""
 
         async def read(part: Sequence[str]) -> list[Sequence[Any]]:
             async with spanner_call(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
@@ -116,7 +116,8 @@ class SpannerDeadLetterTable:
 
         named = sorted(set(choice.subjects or ()))
         parts = await in_parts(named, read, rows=SUMMARIES_PER_READ) if named else []
-        found = [table.summary(row[:-1]) for rows in parts for row in rows if row[-1] is not None]
+        rows = [row for part in parts for row in part]
+        found = [table.summary(summary) for *summary, open_shard in rows if open_shard is not None]
         return [each for each in found if choice.takes(each)]
 
     async def of(self, subjects: Collection[str]) -> dict[str, list[DeadLetterRow]]:
@@ -127,8 +128,8 @@ class SpannerDeadLetterTable:
         found: dict[str, list[DeadLetterRow]] = {}
         if subjects:
             for rows in await in_parts(sorted(set(subjects)), read, rows=LETTERS_PER_READ):
-                for row in rows:
-                    found.setdefault(row[0], []).append(table.letter(row))
+                for letter in map(table.letter, rows):
+                    found.setdefault(letter.subject, []).append(letter)
         for letters in found.values():
             letters.sort(key=lambda each: (each.dead_at, each.message_id))
         return found
@@ -158,7 +159,7 @@ class SpannerDeadLetterTable:
 
 
 async def close_open(transaction: Any, subjects: Collection[str], by: Closing) -> set[str]:
-    """Within a transaction: close what is open of these; returned are the subjects that had an open letter."""
+    """Close the open letters of these subjects within a transaction, and return the subjects that had one."""
     rows = [table.Place(*row) for row in await _read(transaction, table.PLACE_COLUMNS, subjects)] if subjects else []
     found = [place for place in rows if place.open_shard is not None]
     if found:
@@ -177,7 +178,7 @@ async def _read(reader: Any, columns: Sequence[str], subjects: Collection[str]) 
 
 
 def _chosen(choice: LetterChoice) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The conditions behind _OPEN, and their parameters."""
+    """The conditions that a choice adds to _OPEN, their parameters, and the parameters' types."""
     texts = param_types.Array(param_types.STRING)
     given: list[tuple[str, str, Any, Any]] = [
         ("reason IN UNNEST(@reasons)", "reasons", list(choice.reasons) or None, texts),

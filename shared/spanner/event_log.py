@@ -1,13 +1,13 @@
-"""The event log: the port, and its adapter on Spanner."""
+"""The event log on Spanner."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import starmap
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.events.event import EventLogRow
+from shared.events.event_log import Written
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE, ForwardState, forward_shard
 from shared.events.timestamps import to_rfc3339
 from shared.spanner.connection import ABORTED_RETRY_SECONDS, spanner_call
@@ -15,59 +15,6 @@ from shared.spanner.mutations import insert
 from shared.spanner.reading import AT_INTERVALS, by_key
 
 LOG_TABLE: Final = "NestEventLog"
-
-LOG_COLUMNS: Final = (
-    "event_id",
-    "event_name",
-    "event_type",
-    "actor_id",
-    "event_ts",
-    "ingested_at",
-    "metadata",
-    "forward_to_statsig",
-    "request_digest",
-    "write_id",
-    "caller",
-    "log_shard",
-    "request_id",
-)
-
-_BORN_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
-"""The others have defaults."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Of a row that exists: what it was asked for, and by which call."""
-
-    request_digest: str
-    write_id: str
-
-
-class EventLogRepository(Protocol):
-    """Where events are kept. Append-only: no method changes a row."""
-
-    async def append(self, rows: Sequence[EventLogRow]) -> None:
-        """Commit all rows, each with a pending forward ledger row where it is to be forwarded, or none of them.
-
-        No two rows may have the same event_id.
-
-        Raises:
-            RowExistsError: at least one event_id exists already. None of the rows was written by this call, but a
-                lost answer and the client's own retry can make this the answer to one's own write.
-            StorageRejectedError: at least one row is at fault. None was written.
-            StoragePreconditionError: at least one row is at fault, or the database is. None was written.
-            StorageUnavailableError: not known whether the rows were written.
-        """
-        ...
-
-    async def written(self, event_ids: Sequence[str]) -> dict[str, Written]:
-        """Who wrote what, of every given event that exists; a strong read.
-
-        Raises:
-            StorageUnavailableError: no answer.
-        """
-        ...
 
 
 class SpannerEventLogRepository:
@@ -100,7 +47,25 @@ class SpannerEventLogRepository:
             return {event_id: Written(digest, write_id) async for event_id, digest, write_id in found}
 
 
+LOG_COLUMNS: Final = (
+    "event_id",
+    "event_name",
+    "event_type",
+    "actor_id",
+    "event_ts",
+    "ingested_at",
+    "metadata",
+    "forward_to_statsig",
+    "request_digest",
+    "write_id",
+    "caller",
+    "log_shard",
+    "request_id",
+)
+
+
 def _log_values(row: EventLogRow, shard: int) -> tuple[object, ...]:
+    """The values of LOG_COLUMNS."""
     event = row.event
     return (
         event.event_id,
@@ -119,5 +84,10 @@ def _log_values(row: EventLogRow, shard: int) -> tuple[object, ...]:
     )
 
 
+_BORN_COLUMNS: Final = ("event_id", "state", "pending_since", "forward_shard")
+"""The other columns of a ledger row have defaults or are NULL at first."""
+
+
 def _born_pending(row: EventLogRow, shard: int) -> tuple[object, ...]:
+    """The values of _BORN_COLUMNS."""
     return (row.event.event_id, ForwardState.PENDING.value, COMMIT_TIMESTAMP, shard)

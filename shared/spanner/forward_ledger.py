@@ -1,7 +1,7 @@
 """The forward ledger on Spanner.
 
-A transaction reads its rows by key and buffers its writes as mutations: a read, a look at the time where that matters,
-one commit. As one DML statement (`UPDATE ... IN UNNEST ... THEN RETURN`) the emulator took several times longer.
+A transaction reads its rows by key and buffers its writes as mutations: one read, one query for the time if needed, one
+commit. As one DML statement (`UPDATE ... IN UNNEST ... THEN RETURN`) it took several times longer on the emulator.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from google.cloud.spanner_v1 import KeyRange, KeySet
 
-from shared.events import attempt_history
 from shared.events.forward_ledger import (
     DEFAULT_SHARDS,
     LEDGER_TABLE,
@@ -29,7 +28,7 @@ from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.transactions import Transactions, current_time
 
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any row: pending_since is a commit's time."""
+"""Earlier than any row: pending_since is the time of a commit."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -47,7 +46,7 @@ class SpannerForwardLedger:
         shards: int = DEFAULT_SHARDS,
         rows_at_once: int = ROWS_AT_ONCE,
     ) -> None:
-        """`one_at_a_time` is for the emulator, which does not bear two transactions of a process."""
+        """`one_at_a_time` is for the emulator (`Transactions`). `rows_at_once` is the most rows of one transaction."""
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._rows_at_once = rows_at_once
@@ -70,38 +69,35 @@ class SpannerForwardLedger:
     ) -> dict[str, ClaimResult]:
         if not event_ids:
             return {}
-        # Asked for once, and before: a claim that is judged by an earlier time only looks live for longer.
+        # One query for the time, before all parts: judged by an earlier time, a claim only looks live for longer.
         async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             now = await current_time(snapshot)
         until = to_rfc3339(from_datetime(now) + round(seconds * NANOS_PER_SECOND))
 
         async def claim_part(part: Sequence[str]) -> dict[str, ClaimResult]:
             async def work(transaction: Any) -> dict[str, ClaimResult]:
-                rows = await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM, part)
-                entries = {row[0]: table.entry(row, token=token, own=own or {}, now=now) for row in rows}
+                results: dict[str, ClaimResult] = {}
                 claims: list[tuple[object, ...]] = []
                 take_overs: list[tuple[object, ...]] = []
-                for row in rows:
-                    found = entries[row[0]]
-                    if found.outcome is not ClaimOutcome.CLAIMED:
+                for values in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM, part):
+                    row = table.ClaimableRow(*values)
+                    result = results[row.event_id] = row.claimed_by(token, own=own or {}, now=now)
+                    if result.outcome is not ClaimOutcome.CLAIMED:
                         continue
-                    if found.possible_duplicates == row[5]:
-                        claims.append((found.event_id, token, until))
+                    if result.possible_duplicates == row.possible_duplicates:
+                        claims.append(table.claim_values(row.event_id, token, until))
                     else:
-                        noted = (found.possible_duplicates, attempt_history.encode(found.history))
-                        take_overs.append((found.event_id, token, until, *noted))
+                        take_overs.append(table.take_over_values(result, token, until))
                 _update(transaction, table.CLAIM_COLUMNS, claims)
                 _update(transaction, table.TAKE_OVER_COLUMNS, take_overs)
-                return entries
+                return results
 
             return await self._run(work)
 
-        entries: dict[str, ClaimResult] = {}
-        for found in await self._in_parts(sorted(event_ids), claim_part):
-            entries |= found
-        return {
-            event_id: entries.get(event_id) or ClaimResult(event_id, ClaimOutcome.MISSING) for event_id in event_ids
-        }
+        found: dict[str, ClaimResult] = {}
+        for results in await self._in_parts(sorted(event_ids), claim_part):
+            found |= results
+        return {event_id: found.get(event_id) or ClaimResult(event_id, ClaimOutcome.MISSING) for event_id in event_ids}
 
     async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         async def note_part(part: Sequence[DeliveryRecord]) -> set[str]:
@@ -110,7 +106,7 @@ class SpannerForwardLedger:
                 if not ours:
                     return set()
                 now = await current_time(transaction)
-                rows = [table.noted(attempt) for attempt in part if attempt.event_id in ours]
+                rows = [table.attempt_values(record) for record in part if record.event_id in ours]
                 _update(transaction, table.ATTEMPT_COLUMNS, rows)
                 return {event_id for event_id, holder in ours.items() if holder.may_go_on(now)}
 
@@ -129,33 +125,33 @@ class SpannerForwardLedger:
         within = self._timeout_seconds if within_seconds is None else within_seconds
 
         async def settle_part(part: Sequence[DeliveryRecord]) -> None:
-            # While the claim lasts nobody else writes the row: one commit without a read.
+            # While the claim lasts no other batch writes the row: one commit without a read is enough.
             if (token is not None and seconds_left <= within) or not await self._settle_unread(part, within):
                 await self._settle_read(part, token, within)
 
         await self._in_parts(_by_event(attempts), settle_part)
 
-    async def _settle_unread(self, attempts: Sequence[DeliveryRecord], within_seconds: float) -> bool:
-        """False where a row was deleted meanwhile, and with it none was written."""
-        rows = list(table.settled(attempts, ForwardState.DELIVERED))
+    async def _settle_unread(self, records: Sequence[DeliveryRecord], within_seconds: float) -> bool:
+        """False if a row no longer exists; then none was written."""
+        rows = list(table.settled(records, ForwardState.DELIVERED))
         return await self.transactions.commit(
             lambda batch: _update(batch, table.SETTLED_COLUMNS, rows), within_seconds=within_seconds
         )
 
-    async def _settle_read(self, attempts: Sequence[DeliveryRecord], token: str | None, within_seconds: float) -> None:
+    async def _settle_read(self, records: Sequence[DeliveryRecord], token: str | None, within_seconds: float) -> None:
         async def work(transaction: Any) -> None:
             ours: set[str] = set()
             others: list[str] = []
-            for holder in await _holders(transaction, attempts):
-                if token in (None, holder.token):
+            for holder in await _holders(transaction, records):
+                if token in (None, holder.claim_token):
                     ours.add(holder.event_id)
                 elif holder.state == ForwardState.PENDING:
                     others.append(holder.event_id)
             delivered = ForwardState.DELIVERED
-            settled = [attempt for attempt in attempts if attempt.event_id in ours]
-            _update(transaction, table.SETTLED_COLUMNS, list(table.settled(settled, delivered)))
-            # The claim is left to its holder, who notes its own attempts by it.
-            _update(transaction, table.STATE_COLUMNS, [table.stated(event_id, delivered) for event_id in others])
+            rows = list(table.settled((record for record in records if record.event_id in ours), delivered))
+            _update(transaction, table.SETTLED_COLUMNS, rows)
+            # The claim is left to its holder, who records its own attempts under it.
+            _update(transaction, table.STATE_COLUMNS, [table.state_values(event_id, delivered) for event_id in others])
 
         await self._run(work, within_seconds)
 
@@ -164,10 +160,10 @@ class SpannerForwardLedger:
             async def work(transaction: Any) -> set[str]:
                 ours = [holder for holder in await _holders(transaction, part) if holder.is_of(token)]
                 now = await current_time(transaction) if ours else None
-                held = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
-                dead = [attempt for attempt in part if attempt.event_id in held]
-                _update(transaction, table.SETTLED_COLUMNS, list(table.settled(dead, ForwardState.DEAD)))
-                return held
+                claimed = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
+                rows = list(table.settled((each for each in part if each.event_id in claimed), ForwardState.DEAD))
+                _update(transaction, table.SETTLED_COLUMNS, rows)
+                return claimed
 
             return await self._run(work)
 
@@ -179,26 +175,26 @@ class SpannerForwardLedger:
         async def release_part(part: Sequence[DeliveryRecord]) -> None:
             async def work(transaction: Any) -> None:
                 ours = {holder.event_id: holder for holder in await _holders(transaction, part) if holder.is_of(token)}
-                mine = [attempt for attempt in part if attempt.event_id in ours]
-                now = await current_time(transaction) if any(each.wait_seconds is not None for each in mine) else None
+                records = [record for record in part if record.event_id in ours]
+                waits = any(record.wait_seconds is not None for record in records)
+                now = await current_time(transaction) if waits else None
                 rows: dict[tuple[str, ...], list[tuple[object, ...]]] = {}
-                for attempt in mine:
-                    columns, row = table.released(attempt, ours[attempt.event_id], now)
-                    rows.setdefault(columns, []).append(row)
-                for columns, values in rows.items():
-                    _update(transaction, columns, values)
+                for record in records:
+                    values = table.released(record, ours[record.event_id], now)
+                    rows.setdefault(tuple(values), []).append(tuple(values.values()))
+                for columns, of_these in rows.items():
+                    _update(transaction, columns, of_these)
 
             await self._run(work, within_seconds)
 
         await self._in_parts(_by_event(attempts), release_part)
 
     async def oldest_pending_seconds(self) -> float | None:
-        # The first entry of each shard, read: an aggregate would go through all that is pending, and the emulator
-        # answers any query of the index so (100,000 rows: 5 s). Each read begins where the last one found the oldest:
-        # what becomes pending later has a later time, and before lie the deleted entries of what was settled, which
-        # Spanner would go through again.
+        # Reads the first entry of each shard. An aggregate would go through all pending events, and the emulator goes
+        # through the whole index for any query (100,000 rows: 5 s). Each read begins where the last one found the
+        # oldest, since later events have later times: before it lie deleted entries, which Spanner would go through.
         oldest: list[datetime] = []
-        # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        # Single-use snapshots: one for several reads is a transaction, and on the emulator it ends the running one.
         async with spanner_call(self._timeout_seconds):
             async with self._database.snapshot() as snapshot:
                 now = await current_time(snapshot)
@@ -221,14 +217,14 @@ class SpannerForwardLedger:
         return await self.transactions.run(work, within_seconds=within)
 
 
-async def _holders(transaction: Any, attempts: Sequence[DeliveryRecord]) -> list[table.Holder]:
-    event_ids = [attempt.event_id for attempt in attempts]
+async def _holders(transaction: Any, records: Sequence[DeliveryRecord]) -> list[table.Holder]:
+    event_ids = [record.event_id for record in records]
     return [table.Holder(*row) for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_HOLDER, event_ids)]
 
 
-def _by_event(attempts: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
-    """Neighbours in the key space beside each other, so that few splits share a transaction."""
-    return sorted(attempts, key=attrgetter("event_id"))
+def _by_event(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
+    """Sorted by key, so that the rows of one transaction are neighbours and lie in few splits."""
+    return sorted(records, key=attrgetter("event_id"))
 
 
 def _update(buffer: Any, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

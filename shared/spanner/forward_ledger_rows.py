@@ -1,190 +1,237 @@
-"""The forward ledger's rows: what is read and written of them, and what they mean. Pure."""
+"""Rows of the forward ledger: the columns that are read and written, and the rules by which they change. Pure.
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+A row that is read is a NamedTuple whose fields are the columns. A row that is written is a tuple, made next to the list
+of its columns; long ones are made by column name.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.events import attempt_history
-from shared.events.attempt_history import History, HistoryEntry, HistoryKind, extended
-from shared.events.event import RESERVED_METADATA_KEY, Event
+from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardState
 from shared.events.replay_ledger import ReopenOutcome, ReopenResult
-from shared.events.timestamps import from_datetime
-from shared.telemetry.tracing import TRACEPARENT
 
 PENDING_INDEX: Final = "NestEventForwardPending"
 
 DEAD_INDEX: Final = "NestEventForwardDead"
 
-READ_HOLDER: Final = ("event_id", "state", "claim_token", "claimed_until")
-READ_FOR_CLAIM: Final = (*READ_HOLDER, "attempts", "possible_duplicates", "history", "alone_failures", "not_before",
-                         "pending_since")  # fmt: skip
-READ_FOR_REOPENING: Final = ("event_id", "state", "claimed_until", "replays", "history", "claim_token")
 
-EVENT_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata")
-
-CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
-TAKE_OVER_COLUMNS: Final = (*CLAIM_COLUMNS, "possible_duplicates", "history")
-WAITING_COLUMNS: Final = (*CLAIM_COLUMNS, "alone_failures", "not_before")
-ATTEMPT_COLUMNS: Final = ("event_id", "attempts", "possible_duplicates", "last_attempt_at", "last_reason",
-                          "last_status", "history")  # fmt: skip
-RELEASED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *WAITING_COLUMNS[1:])
-STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at")
-SETTLED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *STATE_COLUMNS[1:], *CLAIM_COLUMNS[1:], "alone_failures")
-REOPENED_COLUMNS: Final = (*STATE_COLUMNS, *CLAIM_COLUMNS[1:], "alone_failures", "republished", "republished_at",
-                           "replays", "history")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Whose a row is."""
+class Holder(NamedTuple):
+    """The columns that show which claim a row is under."""
 
     event_id: str
     state: str
-    token: str | None
-    until: datetime | None
+    claim_token: str | None
+    claimed_until: datetime | None
 
     def is_of(self, token: str) -> bool:
-        """Whether the token's account is the row's: also of what an earlier holder settled as delivered meanwhile."""
-        return self.token == token and self.state != ForwardState.DEAD
+        """Whether the token's attempts belong into the row, also if an earlier holder has settled it as delivered."""
+        return self.claim_token == token and self.state != ForwardState.DEAD
 
     def may_go_on(self, now: datetime) -> bool:
-        """Whether it is pending, and the claim has not expired."""
-        return self.state == ForwardState.PENDING and is_live(self.until, now)
+        """Whether the row is pending and its claim has not expired."""
+        return self.state == ForwardState.PENDING and is_live(self.claimed_until, now)
+
+
+class ClaimableRow(NamedTuple):
+    """The columns that a claim reads."""
+
+    event_id: str
+    state: str
+    claim_token: str | None
+    claimed_until: datetime | None
+    attempts: int
+    possible_duplicates: int
+    history: list[str] | None
+    alone_failures: int
+    not_before: datetime | None
+    pending_since: datetime | None
+
+    def claimed_by(self, token: str, *, own: Mapping[str, Collection[str]], now: datetime) -> ClaimResult:
+        """The result of a claim by the token, which is to be written if the outcome is CLAIMED."""
+        history = attempt_history.decode(self.history)
+        if self.state != ForwardState.PENDING:
+            outcome = ClaimOutcome(self.state.lower())
+            return ClaimResult(
+                self.event_id, outcome, self.attempts, self.possible_duplicates, history, self.alone_failures
+            )
+        resumable = own.get(self.event_id, ())
+        is_ours = self.claim_token is None or self.claim_token == token or self.claim_token in resumable
+        outcome = ClaimOutcome.CLAIMED
+        if not is_ours and is_live(self.claimed_until, now):
+            outcome = ClaimOutcome.CLAIMED_ELSEWHERE
+        elif is_live(self.not_before, now) and self.claim_token != token:
+            outcome = ClaimOutcome.WAITING
+        is_claimed = outcome is ClaimOutcome.CLAIMED
+        possible_duplicates = self.possible_duplicates
+        if is_claimed and not is_ours:
+            # Its holder neither settled nor released it: the event may have been sent.
+            possible_duplicates += 1
+            history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
+        return ClaimResult(
+            self.event_id,
+            outcome,
+            self.attempts,
+            possible_duplicates,
+            history,
+            self.alone_failures,
+            is_suspect=is_claimed and self.not_before is not None,
+            is_resumed=is_claimed and self.claim_token in resumable,
+            pending_since=self.pending_since,
+        )
+
+
+class ReopenableRow(NamedTuple):
+    """The columns that a replay reads."""
+
+    event_id: str
+    state: str
+    claimed_until: datetime | None
+    replays: int
+    history: list[str] | None
+    claim_token: str | None
+
+    def reopened(self, now: datetime, max_replays: int) -> ReopenResult:
+        """The result of a replay, which is to be written if the outcome is REOPENED."""
+        if self.state == ForwardState.DELIVERED:
+            return ReopenResult(self.event_id, ReopenOutcome.DELIVERED, self.replays)
+        if self.state == ForwardState.PENDING:
+            is_claimed = is_live(self.claimed_until, now)
+            outcome = ReopenOutcome.IN_FLIGHT if is_claimed else ReopenOutcome.PENDING
+            return ReopenResult(self.event_id, outcome, self.replays)
+        if self.replays >= max_replays:
+            return ReopenResult(self.event_id, ReopenOutcome.QUARANTINED, self.replays)
+        return ReopenResult(self.event_id, ReopenOutcome.REOPENED, self.replays + 1)
+
+
+READ_HOLDER: Final = Holder._fields
+READ_FOR_CLAIM: Final = ClaimableRow._fields
+READ_FOR_REOPENING: Final = ReopenableRow._fields
 
 
 def is_live(until: datetime | None, now: datetime) -> bool:
     return until is not None and until > now
 
 
-def entry(row: Sequence[Any], *, token: str, own: Mapping[str, Collection[str]], now: datetime) -> ClaimResult:
-    """What a claim that read the row makes of it."""
-    event_id, state, holder, until, attempts, possible_duplicates, lines, alone_failures, not_before, since = row
-    history = attempt_history.decode(lines)
-    if state != ForwardState.PENDING:
-        return ClaimResult(
-            event_id, ClaimOutcome(state.lower()), attempts, possible_duplicates, history, alone_failures
-        )
-    resumable = own.get(event_id, ())
-    is_ours = holder is None or holder == token or holder in resumable
-    outcome = ClaimOutcome.CLAIMED
-    if not is_ours and is_live(until, now):
-        outcome = ClaimOutcome.CLAIMED_ELSEWHERE
-    elif is_live(not_before, now) and holder != token:
-        outcome = ClaimOutcome.WAITING
-    is_claimed = outcome is ClaimOutcome.CLAIMED
-    if is_claimed and not is_ours:
-        # Its holder neither settled nor released it: the event may have been sent.
-        possible_duplicates += 1
-        history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
-    return ClaimResult(
-        event_id,
-        outcome,
-        attempts,
-        possible_duplicates,
-        history,
-        alone_failures,
-        is_suspect=is_claimed and not_before is not None,
-        is_resumed=is_claimed and holder in resumable,
-        pending_since=since,
-    )
+CLAIM_COLUMNS: Final = ("event_id", "claim_token", "claimed_until")
 
 
-def reopened(row: Sequence[Any], now: datetime, max_replays: int) -> ReopenResult:
-    event_id, state, claimed_until, replays, *_ = row
-    if state == ForwardState.DELIVERED:
-        return ReopenResult(event_id, ReopenOutcome.DELIVERED, replays)
-    if state == ForwardState.PENDING:
-        return ReopenResult(
-            event_id, ReopenOutcome.IN_FLIGHT if is_live(claimed_until, now) else ReopenOutcome.PENDING, replays
-        )
-    if replays >= max_replays:
-        return ReopenResult(event_id, ReopenOutcome.QUARANTINED, replays)
-    return ReopenResult(event_id, ReopenOutcome.REOPENED, replays + 1)
+def claim_values(event_id: str, token: str, until: datetime | str) -> tuple[object, ...]:
+    """A row of CLAIM_COLUMNS."""
+    return (event_id, token, until)
 
 
-def noted(attempt: DeliveryRecord) -> tuple[object, ...]:
-    return (
-        attempt.event_id,
-        attempt.attempts,
-        attempt.possible_duplicates,
-        attempt.last_attempt_at,
-        attempt.reason,
-        attempt.status,
-        attempt_history.encode(attempt.history),
-    )
+TAKE_OVER_COLUMNS: Final = (*CLAIM_COLUMNS, "possible_duplicates", "history")
 
 
-def settled(attempts: Iterable[DeliveryRecord], state: ForwardState) -> Iterator[tuple[object, ...]]:
-    """A row of SETTLED_COLUMNS each. Events that one request settled mostly share all but the event_id."""
-    shared_by: tuple[object, ...] | None = None
-    rest: tuple[object, ...] = ()
-    for attempt in attempts:
-        account = (
-            attempt.attempts,
-            attempt.possible_duplicates,
-            attempt.last_attempt_at,
-            attempt.reason,
-            attempt.status,
-            attempt.history,
-            attempt.alone_failures,
-        )
-        if account != shared_by:
-            shared_by = account
-            rest = (*noted(attempt)[1:], *stated(attempt.event_id, state)[1:], None, None, attempt.alone_failures)
-        yield (attempt.event_id, *rest)
+def take_over_values(claimed: ClaimResult, token: str, until: str) -> tuple[object, ...]:
+    """A row of TAKE_OVER_COLUMNS."""
+    claim = claim_values(claimed.event_id, token, until)
+    return (*claim, claimed.possible_duplicates, attempt_history.encode(claimed.history))
 
 
-def stated(event_id: str, state: ForwardState) -> tuple[object, ...]:
-    """Of an end: it is neither pending nor waiting, and not due again."""
-    return (event_id, state, None, COMMIT_TIMESTAMP, None, None)
+ATTEMPT_COLUMNS: Final = ("event_id", "attempts", "possible_duplicates", "last_attempt_at", "last_reason",
+                          "last_status", "history")  # fmt: skip
 
 
-def released(
-    attempt: DeliveryRecord, holder: Holder, now: datetime | None
-) -> tuple[tuple[str, ...], tuple[object, ...]]:
-    """The columns to write, and their values; `now` is needed where the attempt asks for a wait."""
-    if attempt.last_attempt_at is None and attempt.wait_seconds is None:
-        return CLAIM_COLUMNS, (attempt.event_id, None, None)
-    not_before = None
-    if attempt.wait_seconds is not None and now is not None and holder.state == ForwardState.PENDING:
-        not_before = now + timedelta(seconds=attempt.wait_seconds)
-    waiting = (attempt.event_id, None, None, attempt.alone_failures, not_before)
-    if attempt.last_attempt_at is None:
-        return WAITING_COLUMNS, waiting
-    return RELEASED_COLUMNS, (*noted(attempt), *waiting[1:])
+def attempt_values(record: DeliveryRecord) -> tuple[object, ...]:
+    """A row of ATTEMPT_COLUMNS."""
+    return _ordered(ATTEMPT_COLUMNS, _attempts(record))
 
 
-def opened(found: ReopenResult, history: History) -> tuple[object, ...]:
-    state = (found.event_id, ForwardState.PENDING, COMMIT_TIMESTAMP, None, None, None)
-    return (*state, None, None, 0, 0, None, found.replays, attempt_history.encode(history))
+STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at")
 
 
-def is_event(row: Sequence[Any]) -> bool:
-    """Whether an event can be made of EVENT_COLUMNS: the metadata of a row that nobody of ours wrote may be no object.
+def state_values(event_id: str, state: ForwardState) -> tuple[object, ...]:
+    """A row of STATE_COLUMNS for a final state."""
+    return _ordered(STATE_COLUMNS, {"event_id": event_id} | _ended(state))
 
-    The client has any JSON value as a dict: of an array or a scalar an empty one that is not equal to `{}`, of a null
-    one that is false.
+
+SETTLED_COLUMNS: Final = (*ATTEMPT_COLUMNS, *STATE_COLUMNS[1:], *CLAIM_COLUMNS[1:], "alone_failures")
+
+
+def settled(records: Iterable[DeliveryRecord], state: ForwardState) -> Iterator[tuple[object, ...]]:
+    """A row of SETTLED_COLUMNS for each record.
+
+    Events that one request settled mostly differ in the event_id only, so the other values are made once for them.
     """
-    metadata = row[-1]
-    return metadata == {} or (bool(metadata) and dict.__len__(metadata) > 0)
+    account: tuple[object, ...] | None = None
+    rest: tuple[object, ...] = ()
+    for record in records:
+        own_account = (
+            record.attempts,
+            record.possible_duplicates,
+            record.last_attempt_at,
+            record.reason,
+            record.status,
+            record.history,
+            record.alone_failures,
+        )
+        if own_account != account:
+            account = own_account
+            values = _attempts(record) | _ended(state) | _NO_CLAIM | {"alone_failures": record.alone_failures}
+            rest = _ordered(SETTLED_COLUMNS[1:], values)
+        yield (record.event_id, *rest)
 
 
-def event(row: Sequence[Any]) -> Event:
-    event_id, event_name, event_type, actor_id, event_ts, metadata = row
-    own = {key: value for key, value in metadata.items() if key != RESERVED_METADATA_KEY}
-    # Of a row that nobody of ours wrote, `_eventLog` may be anything.
-    service = metadata.get(RESERVED_METADATA_KEY)
-    traceparent = service.get(TRACEPARENT) if isinstance(service, dict) else None
-    return Event(
-        event_id,
-        event_name,
-        event_type,
-        actor_id,
-        from_datetime(event_ts),
-        own,
-        traceparent if isinstance(traceparent, str) else None,
-    )
+def released(record: DeliveryRecord, holder: Holder, now: datetime | None) -> dict[str, object]:
+    """The values by column that give up a claim; `now` is needed if the record asks for a wait."""
+    values: dict[str, object] = {"event_id": record.event_id, **_NO_CLAIM}
+    if record.last_attempt_at is None and record.wait_seconds is None:
+        return values
+    not_before = None
+    if record.wait_seconds is not None and now is not None and holder.state == ForwardState.PENDING:
+        not_before = now + timedelta(seconds=record.wait_seconds)
+    values |= {"alone_failures": record.alone_failures, "not_before": not_before}
+    return values if record.last_attempt_at is None else values | _attempts(record)
+
+
+REOPENED_COLUMNS: Final = (*STATE_COLUMNS, *CLAIM_COLUMNS[1:], "alone_failures", "republished", "republished_at",
+                           "replays", "history")  # fmt: skip
+
+
+def reopened_values(row: ReopenableRow, found: ReopenResult, now: datetime) -> tuple[object, ...]:
+    """A row of REOPENED_COLUMNS."""
+    history = extended(attempt_history.decode(row.history), HistoryEntry(HistoryKind.REPLAY, now))
+    values: dict[str, object] = {
+        "event_id": found.event_id,
+        "state": ForwardState.PENDING,
+        "pending_since": COMMIT_TIMESTAMP,
+        "settled_at": None,
+        "not_before": None,
+        "again_at": None,
+        "alone_failures": 0,
+        "republished": 0,
+        "republished_at": None,
+        "replays": found.replays,
+        "history": attempt_history.encode(history),
+    }
+    return _ordered(REOPENED_COLUMNS, values | _NO_CLAIM)
+
+
+_NO_CLAIM: Final[dict[str, object]] = {"claim_token": None, "claimed_until": None}
+
+
+def _attempts(record: DeliveryRecord) -> dict[str, object]:
+    return {
+        "event_id": record.event_id,
+        "attempts": record.attempts,
+        "possible_duplicates": record.possible_duplicates,
+        "last_attempt_at": record.last_attempt_at,
+        "last_reason": record.reason,
+        "last_status": record.status,
+        "history": attempt_history.encode(record.history),
+    }
+
+
+def _ended(state: ForwardState) -> dict[str, object]:
+    """A final state: not pending, not waiting, not due again."""
+    return {"state": state, "pending_since": None, "settled_at": COMMIT_TIMESTAMP, "not_before": None, "again_at": None}
+
+
+def _ordered(columns: Iterable[str], values: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple([values[column] for column in columns])

@@ -1,8 +1,8 @@
 """A Spanner database that outlives its session.
 
-The client works on one multiplexed session. It replaces it every 7 days, in a task that ends for good where a single
-CreateSession fails; Spanner deletes the session after 28 days, and from then on every call fails with NOT_FOUND in a
-process that looks healthy (google-cloud-spanner 3.71, `_async/database_sessions_manager.py`).
+The client works on one multiplexed session, which a task of its own replaces every 7 days. That task ends for good when
+a single CreateSession fails. Spanner deletes the session after 28 days, and from then on every call fails with
+NOT_FOUND in a process that looks healthy (google-cloud-spanner 3.71, `_async/database_sessions_manager.py`).
 """
 
 import asyncio
@@ -15,17 +15,20 @@ import anyio
 from shared.process.logs import get_logger
 
 LOST_IN_A_ROW: Final = 3
-"""Calls that find the session gone, with none that succeeds between them, before it is replaced. One could be a slip of
-Spanner's; those that fail are answered as unavailable, so there should be few."""
+"""Calls in a row that find the session gone before it is replaced. A single one could be Spanner's mistake; more would
+fail more callers, who are answered `unavailable`."""
 
 CLOSE_SECONDS: Final = 1.0
-"""To stop a client's task that may be in a call; nothing is lost with it."""
+"""How long closing may wait for the client's task, which may be in a call. Nothing is lost if it is exceeded."""
 
 _log = get_logger()
 
 
 class LastingDatabase:
-    """The client's database, or the next one of it. Calls that are under way on an old one end on it."""
+    """Passes calls to the client's database, and replaces that by a new one when its session is gone.
+
+    Calls in flight finish on the old database. Other attributes are those of the current database, without this watch.
+    """
 
     def __init__(
         self, database: Any, *, connect: Callable[[], Awaitable[Any]], is_lost_session: Callable[[BaseException], bool]
@@ -51,12 +54,11 @@ class LastingDatabase:
             return await database.run_in_transaction(work, *arguments, **options)
 
     async def close(self) -> None:
-        """Not bounded; the old ones are."""
+        """Close the current database, unbounded, after the old ones."""
         await asyncio.gather(*self._closing)
         await _close(self._database)
 
     def __getattr__(self, name: str) -> Any:
-        """What else a database has, of the present one and unwatched."""
         return getattr(self._database, name)
 
     @asynccontextmanager
@@ -74,15 +76,15 @@ class LastingDatabase:
             self._lost_in_a_row = 0
 
     async def _replace(self, old: Any) -> None:
-        """Without I/O: the new one makes its session with its first call."""
+        """Does no I/O: the first call on the new database makes its session."""
         self._lost_in_a_row = 0
         new = await self._connect()
         if self._database is not old:
-            await _close(new)  # another call was faster
+            await _close(new)  # another call has replaced it meanwhile
             return
         self._database = new
         _log.warning("spanner_session_replaced", lost_in_a_row=LOST_IN_A_ROW)
-        # Behind the call, which has failed and is to say so.
+        # In a task, so that the failed call is answered without waiting for it.
         closing = asyncio.create_task(_close_in_time(old))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -94,7 +96,7 @@ async def _close_in_time(database: Any) -> None:
 
 
 async def _close(database: Any) -> None:
-    """Stops its task; the channel closes with the last call that holds it."""
+    """Stop the client's task. The channel closes with the last call on it."""
     try:
         await database.close()
     except Exception as error:  # noqa: BLE001 - the client raises here what its task ended with, days ago

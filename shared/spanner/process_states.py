@@ -1,7 +1,7 @@
-"""What processes tell of themselves, on Spanner."""
+"""Reports of running processes, on Spanner."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
@@ -12,10 +12,10 @@ from shared.spanner.reading import AT_INTERVALS
 
 PROCESSES_TABLE: Final = "NestEventProcess"
 
-_OWN: Final = ("process_id", "role", "version", "started_at", "interval_seconds", "stopped")
-_COLUMNS: Final = (*_OWN, *(each.name for each in fields(Report)))
+_REPORT_COLUMNS: Final = tuple(each.name for each in fields(Report))
+_COLUMNS: Final = ("process_id", "role", "version", "started_at", "interval_seconds", "stopped", *_REPORT_COLUMNS)
 
-# Bounded by the day for which rows are kept: deletion may lag behind it.
+# Limited to a day, for which rows are kept: their deletion may be late.
 _SEEN: Final = f"""
 SELECT CURRENT_TIMESTAMP(), seen_at, {", ".join(_COLUMNS)} FROM {PROCESSES_TABLE}
 WHERE seen_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) ORDER BY seen_at DESC"""  # noqa: S608 - constants
@@ -29,39 +29,38 @@ class SpannerProcessStates:
         self._timeout_seconds = timeout_seconds
 
     async def report(self, state: ProcessState) -> None:
-        own = (
-            state.process_id,
-            state.role.value,
-            state.version,
-            state.started_at,
-            state.interval_seconds,
-            state.is_stopped,
-        )
+        values: dict[str, Any] = {
+            "process_id": state.process_id,
+            "role": state.role.value,
+            "version": state.version,
+            "started_at": state.started_at,
+            "interval_seconds": state.interval_seconds,
+            "stopped": state.is_stopped,
+            "seen_at": COMMIT_TIMESTAMP,
+            **asdict(state.report),
+        }
         async with (
             spanner_call(self._timeout_seconds),
             self._database.batch(
                 timeout_secs=self._timeout_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
             ) as batch,
         ):
-            row = (*own, *astuple(state.report), COMMIT_TIMESTAMP)
-            batch.insert_or_update(PROCESSES_TABLE, (*_COLUMNS, "seen_at"), [row])
+            batch.insert_or_update(PROCESSES_TABLE, tuple(values), [tuple(values.values())])
 
     async def seen(self) -> list[SeenProcess]:
         async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
-            return [
-                SeenProcess(_state(row[2:]), seen_ago=row[0] - row[1])
-                async for row in await snapshot.execute_sql(_SEEN, retry=AT_INTERVALS)
-            ]
+            rows = await snapshot.execute_sql(_SEEN, retry=AT_INTERVALS)
+            return [SeenProcess(_state(values), seen_ago=now - seen_at) async for now, seen_at, *values in rows]
 
 
-def _state(row: Sequence[Any]) -> ProcessState:
-    process_id, role, version, started_at, interval_seconds, stopped, *told = row
+def _state(values: Sequence[Any]) -> ProcessState:
+    row = dict(zip(_COLUMNS, values, strict=True))
     return ProcessState(
-        process_id=process_id,
-        role=Role(role),
-        version=version,
-        started_at=started_at,
-        interval_seconds=interval_seconds,
-        report=Report(**dict(zip(_COLUMNS[len(_OWN) :], told, strict=True))),
-        is_stopped=stopped,
+        process_id=row["process_id"],
+        role=Role(row["role"]),
+        version=row["version"],
+        started_at=row["started_at"],
+        interval_seconds=row["interval_seconds"],
+        report=Report(**{column: row[column] for column in _REPORT_COLUMNS}),
+        is_stopped=row["stopped"],
     )

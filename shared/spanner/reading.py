@@ -1,4 +1,4 @@
-"""Reads by key, and what every read is given with it."""
+"""Reads by key, and the retry policy of every read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -11,17 +11,17 @@ from google.cloud.spanner_v1.types.keys import KeySet as KeySetMessage
 AT_INTERVALS: Final = AsyncRetry(
     predicate=if_exception_type(google.ServiceUnavailable), initial=0.05, multiplier=2.0, maximum=1.0, timeout=None
 )
-"""The `retry` of every read and query; our own bound ends it. Where no connection comes to be, the client itself begins
-them again at once, and without end: five seconds of waiting are five seconds of the processor then, and 25 MiB."""
+"""Pass it as `retry` to every read and query; `spanner_call` ends it. Without it, a client that cannot connect repeats
+the call at once and without end: five seconds of waiting are five seconds of CPU time then, and 25 MiB."""
 
 _RawKeySet: Final = type(KeySetMessage.pb(KeySetMessage()))
 
 
 class _Keys(KeySet):
-    """Of one column of text. As a raw protobuf message a key takes 0.6 µs, as the client makes it 6."""
+    """Keys of one text column, made as raw protobuf messages: 0.6 µs a key, as the client makes it 6."""
 
     def _to_pb(self) -> Any:
-        """What the client's reads call, past its public methods; the contract suite holds that they do (3.71)."""
+        """Overrides a private method that the client's reads call (3.71; `tests/contract/test_spanner_reading.py`)."""
         raw = _RawKeySet()
         for key in self.keys:
             raw.keys.add().values.add().string_value = key
@@ -29,9 +29,9 @@ class _Keys(KeySet):
 
 
 def by_key(event_ids: Iterable[str]) -> KeySet:
-    """For a read of these rows and no others.
+    """The keys for a read of exactly these rows.
 
-    Not `IN UNNEST`, for which the emulator reads the whole table once an id; and a read needs no plan.
+    A read needs no query plan. A query with `IN UNNEST` makes the emulator read the whole table once per id.
     """
     return _Keys(keys=event_ids)  # type: ignore[no-untyped-call]
 
@@ -39,5 +39,5 @@ def by_key(event_ids: Iterable[str]) -> KeySet:
 async def read_by_key(
     transaction: Any, table: str, columns: Sequence[str], event_ids: Iterable[str]
 ) -> list[Sequence[Any]]:
-    """Those of the rows that exist, in the order of their keys."""
+    """Read the rows that exist, in the order of their keys. `transaction` may be a snapshot."""
     return [row async for row in await transaction.read(table, columns, by_key(event_ids), retry=AT_INTERVALS)]

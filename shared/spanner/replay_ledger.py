@@ -1,11 +1,9 @@
-"""The operators' part of the forward ledger on Spanner: replays."""
+"""The part of the forward ledger that replays dead events, on Spanner."""
 
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
-from shared.events import attempt_history
-from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.dead_letter_table import Closing
 from shared.events.event import Event
 from shared.events.forward_ledger import LEDGER_TABLE
@@ -15,6 +13,7 @@ from shared.spanner import mutations
 from shared.spanner.connection import spanner_call
 from shared.spanner.dead_letters import close_open
 from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.event_rows import EVENT_COLUMNS, EventRow
 from shared.spanner.reading import read_by_key
 from shared.spanner.transactions import Transactions, current_time
 
@@ -29,7 +28,7 @@ class SpannerReplayLedger:
     """ReplayLedger on NestEventForward, NestEventLog and NestEventDeadLetter."""
 
     def __init__(self, transactions: Transactions, *, timeout_seconds: float) -> None:
-        """The transactions are those of the SpannerForwardLedger on the same database."""
+        """`transactions` are those of the SpannerForwardLedger on the same database."""
         self._transactions = transactions
         self._timeout_seconds = timeout_seconds
 
@@ -39,14 +38,14 @@ class SpannerReplayLedger:
             rows: list[tuple[object, ...]] = []
             taken: list[tuple[object, ...]] = []
             now = await current_time(transaction)
-            for row in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
-                each = found[row[0]] = table.reopened(row, now, max_replays)
-                if each.found is ReopenOutcome.REOPENED:
-                    history = extended(attempt_history.decode(row[4]), HistoryEntry(HistoryKind.REPLAY, now))
-                    rows.append(table.opened(each, history))
-                elif each.found is ReopenOutcome.PENDING and row[5] is not None:
-                    taken.append((each.event_id, str(uuid.uuid4()), now))
-            # From the holder of an expired claim, who could else still bury what is published now.
+            for values in await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_REOPENING, event_ids):
+                row = table.ReopenableRow(*values)
+                result = found[row.event_id] = row.reopened(now, max_replays)
+                if result.found is ReopenOutcome.REOPENED:
+                    rows.append(table.reopened_values(row, result, now))
+                elif result.found is ReopenOutcome.PENDING and row.claim_token is not None:
+                    # The holder of the expired claim could else still settle the event as dead after this replay.
+                    taken.append(table.claim_values(row.event_id, str(uuid.uuid4()), now))
             _update(transaction, table.CLAIM_COLUMNS, taken)
             _update(transaction, table.REOPENED_COLUMNS, rows)
             return await _with_letters_closed(transaction, found)
@@ -56,11 +55,12 @@ class SpannerReplayLedger:
 
     async def events(self, event_ids: Sequence[str]) -> dict[str, Event]:
         async with spanner_call(self._timeout_seconds), self._transactions.database.snapshot() as snapshot:
-            rows = await read_by_key(snapshot, LOG_TABLE, table.EVENT_COLUMNS, event_ids)
-        return {row[0]: table.event(row) for row in rows if table.is_event(row)}
+            rows = [EventRow(*values) for values in await read_by_key(snapshot, LOG_TABLE, EVENT_COLUMNS, event_ids)]
+        return {row.event_id: row.event() for row in rows if row.is_event()}
 
 
 async def _with_letters_closed(transaction: Any, found: dict[str, ReopenResult]) -> dict[str, ReopenResult]:
+    """Close the letters of these events within the transaction, and set `had_letter`."""
     with_letter: set[str] = set()
     for by in (Closing.REPLAYED, Closing.DELIVERED):
         subjects = [each.event_id for each in found.values() if _CLOSED_BY.get(each.found) is by]

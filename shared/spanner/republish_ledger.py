@@ -1,38 +1,33 @@
-"""The reconciler's part of the forward ledger on Spanner."""
+"""The part of the forward ledger that the reconciler uses, on Spanner."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeyRange, KeySet
 
 from shared.events.event import Event
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.events.republish_ledger import Cursor, Marked, Page
-from shared.spanner import forward_ledger_rows as table
+from shared.spanner import event_rows as table
 from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.forward_ledger_rows import PENDING_INDEX, is_live
 from shared.spanner.reading import AT_INTERVALS, by_key
 from shared.spanner.transactions import Transactions, current_time
 
 _AGAIN_INDEX: Final = "NestEventForwardAgain"
 
-_SAME_MOMENT: Final = 50
-"""Rows of one moment and one shard that a page may begin among without a second read: a commit of 800."""
+_SAME_TIME_ROWS: Final = 50
+"""Rows of one shard with the same pending_since that a page may begin among without a second read. The largest commit,
+of 1,000 rows, has some 31 in each of 32 shards."""
 
 _BEGINNING: Final = Cursor(datetime(1970, 1, 1, tzinfo=UTC), "")
-"""Before any row: pending_since is a commit's time."""
-
-_READ_FOR_MARKING: Final = ("event_id", "state", "claimed_until", "not_before", "republished", "republished_at",
-                            "again_at")  # fmt: skip
-_MARK_COLUMNS: Final = ("event_id", "republished", "republished_at", "again_at")
-_AGAIN_COLUMNS: Final = ("event_id", "again_at")
+"""Earlier than any row: pending_since is the time of a commit."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """As _READ_FOR_MARKING has it."""
+class _MarkableRow(NamedTuple):
+    """The columns that marking reads."""
 
     event_id: str
     state: str
@@ -43,31 +38,41 @@ class _Row:
     again_at: datetime | None
 
     def busy_until(self, now: datetime) -> datetime:
-        """Now where it is in nobody's hands and no waiting suspect."""
+        """The end of the claim and of the suspect's wait; `now` if there is neither."""
         return max(now, self.claimed_until or now, self.not_before or now)
 
-    def marked(self, now: datetime, intervals: Sequence[float]) -> tuple[object, ...]:
-        interval = timedelta(seconds=intervals[min(self.republished, len(intervals) - 1)])
-        return (self.event_id, self.republished + 1, COMMIT_TIMESTAMP, now + interval)
+
+class _MarkedRow(NamedTuple):
+    """The columns that marking writes."""
+
+    event_id: str
+    republished: int
+    republished_at: datetime | str | None
+    again_at: datetime
+
+
+class _DueRow(NamedTuple):
+    """The columns that are written if a row cannot be marked yet."""
+
+    event_id: str
+    again_at: datetime
 
 
 class SpannerRepublishLedger:
     """RepublishLedger on NestEventForward and NestEventLog."""
 
     def __init__(self, transactions: Transactions, *, timeout_seconds: float) -> None:
-        """The transactions are those of the SpannerForwardLedger on the same database."""
+        """`transactions` are those of the SpannerForwardLedger on the same database."""
         self._transactions = transactions
         self._timeout_seconds = timeout_seconds
 
     async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
         since = after or _BEGINNING
         begin, until = (shard, since.pending_since), timedelta(seconds=-older_than_seconds)
-        # A range cannot begin within a moment: what was seen of it is read once more and left out.
-        room = _SAME_MOMENT
+        # A key range cannot begin between rows of the same time: those seen before are read again and left out.
+        room = _SAME_TIME_ROWS
         while True:
-            found, end = await self._range(
-                table.PENDING_INDEX, "pending_since", begin=begin, until=until, limit=limit + room
-            )
+            found, end = await self._range(PENDING_INDEX, "pending_since", begin=begin, until=until, limit=limit + room)
             places = [place for row in found if (place := Cursor(*row)) > since]
             if len(places) >= limit:
                 return Page([place.event_id for place in places[:limit]], places[limit - 1])
@@ -82,11 +87,11 @@ class SpannerRepublishLedger:
     async def _range(
         self, index: str, column: str, *, begin: tuple[int, datetime], until: timedelta = timedelta(0), limit: int
     ) -> tuple[list[Sequence[Any]], datetime]:
-        """A shard's entries up to that long from now, as (column, event_id), in the order of the index; and that time.
+        """A shard's entries from `begin` to now plus `until`, as (column, event_id) in index order; and that end.
 
-        Read, and not queried: the emulator answers a query from the whole index, at 100,000 rows in half a second.
+        A read, not a query: the emulator goes through the whole index for a query (100,000 rows: half a second).
         """
-        # Two single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        # Single-use snapshots: one for several reads is a transaction, and on the emulator it ends the running one.
         async with spanner_call(self._timeout_seconds):
             async with self._transactions.database.snapshot() as snapshot:
                 end = await current_time(snapshot) + until
@@ -103,20 +108,21 @@ class SpannerRepublishLedger:
         self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
     ) -> list[Marked]:
         async def work(transaction: Any) -> list[Marked]:
-            read = await _rows(transaction, LEDGER_TABLE, _READ_FOR_MARKING, event_ids)
-            rows = [each for row in read if (each := _Row(*row)).state == ForwardState.PENDING]
+            read = await _rows(transaction, LEDGER_TABLE, _MarkableRow._fields, event_ids)
+            rows = [each for values in read if (each := _MarkableRow(*values)).state == ForwardState.PENDING]
             if not rows:
                 return []
             now = await current_time(transaction)
-            due = [row for row in rows if force or not table.is_live(row.again_at, now)]
+            due = [row for row in rows if force or not is_live(row.again_at, now)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
-            busy = [row for row in due if row.event_id not in taken and not table.is_live(row.again_at, now)]
+            busy = [row for row in due if row.event_id not in taken and not is_live(row.again_at, now)]
             if taken:
-                marks = [row.marked(now, intervals) for row in taken.values()]
-                transaction.update(LEDGER_TABLE, _MARK_COLUMNS, marks)
+                marks = [_marked(row, now, intervals) for row in taken.values()]
+                transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
             if busy:
-                later = [(row.event_id, row.busy_until(now) + timedelta(seconds=intervals[0])) for row in busy]
-                transaction.update(LEDGER_TABLE, _AGAIN_COLUMNS, later)
+                first = timedelta(seconds=intervals[0])
+                later = [_DueRow(row.event_id, row.busy_until(now) + first) for row in busy]
+                transaction.update(LEDGER_TABLE, _DueRow._fields, later)
             events = await _events(transaction, list(taken))
             return [
                 Marked(event_id, events.get(event_id), row.republished + 1, row.republished_at)
@@ -131,27 +137,31 @@ class SpannerRepublishLedger:
 
         async def work(transaction: Any) -> None:
             columns = ("event_id", "state", "republished")
-            rows = await _rows(transaction, LEDGER_TABLE, columns, by_id)
             ours = [
                 by_id[event_id]
-                for event_id, state, republished in rows
+                for event_id, state, republished in await _rows(transaction, LEDGER_TABLE, columns, by_id)
                 if state == ForwardState.PENDING and republished == by_id[event_id].republished
             ]
             if ours:
                 now = await current_time(transaction)
-                rows = [(each.event_id, each.republished - 1, each.before, now) for each in ours]
-                transaction.update(LEDGER_TABLE, _MARK_COLUMNS, rows)
+                rows = [_MarkedRow(each.event_id, each.republished - 1, each.before, now) for each in ours]
+                transaction.update(LEDGER_TABLE, _MarkedRow._fields, rows)
 
         if marked:
             await self._transactions.run(work, within_seconds=self._timeout_seconds)
 
 
+def _marked(row: _MarkableRow, now: datetime, intervals: Sequence[float]) -> _MarkedRow:
+    interval = timedelta(seconds=intervals[min(row.republished, len(intervals) - 1)])
+    return _MarkedRow(row.event_id, row.republished + 1, COMMIT_TIMESTAMP, now + interval)
+
+
 async def _events(transaction: Any, event_ids: Sequence[str]) -> dict[str, Event]:
-    """Of the rows of which one can be made."""
+    """Those of the events whose row makes one."""
     if not event_ids:
         return {}
-    rows = await _rows(transaction, LOG_TABLE, table.EVENT_COLUMNS, event_ids)
-    return {row[0]: table.event(row) for row in rows if table.is_event(row)}
+    rows = [table.EventRow(*row) for row in await _rows(transaction, LOG_TABLE, table.EVENT_COLUMNS, event_ids)]
+    return {row.event_id: row.event() for row in rows if row.is_event()}
 
 
 async def _rows(transaction: Any, name: str, columns: tuple[str, ...], event_ids: Iterable[str]) -> list[Sequence[Any]]:

@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
-from shared.errors import SchemaMismatchError
+import stamina
+
+from shared.errors import SchemaMismatchError, StorageUnavailableError
 from shared.spanner.connection import spanner_call
 from shared.spanner.reading import AT_INTERVALS
 
@@ -22,13 +24,31 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
                                    "failed_requests", "last_failure", "last_failure_at", "circuit_reason",
                                    "circuit_since", "next_probe_at", "nothing_pending_before"}),
 }  # fmt: skip
-"""Columns by table. A column more is fine: columns are added before the code that uses them."""
+"""Columns by table. The database may have more: columns are added before the code that uses them."""
 
 _COLUMNS: Final = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ''"
 
 
+START_TIMEOUT_SECONDS: Final = 30.0
+"""How long a start waits for Spanner before it fails, and the platform tries another instance."""
+
+
+async def await_schema(database: Any, *, timeout_seconds: float) -> None:
+    """Check the schema at the start of a process; retry while Spanner does not answer within `timeout_seconds`.
+
+    Raises:
+        SchemaMismatchError: names every table and column that is missing.
+        StorageUnavailableError: no answer within START_TIMEOUT_SECONDS.
+    """
+    async for attempt in stamina.retry_context(
+        on=StorageUnavailableError, attempts=None, timeout=START_TIMEOUT_SECONDS
+    ):
+        with attempt:
+            await check_schema(database, timeout_seconds=timeout_seconds)
+
+
 async def check_schema(database: Any, *, timeout_seconds: float) -> None:
-    """Make sure that every required column exists.
+    """Check that every required column exists.
 
     Raises:
         SchemaMismatchError: names every table and column that is missing.

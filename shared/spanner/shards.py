@@ -1,4 +1,4 @@
-"""Reads of the indexes by time, which are led by a shard: a bounded page of each."""
+"""Reads of the indexes by time, whose first column is a shard: a bounded page of each shard."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from shared.spanner.parts import in_parts
 from shared.spanner.reading import AT_INTERVALS
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any row: the indexes are by the times of commits."""
+"""Earlier than any row: the indexes are by the times of commits."""
 
 PARTS_AT_ONCE: Final = 8
-"""Of the shards, read side by side. More would only wait for each other in the client."""
+"""Concurrent reads, each of a part of the shards. More would only wait for each other in the client."""
 
 _LAST: Final = 2**63 - 1
 
 
 async def shards_beyond(database: Any, table: str, index: str, column: str, first: int) -> list[int]:
-    """The shards from `first` on that have entries, `column` being the shard's. One read for each, and one more."""
+    """The shards from `first` on that have entries; `column` holds the shard. Costs one read for each, and one more."""
     found: list[int] = []
     while True:
         begin = found[-1] + 1 if found else first
         keys = KeySet(ranges=[KeyRange(start_closed=[begin], end_closed=[_LAST])])
-        # Single uses: a snapshot of several is a transaction, and on the emulator it ends the one that is running.
+        # Single-use snapshots: one for several reads is a transaction, and on the emulator it ends the running one.
         async with database.snapshot() as snapshot:
             rows = [row async for row in await snapshot.read(table, (column,), keys, index, 1, retry=AT_INTERVALS)]
         if not rows:
@@ -45,10 +45,10 @@ async def page_of_each(
     limit: int,
     seconds: float,
 ) -> list[list[Sequence[Any]]]:
-    """Of each shard the first entries from `begin` on, in the index's order; `limit` of each at the most.
+    """Read up to `limit` entries of each shard from `begin` on: one list per shard, in the order of the index.
 
     Raises:
-        StorageUnavailableError: no answer within `seconds`.
+        StorageUnavailableError: a part of the shards was not read within `seconds`.
     """
 
     async def read(part: Sequence[int]) -> list[list[Sequence[Any]]]:

@@ -1,4 +1,4 @@
-"""Read-write transactions on Spanner: bounded, translated, and in turn where it is the emulator."""
+"""Read-write transactions on Spanner: bounded in time, with translated errors, and one at a time on the emulator."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,27 +16,28 @@ T = TypeVar("T")
 
 
 class Transactions:
-    """Of one database. Its session is one, so whatever writes through the same database shares these."""
+    """The transactions of one database, which has one session: everything that writes to it must share one instance."""
 
     def __init__(self, database: Any, *, one_at_a_time: bool) -> None:
+        """`one_at_a_time` is for the emulator."""
         self.database = database
-        # The client begins all read-write transactions on one multiplexed session, which the emulator (1.5.28) takes
-        # for an ordinary one: a second transaction ends the first, with NOT_FOUND or FAILED_PRECONDITION in place of
-        # ABORTED. A commit beside one is aborted, or aborts it: two lanes did half of their work twice. Spanner itself
-        # runs all of them side by side.
+        # The client begins all read-write transactions on one multiplexed session, which the emulator (1.5.28) treats
+        # as an ordinary one: a second transaction ends the first, with NOT_FOUND or FAILED_PRECONDITION instead of
+        # ABORTED. A concurrent commit is aborted, or aborts the transaction: two lanes did half of their work twice.
+        # Spanner itself runs all of them side by side.
         self._turn = anyio.Lock() if one_at_a_time else nullcontext()
 
     async def run(self, work: Callable[[Any], Awaitable[T]], *, within_seconds: float) -> T:
-        """What `work` makes of a transaction; it is called again where Spanner aborts it.
+        """Run `work` in a transaction and return its result. `work` is called again each time Spanner aborts it.
 
-        To wait for one's turn is not bounded: it says nothing of Spanner.
+        `within_seconds` does not bound the wait for other transactions on the emulator.
 
         Raises:
             StorageUnavailableError: not known whether it was committed.
         """
         async with self._turn, spanner_call(within_seconds):
-            # In a task of its own: where its session could not be had, the client leaves a mark in the caller's context
-            # by which it takes every later transaction for a nested one.
+            # In a task of its own: when the client cannot get its session, it leaves a mark in the caller's context, by
+            # which it takes every later transaction for a nested one.
             done = await asyncio.create_task(
                 self.database.run_in_transaction(
                     work, timeout_secs=within_seconds, default_retry_delay=ABORTED_RETRY_SECONDS
@@ -45,7 +46,7 @@ class Transactions:
         return cast("T", done)
 
     async def commit(self, write: Callable[[Any], None], *, within_seconds: float) -> bool:
-        """One commit, without a read, of what `write` adds to a batch; False where a row of it does not exist.
+        """Commit what `write` adds to a batch, without a read; False if a row to update does not exist.
 
         Raises:
             StorageUnavailableError: not known whether it was committed.
@@ -62,7 +63,7 @@ class Transactions:
 
 
 async def current_time(transaction: Any) -> datetime:
-    """Spanner's, which every comparison with a column takes: the processes' clocks may differ."""
+    """Spanner's time. Compare columns with it, never with a process's own clock."""
     found = await transaction.execute_sql("SELECT CURRENT_TIMESTAMP()", retry=AT_INTERVALS)
     (now,) = [row[0] async for row in found]
     return cast("datetime", now)

@@ -1,1 +1,1 @@
-"""Traces and metrics over OpenTelemetry. The only part of the project that knows its SDK; off, none of it is wired."""
+"""Traces and metrics with OpenTelemetry. Only this package uses its SDK. Without a receiver none of it is wired."""

@@ -1,6 +1,6 @@
-"""Exporting over OTLP: the SDK's providers, their exporters and who they say that exports.
+"""Export over OTLP: the SDK's providers and exporters, and the resource attributes that name the process.
 
-Imported only where a receiver is named: it takes a process a third of a second to import what is here.
+Import it only if a receiver is set: the import takes a third of a second.
 """
 
 import uuid
@@ -30,12 +30,12 @@ from shared.telemetry.providers import Telemetry
 from shared.telemetry.redaction import RedactingSpanExporter
 
 EXPORT_SECONDS: Final = 5.0
-"""For one export. It runs on a thread of the SDK's, and nobody waits for it."""
+"""The bound on one export, which runs on a thread of the SDK."""
 
 REGION_URL: Final = "http://metadata.google.internal/computeMetadata/v1/instance/region"
 
 METADATA_SECONDS: Final = 2.0
-"""For the metadata server, which is on the same machine. A process starts without it too."""
+"""The bound on a request to the metadata server, which is on the same machine. A process starts without it too."""
 
 GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -43,7 +43,7 @@ _log = get_logger()
 
 
 def telemetry_to(endpoint: str, settings: Settings, *, process: str) -> Telemetry:
-    """Telemetry of one process to the receiver with this base address.
+    """Telemetry of one process, exported to the receiver with this base address.
 
     Raises:
         SettingsError: the receiver is Google's, and there are no credentials for it.
@@ -59,38 +59,38 @@ def telemetry_to(endpoint: str, settings: Settings, *, process: str) -> Telemetr
 def create_telemetry(
     settings: Settings, *, process: str, spans: OTLPSpanExporter, metrics: OTLPMetricExporter
 ) -> Telemetry:
-    """Telemetry with these exporters. Not registered as OpenTelemetry's global one: whoever needs it is given it."""
+    """Telemetry with these exporters. Not registered globally: composition roots pass it to what needs it."""
     resource = _resource(settings, process)
     tracer_provider = TracerProvider(
-        # A caller that sampled its trace has ours in it, whole.
+        # A caller's sampled trace is always continued, so that it is complete.
         sampler=ParentBased(TraceIdRatioBased(settings.otel_traces_sampler_arg)),
         resource=resource,
-        shutdown_on_exit=False,  # it would wait for a receiver that is away
+        shutdown_on_exit=False,  # would wait for a receiver that is down
     )
     tracer_provider.add_span_processor(BatchSpanProcessor(RedactingSpanExporter(spans)))
     meter_provider = MeterProvider(
         [PeriodicExportingMetricReader(metrics, export_interval_millis=settings.otel_metric_export_interval)],
         resource=resource,
         shutdown_on_exit=False,
-        # connectrpc-otel adds the address from the Host header: any caller could make new time series with it.
+        # connectrpc-otel adds the address in the Host header, with which any caller could create time series.
         views=[View(instrument_name=RPC_DURATION.name, attribute_keys=set(RPC_DURATION.attributes))],
     )
     return Telemetry(tracer_provider, meter_provider)
 
 
 def _resource(settings: Settings, process: str) -> Resource:
-    """Who exports.
+    """The attributes that identify the process.
 
-    Cloud Monitoring files metrics under `prometheus_target` and makes its labels of these: `location` of cloud.region,
-    without which it refuses them, `namespace` of service.namespace, `job` of that and service.name, `instance` of
+    Cloud Monitoring makes the labels of `prometheus_target` from them: `location` from cloud.region, without which it
+    refuses metrics, `namespace` from service.namespace, `job` from that and service.name, `instance` from
     service.instance.id (docs.cloud.google.com/stackdriver/docs/reference/telemetry/v1.metrics).
     """
     attributes: dict[str, str] = {
         "service.name": f"event-log-{process}",
-        "service.namespace": settings.spanner_database,  # tells two deployments in one project apart
+        "service.namespace": settings.spanner_database,  # differs between deployments in one project
         "service.version": version("event-logging"),
         "service.instance.id": str(uuid.uuid4()),
-        "gcp.project_id": settings.google_cloud_project,  # what telemetry.googleapis.com files a trace under
+        "gcp.project_id": settings.google_cloud_project,  # where telemetry.googleapis.com stores a trace
     }
     if settings.on_cloud_run:
         attributes |= {"cloud.provider": "gcp", "cloud.platform": "gcp_cloud_run"}
@@ -101,9 +101,9 @@ def _resource(settings: Settings, process: str) -> Resource:
 
 
 def _region() -> str | None:
-    """Where on Cloud Run this runs.
+    """The region of Cloud Run; None if the metadata server does not answer.
 
-    OpenTelemetry's detector for Python (1.14) finds it for services alone. The address is the same for worker pools and
+    OpenTelemetry's detector for Python (1.14) finds it for services only. The address is the same for worker pools and
     jobs (cloud.google.com/run/docs/container-contract#metadata-server).
     """
     try:
@@ -117,7 +117,7 @@ def _region() -> str | None:
 
 
 def _session(endpoint: str) -> requests.Session | None:
-    """One with Google's credentials for Google's receiver; they go nowhere else."""
+    """A session with Google credentials if the receiver is Google's, else None: they must go nowhere else."""
     address = urlsplit(endpoint)
     if address.scheme != "https" or not (address.hostname or "").endswith(".googleapis.com"):
         return None

@@ -1,6 +1,6 @@
 """Every metric, defined once: its name, unit, meaning and attributes. The dashboard shows each of them.
 
-`rpc.server.call.duration` is connectrpc-otel's own; its attributes are cut down in `providers.py`.
+Most of this module is that table, hence its length: split, it could not be compared with the dashboard at a glance.
 """
 
 import time
@@ -25,24 +25,30 @@ class MetricKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """`unit` is UCUM's, as OpenTelemetry has it; attributes have few values each, all of them words of ours."""
-
     name: str
     kind: MetricKind
+
     unit: str
+    """In UCUM, as OpenTelemetry requires."""
+
     meaning: str
+
     attributes: tuple[str, ...] = ()
+    """Each has few values, all of them words of this service."""
+
     boundaries: tuple[float, ...] | None = None
+    """Bounds between a histogram's buckets; None for OpenTelemetry's defaults."""
 
 
 _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""From what a commit in one zone takes to the longest bound there is, in steps of about two."""
+"""From a commit in one zone to the longest bound on a call, in steps of about two."""
 
 _DELAYS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
-"""From the usual second to an outage of hours."""
+"""From the usual delay of a second to an outage of hours."""
 
 _SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
+# Recorded by connectrpc-otel; exporting.py drops its other attributes.
 RPC_DURATION: Final = Metric(
     name="rpc.server.call.duration",
     kind=MetricKind.HISTOGRAM,
@@ -209,8 +215,8 @@ METRICS: Final = (
 )
 
 Observe = Callable[[], Mapping[str, float] | float | None]
-"""What a gauge shows now: one value, or a value by its attribute's; None where it is not known. Called on a thread of
-the SDK's; must not block."""
+"""Returns what a gauge shows: one value, or values by those of its only attribute; None if unknown. Called on a thread
+of the SDK; must not block."""
 
 
 def counter(meter: Meter, metric: Metric) -> Counter:
@@ -228,7 +234,7 @@ def histogram(meter: Meter, metric: Metric) -> Histogram:
 
 @contextmanager
 def timed(durations: Histogram, **attributes: str) -> Iterator[None]:
-    """Record how long the block took, in seconds, with its outcome: `ok`, or the word of what it raised."""
+    """Record how long the block took, in seconds, with an `outcome`: `ok`, or the `word_of` what it raised."""
     outcome = "ok"
     began = time.perf_counter()
     try:
@@ -241,7 +247,7 @@ def timed(durations: Histogram, **attributes: str) -> Iterator[None]:
 
 
 def gauge(meter: Meter, metric: Metric, observe: Observe) -> None:
-    """An observed one: the SDK reports the value of a gauge that is only set once and then never again."""
+    """Register an observable gauge. The SDK exports a gauge that is set directly only once after each `set`."""
 
     def observations(_: CallbackOptions) -> Iterable[Observation]:
         seen = observe()

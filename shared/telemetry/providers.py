@@ -1,4 +1,4 @@
-"""Where traces and metrics go: an OTLP receiver, or nowhere."""
+"""Opens a process's telemetry, which goes to an OTLP receiver or nowhere."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from shared.process.settings import Settings
 
 SHUTDOWN_SECONDS: Final = 1.0
-"""For what is left when the process ends: with the 7 s of everything else this stays below Cloud Run's 10 s."""
+"""How long the last export may take. With the 7 s of the rest of a shutdown it stays below Cloud Run's 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What is needed to trace and to measure."""
+    """The providers of a process's spans and metrics."""
 
     tracer_provider: TracerProvider
     meter_provider: MeterProvider
@@ -44,9 +44,9 @@ class Telemetry:
 def open_telemetry(
     settings: Settings, *, process: str, flush_seconds: float = SHUTDOWN_SECONDS
 ) -> Iterator[Telemetry | None]:
-    """Telemetry for one process, flushed within `flush_seconds` at the end; None where no receiver is named.
+    """Yield telemetry for one process, or None if no receiver is set; flush it within `flush_seconds` at the end.
 
-    A receiver that is away costs what could not be exported, and nothing else.
+    A receiver that is down loses what could not be exported, and has no other effect.
 
     Raises:
         SettingsError: the receiver is Google's, and there are no credentials for it.
@@ -64,7 +64,7 @@ def open_telemetry(
 
 
 def _within(seconds: float, *calls: Callable[[], None]) -> None:
-    """Run the calls side by side on daemon threads and wait so long at the most."""
+    """Run the calls concurrently on daemon threads and wait for them for at most `seconds`."""
     threads = [threading.Thread(target=call, name="telemetry-shutdown", daemon=True) for call in calls]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Publishes, measured and traced."""
+"""Observes publishes: durations, counts, and a span in the trace of each message."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,14 +9,15 @@ from shared.events.forward_message import OutgoingMessage
 from shared.pubsub import Publisher
 from shared.telemetry.metrics import PUBLISH_DURATION, PUBLISHED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import TRACEPARENT, trace_span, traceparent_of
+from shared.telemetry.tracing import trace_span, traceparent_of
+from shared.traceparent import TRACEPARENT
 
 
 class ObservedPublisher:
-    """A Publisher that hands on to another. What continues a message's trace continues it from this publish."""
+    """Wraps a Publisher. Messages with a sampled trace are published with the traceparent of this publish's span."""
 
     def __init__(self, publisher: Publisher, telemetry: Telemetry, *, topic: str, role: str) -> None:
-        """`topic` is `forward` or `dead_letter`, `role` says who publishes: two of the metrics' attributes."""
+        """`topic` is `forward` or `dead_letter`; `role` is the metrics' attribute `publisher`."""
         self._publisher = publisher
         self._topic = topic
         self._role = role
@@ -25,7 +26,7 @@ class ObservedPublisher:
         self._published = counter(telemetry.meter, PUBLISHED)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
-        # Names and attributes as in OpenTelemetry's conventions for messaging.
+        # As in OpenTelemetry's semantic conventions for messaging.
         attributes: dict[str, str | int] = {
             "messaging.system": "gcp_pubsub",
             "messaging.operation.type": "send",

@@ -1,7 +1,7 @@
-"""What leaves the process in a span: never the text of an exception.
+"""Removes the texts of exceptions from spans before they leave the process.
 
-Libraries note an exception in their spans with its message and stack trace (the Spanner client does), and nobody
-promises that no value of a row is among them. Of a span's events, numbers and the kind of an exception stay.
+Libraries record exceptions in their spans with message and stack trace (the Spanner client does), which may contain
+values of rows. A span's events keep only numbers and the type of an exception; its status loses its description.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _HARMLESS_TEXT: Final = "exception.type"
 
 
 class RedactingSpanExporter(SpanExporter):
-    """Hands on to another exporter."""
+    """Wraps a span exporter."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -50,7 +50,7 @@ def _redacted(span: ReadableSpan) -> ReadableSpan:
 
 
 def _without_texts(event: Event) -> Event:
-    # Numbers only: the Spanner client has a failure's text also under names of its own, such as `cause`.
+    # All texts but one: the Spanner client has a failure's text also under names of its own, such as `cause`.
     attributes = (event.attributes or {}).items()
     kept = {key: value for key, value in attributes if key == _HARMLESS_TEXT or isinstance(value, int | float)}
     return Event(event.name, kept, event.timestamp)

@@ -1,9 +1,4 @@
-"""The trace of an event, as the event itself carries it: W3C `traceparent`, in the row and in the message.
-
-Rows are committed in groups and messages are sent in batches, so that no task works for one call alone: the current
-span says nothing there. What an event was logged under is therefore part of its data, and every later step, days later
-too, finds its trace by it.
-"""
+"""Spans for work that is done for several events at once, each in the trace of its event (`shared/traceparent.py`)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,26 +10,23 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.errors import EventLoggingError
-
-TRACEPARENT: Final = "traceparent"
-"""The name of the message attribute and of the key in `_eventLog` (w3.org/TR/trace-context)."""
+from shared.traceparent import TRACEPARENT
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 _UNSAMPLED: Final = trace.set_span_in_context(
     NonRecordingSpan(SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(0))), Context()
 )
-"""Keeps what a library traces below us from beginning traces of its own, each without a beginning that means anything.
-"""
+"""A context in which libraries start no traces of their own: their spans inherit "not sampled" from its span."""
 
 
 def current_traceparent() -> str | None:
-    """Of the span that is current, where there is one and it is sampled."""
+    """The traceparent of the current span; None where there is no span or it is not sampled."""
     return traceparent_of(trace.get_current_span())
 
 
 def traceparent_of(span: Span) -> str | None:
-    """None where the span is not sampled: there is nothing to continue."""
+    """The traceparent that continues a span; None where the span is not sampled."""
     context = span.get_span_context()
     if not context.is_valid or not context.trace_flags.sampled:
         return None
@@ -42,7 +34,7 @@ def traceparent_of(span: Span) -> str | None:
 
 
 def span_context_of(traceparent: object) -> SpanContext | None:
-    """None where it is missing, malformed, of another type than text, or not sampled."""
+    """The span that a traceparent names; None where it is missing, malformed, not a text, or not sampled."""
     if not isinstance(traceparent, str):
         return None
     span = trace.get_current_span(_PROPAGATOR.extract({TRACEPARENT: traceparent}, Context()))
@@ -59,10 +51,13 @@ def trace_span(
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int] | None = None,
 ) -> Iterator[list[Span | None]]:
-    """One piece of work for several events: a span in the trace of each, None for what is not sampled, in their order.
+    """Trace one piece of work for several events: one span in the trace of each.
 
-    The first span is current meanwhile, so that what libraries trace below is in its trace; the others are linked with
-    it. Where there is none, nothing below is recorded either.
+    Yields the spans in the order of the traceparents, with None where a trace is not sampled. The first span is the
+    current one meanwhile, so that the spans of libraries below belong to its trace; the other spans link to it. With no
+    sampled trace nothing below is recorded either.
+
+    An exception marks every span as an error, with `word_of` it as `error.type`, and is raised again.
     """
     spans: list[Span | None] = []
     first: Span | None = None
@@ -91,7 +86,7 @@ def trace_span(
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Nothing below is recorded, but for what continues an event's trace."""
+    """Record no spans below, except those that `trace_span` makes in the traces of events."""
     token = attach(_UNSAMPLED)
     try:
         yield
@@ -100,5 +95,5 @@ def untraced() -> Iterator[None]:
 
 
 def word_of(error: BaseException) -> str:
-    """A stable word for an outcome: the reason of an error of ours, else what kind of exception it is."""
+    """A stable word for an outcome: the `reason` of an EventLoggingError, else the class name of the exception."""
     return error.reason if isinstance(error, EventLoggingError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""`nest-events account`: what was accepted, by hour, and what became of it."""
+"""`nest-events account`: the events accepted for forwarding, by hour, and what became of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,39 +10,39 @@ from worker.operators.connections import Connections
 from worker.operators.exit_codes import BAD_NEWS, OK, UsageError
 from worker.operators.terminal.durations import moment, parse_moment, shown
 from worker.operators.terminal.output import bar, say, show_json, show_table
-from worker.operators.terminal.progress import reaching
+from worker.operators.terminal.progress import time_progress
 
 COUNTS: Final = ("accepted", "delivered", "pending", "dead", "possible_duplicates", "unaccounted")
 
 EXAMPLES: Final = 20
-"""Of the unaccounted events; how many there are is counted."""
+"""Unaccounted events shown one by one; beyond that only their number."""
 
 COMPARED: Final = (
-    "each event of the event log that was accepted for forwarding, with its row of the forward ledger. One commit of "
-    "the ingress writes both, and from then on workers write the ledger alone: so nothing that was accepted is without "
-    "a state. What Statsig has, only Statsig can tell."
+    "each event in the event log that was accepted for forwarding, with its row in the forward ledger. The ingress "
+    "writes both in one commit, so every accepted event has a state. Delivered means that Statsig confirmed the event; "
+    "what Statsig drops later is not visible here."
 )
 
 
 async def report_account(connections: Connections, *, since: str, until: str, as_json: bool) -> int:
-    """Hour by hour; the exit code says whether anything is unaccounted."""
-    _window(since, until, datetime.now(UTC))  # what is wrong with it is told before anything is asked
+    """Print the account; BAD_NEWS where an event is unaccounted."""
+    _window(since, until, datetime.now(UTC))  # a wrong window is refused before any call
     begin, end = _window(since, until, await connections.accounting.now())
-    with reaching("Counting", begin, end) as reached:
+    with time_progress("Counting", begin, end) as reached:
         hours = await connections.accounting.per_hour(since=begin, until=end, reached=reached)
     totals = {name: sum(getattr(hour, name) for hour in hours) for name in COUNTS}
     if connections.telemetry is not None:
         gauge(connections.telemetry.meter, ACCOUNT, lambda: totals)
-    some = await _examples(connections, hours, begin, end)
+    examples = await _examples(connections, hours, begin, end)
     if as_json:
         document = {"since": begin, "until": end, "compared": COMPARED, "hours": [_as_dict(hour) for hour in hours]}
-        examples = [{"event_id": e.event_id, "ingested_at": e.ingested_at, "state": e.state} for e in some]
-        show_json(document | {"total": totals, "unaccounted_events": examples})
+        unaccounted = [{"event_id": e.event_id, "ingested_at": e.ingested_at, "state": e.state} for e in examples]
+        show_json(document | {"total": totals, "unaccounted_events": unaccounted})
     else:
         say(f"Compared, from {moment(begin)} until {moment(end)} ({shown(end - begin)}): {COMPARED}")
         _show(hours, totals)
         if hours:
-            _conclude(totals, some)
+            _conclude(totals, examples)
     return BAD_NEWS if any(hour.unaccounted for hour in hours) else OK
 
 
@@ -51,14 +51,14 @@ def _window(since: str, until: str, now: datetime) -> tuple[datetime, datetime]:
     if now - begin > LEDGER_RETENTION:
         raise UsageError(f"--since {since}: the ledger is kept for {LEDGER_RETENTION.days} days")
     if begin >= end:
-        raise UsageError(f"nothing lies between --since {since} and --until {until}")
+        raise UsageError(f"--since {since} must be earlier than --until {until} and than now")
     return begin, end
 
 
 async def _examples(
     connections: Connections, hours: Sequence[HourlyAccount], begin: datetime, end: datetime
 ) -> list[Unaccounted]:
-    """Some of what is unaccounted, from the hours that have any."""
+    """Up to EXAMPLES unaccounted events, from the hours that have any."""
     found: list[Unaccounted] = []
     for each in hours:
         if each.unaccounted and len(found) < EXAMPLES:
@@ -74,7 +74,7 @@ def _as_dict(hour: HourlyAccount) -> dict[str, Any]:
 
 def _show(hours: Sequence[HourlyAccount], totals: dict[str, int]) -> None:
     if not hours:
-        say("Nothing was accepted for forwarding within that time.")
+        say("Nothing was accepted for forwarding in that time.")
         return
     largest = max(hour.accepted for hour in hours)
     rows: list[tuple[Any, ...]] = [
@@ -86,16 +86,16 @@ def _show(hours: Sequence[HourlyAccount], totals: dict[str, int]) -> None:
     show_table(("hour", *titles, ""), rows, right=titles)
 
 
-def _conclude(totals: dict[str, int], some: Sequence[Unaccounted]) -> None:
+def _conclude(totals: dict[str, int], examples: Sequence[Unaccounted]) -> None:
     unaccounted = totals["unaccounted"]
     if not unaccounted:
         say("It adds up: accepted = delivered + pending + dead, in every hour.")
         return
     say(
-        f"UNACCOUNTED: {unaccounted} of {totals['accepted']} accepted: the ledger row is missing or in no known state. "
+        f"UNACCOUNTED: {unaccounted} of {totals['accepted']} accepted events have no ledger row in a known state. "
         "See deploy/RUNBOOK.md."
     )
-    for each in some:
+    for each in examples:
         say(f"  {each.event_id}  accepted {moment(each.ingested_at)}  {each.state or 'no ledger row'}")
-    if unaccounted > len(some):
-        say(f"  and {unaccounted - len(some)} more; a narrower --since and --until shows others")
+    if unaccounted > len(examples):
+        say(f"  and {unaccounted - len(examples)} more; a narrower --since and --until shows others")

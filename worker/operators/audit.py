@@ -1,4 +1,4 @@
-"""The audit line: who did what to which events, one JSON object on stderr for every destructive command."""
+"""The audit line: who did what to which events, as one JSON object on stderr."""
 
 import getpass
 import os
@@ -11,9 +11,9 @@ _log = get_logger()
 
 
 def note_action(command: str, *, choice: Mapping[str, Any], count: int | None, dry_run: bool) -> None:
-    """Write it before the command acts, so that it is there however that ends; `count` is of events to be acted on.
+    """Write the line. Called before the command acts, so that the line is there however the command ends.
 
-    None where they could not be counted.
+    `count` is the number of events that the command is about to act on, None where they could not be counted.
     """
     _log.info(
         "operator_action",
@@ -29,5 +29,5 @@ def note_action(command: str, *, choice: Mapping[str, Any], count: int | None, d
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # no such user in a container; KeyError before Python 3.13
+    except (OSError, KeyError):  # a container has no entry for the user; KeyError before Python 3.13
         return f"uid {os.getuid()}"

@@ -1,4 +1,4 @@
-"""`nest-events`: the operators' command. `commands` says what can be typed; this only puts it together."""
+"""`nest-events` as a Typer app, put together from `commands`."""
 
 import inspect
 from collections.abc import Callable
@@ -21,12 +21,12 @@ app = typer.Typer(
     name="nest-events",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Plain text: rich takes as long to import as all the rest of what help needs.
+    # Plain text: importing rich takes as long as everything else that help needs.
     rich_markup_mode=None,
-    # Commands inherit the names.
+    # Every command inherits these names.
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=f"What became of events, and dead letters: look at them, replay them, count them.\n\n{EXPLAINED}",
-    epilog="Settings come from the environment, as those of the worker: deploy/settings.env lists them.",
+    help=f"Find out what became of events; list, count and replay dead letters.\n\n{EXPLAINED}",
+    epilog="Settings come from the environment, like the worker's: deploy/settings.env lists them.",
 )
 
 
@@ -42,20 +42,22 @@ def options(
     show_version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=lambda value: _show_version(is_asked=value), help="Say which, and end."
+            "--version", is_eager=True, callback=lambda value: _show_version(is_asked=value), help="Show the version."
         ),
     ] = False,
 ) -> None:
-    del show_version  # its callback has ended the command
+    del show_version  # its callback has acted on it
 
 
 def _add(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
-    """With the docstring's first line as it is in the list of commands: made of the docstring, it would be cut."""
+    """Add a command, listed with the whole first line of its docstring; Typer's own summary would be cut."""
     first_line = (inspect.getdoc(command) or "").partition("\n")[0]
     group.command(name, short_help=first_line)(command)
 
 
-dead_letters = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at dead letters and replay them.")
+dead_letters = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, replay and discard dead letters."
+)
 for name, command in (
     ("list", list_letters),
     ("show", show_letter),

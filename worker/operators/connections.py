@@ -1,9 +1,8 @@
-"""The composition root of the operators' commands: the one place here that knows concrete classes."""
+"""Opens what commands work with: Spanner, Pub/Sub and the ports on them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
@@ -35,12 +34,12 @@ from worker.operators.events.records import Records
 PUBLISH_SECONDS: Final = 10.0
 
 REPUBLISH_SECONDS: Final = 20.0
-"""For one page of `reconcile`, as in worker/runtime.py."""
+"""For one call of `reconcile` to the ledger, as in worker/runtime.py: a page of large events takes a while to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connections:
-    """What commands work with; opened without I/O."""
+    """What commands work with. Opening it makes no call: a dependency that is down fails the first call to it."""
 
     settings: OperatorSettings
     telemetry: Telemetry | None
@@ -48,7 +47,7 @@ class Connections:
     ledger: ForwardLedger
     republish_ledger: RepublishLedger
     replay_ledger: ReplayLedger
-    letters: DeadLetterTable
+    dead_letters: DeadLetterTable
     records: Records
     accounting: Accounting
     process_states: ProcessStates
@@ -62,7 +61,10 @@ class Connections:
 async def open_connections(
     settings: OperatorSettings, telemetry: Telemetry | None = None
 ) -> AsyncIterator[Connections]:
-    """Connections to what the settings name, closed at the end."""
+    """Connections to what the settings name, closed at the end.
+
+    Long because it lists every port.
+    """
     async with (
         open_database(settings) as database,
         open_publisher_client(settings) as publisher_client,
@@ -90,10 +92,10 @@ async def open_connections(
             ledger=ledger,
             republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_SECONDS),
             replay_ledger=SpannerReplayLedger(ledger.transactions, timeout_seconds=timeout),
-            letters=SpannerDeadLetterTable(ledger.transactions, timeout_seconds=timeout),
+            dead_letters=SpannerDeadLetterTable(ledger.transactions, timeout_seconds=timeout),
             records=Records(database, timeout_seconds=timeout, shards=settings.forward_shards),
-            # Strong reads: an operator compares the answer with what was done a moment ago.
-            accounting=SpannerAccounting(database, shards=settings.forward_shards, staleness=timedelta(0)),
+            # Strong reads: an operator compares the account with what was done a moment ago.
+            accounting=SpannerAccounting(database, shards=settings.forward_shards),
             process_states=SpannerProcessStates(database, timeout_seconds=timeout),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),

@@ -6,45 +6,45 @@ from shared.errors import EventLoggingError
 
 OK: Final = 0
 BAD_NEWS: Final = 1
-"""The command worked, and its answer is one that somebody should look at."""
+"""The command worked, and its answer needs a person's attention."""
 
 WRONG_USAGE: Final = 2
 UNAVAILABLE: Final = 3
 OUTPUT_FAILED: Final = 4
-"""The answer was there, and whoever was to read it is gone, or the disk is full."""
+"""The answer could not be written: the pipe is closed or the disk is full."""
 
 OUR_FAULT: Final = 70
 """EX_SOFTWARE of sysexits.h."""
 
 INTERRUPTED: Final = 130
-"""As shells report Ctrl-C."""
+"""What shells report for Ctrl-C; SIGTERM gives it too."""
 
 EXPLAINED: Final = """Exit codes:
 
 \b
-  0    done, and all is well
-  1    the answer is bad news: something unaccounted, an unknown id, an outage, a finding of doctor
-  2    wrong usage or settings; nothing was asked or done
-  3    not known or not done: Spanner, Pub/Sub or the ingress is not available, or not to this identity
+  0    all is well, or the command is done
+  1    bad news: an outage, a finding of doctor, an unaccounted event, an event not found or not delivered
+  2    wrong usage or settings; nothing was done
+  3    not known or not done: Spanner, Pub/Sub or the ingress is not available, or access is denied
   4    the answer could not be written: a closed pipe, a full disk
-  70   a fault of ours; the traceback is on stderr
-  130  Ctrl-C; what was begun was finished, and running the command again goes on from there"""
+  70   a bug in nest-events; the traceback is on stderr
+  130  interrupted (Ctrl-C, SIGTERM); a replay that is run again goes on where it stopped"""
 
 
 class UsageError(EventLoggingError):
-    """An argument that no run could accept; the text says what it must be."""
+    """A wrong argument or combination of arguments; the message says what is expected."""
 
     reason: ClassVar[str] = "usage"
 
 
 class UnknownError(EventLoggingError):
-    """What was asked for does not exist."""
+    """The event or dead letter that was asked for does not exist."""
 
     reason: ClassVar[str] = "unknown"
 
 
 class IngressUnavailableError(EventLoggingError):
-    """The ingress refused the test event or did not answer."""
+    """The ingress refused the test event, or did not answer."""
 
     reason: ClassVar[str] = "ingress_unavailable"
 

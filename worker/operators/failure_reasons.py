@@ -1,4 +1,4 @@
-"""Why a dependency did not answer: in one sentence that names it, and the setting by which it was looked for."""
+"""Why a dependency did not answer, in one line that names it and the settings that point to it; pure."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ _UNREACHED: Final = (google.ServiceUnavailable, google.RetryError, google.Deadli
 
 
 def explained(error: EventLoggingError, settings: OperatorSettings) -> str:
-    """What failed, and where to look."""
+    """What failed, and where to look. Errors that explain themselves are returned as they are."""
     if isinstance(error, _SELF_EXPLAINING) or not isinstance(error, (*_SPANNER, *_PUBSUB)):
         return str(error)
     cause = error.__cause__
@@ -34,30 +34,30 @@ def explained(error: EventLoggingError, settings: OperatorSettings) -> str:
     if isinstance(cause, google.NotFound):
         return _missing(error, str(cause.message), settings)
     if isinstance(cause, _FORBIDDEN):
-        return f"{error}: this identity may not; `nest-events doctor` tells which grants it lacks ({place})"
+        return f"{error}: access is denied to this identity ({place})"
     if isinstance(cause, _UNREACHED):
         return f"{error}: it cannot be reached ({place})"
     if isinstance(error, StorageRejectedError):
-        return f"{error}: the schema may not be this version's, `nest-events doctor` compares it ({place})"
+        return f"{error}: the schema may not be this version's; `nest-events doctor` compares it ({place})"
     return f"{error} ({place})"
 
 
 def address(subject: str, settings: OperatorSettings) -> str:
-    """What is asked about a subject of `doctor` that is none of Spanner's."""
+    """The dependency that a check of `doctor` asked, Statsig or Pub/Sub, with the setting that points to it."""
     if subject == "statsig":
         return f"Statsig (STATSIG_API_URL={settings.statsig_api_url})"
     return f"Pub/Sub ({_pubsub(settings)})"
 
 
-def _missing(error: EventLoggingError, said: str, settings: OperatorSettings) -> str:
-    """Which of the names does not exist, as far as the answer says."""
+def _missing(error: EventLoggingError, answer: str, settings: OperatorSettings) -> str:
+    """Which name does not exist, as far as the NOT_FOUND answer shows it."""
     if isinstance(error, _PUBSUB):
-        return f"a topic or subscription does not exist under its name; `nest-events doctor` tells which: {said}"
-    if "Instance not found" in said:
+        return f"a topic or subscription does not exist; `nest-events doctor` shows which: {answer}"
+    if "Instance not found" in answer:
         return f"the Spanner instance {settings.spanner_instance} does not exist ({_spanner(settings)})"
-    if "Database not found" in said:
+    if "Database not found" in answer:
         return f"the Spanner database {settings.spanner_database} does not exist ({_spanner(settings)})"
-    return f"Spanner does not have what was asked for, `nest-events doctor` compares the schema: {said}"
+    return f"Spanner lacks something that was asked for; `nest-events doctor` compares the schema: {answer}"
 
 
 def _spanner(settings: OperatorSettings) -> str:

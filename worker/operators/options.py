@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
-MaxReplays = Annotated[int, typer.Option("--max-replays", min=1, help="An event replayed so often is quarantined.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it is a dry run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, for programs.")]
+MaxReplays = Annotated[
+    int, typer.Option("--max-replays", min=1, help="Quarantine events that were replayed this many times.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this option it is a dry run.")]
 
 MAX_REPLAYS = 3
-"""Once is a try, twice may be bad luck; three times the event itself is what is wrong."""
+"""Replays of one event before it is quarantined: an event that fails that often is itself the problem."""

@@ -1,13 +1,12 @@
-"""Runs one command: settings, logging, connections, Ctrl-C, and an exit code with one clear line for every failure."""
+"""Runs one command: settings, logging, connections, Ctrl-C, and one line and an exit code for every failure."""
 
 import io
 import logging
 import os
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Final, NoReturn, TextIO, cast
 
@@ -19,6 +18,7 @@ from shared.errors import EventLoggingError, SettingsError
 from shared.process.fault_points import enable_fault_points
 from shared.process.logs import configure_logging
 from shared.process.settings import OperatorSettings, from_environment
+from shared.process.signals import on_termination
 from shared.telemetry.providers import Telemetry, open_telemetry
 from worker.operators.connections import Connections, open_connections
 from worker.operators.exit_codes import (
@@ -38,12 +38,12 @@ Work = Callable[[Connections], Awaitable[int]]
 
 
 class _CurrentStderr(io.TextIOBase):
-    """What sys.stderr is at the time: while a bar is shown, one that writes above it."""
+    """Writes to sys.stderr as it is at the time: rich replaces it while it shows a progress bar, to write above it."""
 
     def write(self, text: str, /) -> int:
         try:
             return sys.stderr.write(text)
-        except OSError:  # nobody reads it, and that must not end the work
+        except OSError:  # a closed stderr must not end the work
             return 0
 
 
@@ -53,10 +53,10 @@ _CODES: Final[dict[type[EventLoggingError], int]] = {
     UnknownError: BAD_NEWS,
     OutputFailedError: OUTPUT_FAILED,
 }
-"""Every other error of ours is a dependency's."""
+"""Every other error of ours means that a dependency is not available: UNAVAILABLE."""
 
 FLUSH_SECONDS: Final = 5.0
-"""A command is over before the first regular export: what it measured leaves at its end or never."""
+"""Time to export telemetry at the end: a command is over before the first regular export."""
 
 _NO_CREDENTIALS: Final = (
     "no Google credentials: run `gcloud auth application-default login`, or set SPANNER_EMULATOR_HOST and "
@@ -65,20 +65,23 @@ _NO_CREDENTIALS: Final = (
 
 
 def run_command(work: Work) -> NoReturn:
-    """Run the work with connections and leave with its exit code.
+    """Run the work with open connections, and exit with the code that it returns.
 
-    Cancelled by Ctrl-C or SIGTERM, the work finishes what it shields, and the exit code is INTERRUPTED.
+    Ctrl-C and SIGTERM cancel the work. It finishes what it shields, and the exit code is INTERRUPTED.
+
+    Raises:
+        typer.Exit: always; its code is the exit code.
     """
     settings: OperatorSettings | None = None
     try:
         settings = from_environment(OperatorSettings, os.environ)
         enable_fault_points(os.environ)
-        # Never above INFO, whatever LOG_LEVEL says: the audit line must be written.
+        # INFO even where LOG_LEVEL is higher: the audit line must be written.
         level = "DEBUG" if settings.log_level == "DEBUG" else "INFO"
         project = settings.google_cloud_project
         stream = cast("TextIO", _CurrentStderr())
         configure_logging(process="nest-events", log_format="json", level=level, project=project, stream=stream)
-        # On a terminal a library's warning is noise beside our own line about the same failure.
+        # Library warnings become log lines, so that stderr has one format.
         logging.captureWarnings(capture=True)
         with open_telemetry(settings, process="operator", flush_seconds=FLUSH_SECONDS) as telemetry:
             code = anyio.run(_until_interrupted, work, settings, telemetry)
@@ -89,55 +92,43 @@ def run_command(work: Work) -> NoReturn:
     except google_auth.DefaultCredentialsError:
         code = _say(_NO_CREDENTIALS, WRONG_USAGE)
     except google_auth.GoogleAuthError as error:
-        code = _say(f"Google refused the credentials ({type(error).__name__}): log in anew", UNAVAILABLE)
-    except Exception:  # noqa: BLE001 - Python's own exit code for it is 1, which means bad news here
+        code = _say(f"Google refused the credentials ({type(error).__name__}): log in again", UNAVAILABLE)
+    except Exception:  # noqa: BLE001 - Python would exit with 1, which means bad news here
         traceback.print_exc()
-        code = _say("a fault of this command; please report it with the lines above", OUR_FAULT)
+        code = _say("a bug in nest-events; please report it with the lines above", OUR_FAULT)
     raise typer.Exit(code)
 
 
 async def _until_interrupted(work: Work, settings: OperatorSettings, telemetry: Telemetry | None) -> int:
     code = INTERRUPTED
-    failure: Exception | None = None
-    # Python delivers signals to the main thread only; elsewhere (a test) there is nothing to receive.
+    # Python delivers signals to the main thread only; in any other (a test's) there are none to receive.
     in_main = threading.current_thread() is threading.main_thread()
-    receiver = anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) if in_main else nullcontext()
-    with receiver as signals:
-        async with anyio.create_task_group() as tasks:
-
-            async def cancel_on(signals: AsyncIterator[signal.Signals]) -> None:
-                async for _ in signals:
-                    tasks.cancel_scope.cancel()
-
-            if signals is not None:
-                tasks.start_soon(cancel_on, signals)
+    with anyio.CancelScope() as scope:
+        async with on_termination(lambda _: scope.cancel()) if in_main else nullcontext():
             try:
                 async with open_connections(settings, telemetry) as connections:
                     code = await work(connections)
-            except Exception as error:  # noqa: BLE001 - carried out of the group, which would wrap it
-                failure = _innermost(error)
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            except ExceptionGroup as error:
+                raise _innermost(error) from None
     return code
 
 
 def _innermost(error: Exception) -> Exception:
-    """Of the groups that task groups make, the first error itself."""
+    """The first error itself, without the groups in which task groups wrap it."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def failed(error: EventLoggingError, settings: OperatorSettings | None = None) -> int:
-    """Say what failed in one line, with the settings by which it was looked for; the exit code."""
+    """Write one line about the failure to stderr, with the settings that name the dependency; return the exit code."""
     text = str(error) if settings is None else explained(error, settings)
     return _say(text, _CODES.get(type(error), UNAVAILABLE))
 
 
 def _output_failed(error: OutputFailedError) -> int:
-    """Quietly where the reader of a pipe is gone, as `head` is once it has its lines."""
-    # Python flushes stdout at its end, and would complain once more.
+    """Silent where the reader has closed the pipe, as `head` does once it has its lines."""
+    # Python flushes stdout when it exits, and would report the same error again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OUTPUT_FAILED if isinstance(error.__cause__, BrokenPipeError) else failed(error)
 

@@ -1,1 +1,1 @@
-"""Statsig: the port, its adapter on the official SDK, and what an answer proves."""
+"""Statsig: the port, its adapter on the official SDK, and the classification of answers."""

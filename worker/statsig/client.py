@@ -1,7 +1,7 @@
-"""One `StatsigServer` as a lane: one batch in flight, one POST a batch, one outcome an event. For statsig 0.72.1.
+"""One `StatsigServer` as a blocking client: one POST per call, one outcome per event. For statsig 0.72.1.
 
-The SDK calls `events_flushed_callback` before its own retry logic and outside any try: the callback raises on anything
-but a confirmation, which leaves `flush()` there. Nothing reaches the SDK's retry queue, so that retries are ours alone
+The SDK calls `events_flushed_callback` before its own retry logic and outside any try. The callback raises on anything
+but a confirmation, which leaves `flush()` there: nothing reaches the SDK's retry queue, and only the worker retries
 (without this, 906 duplicates in 10,000 events with 20 % failing requests). Each option has its reason beside it.
 """
 
@@ -25,12 +25,14 @@ from worker.statsig.http import replace_http_parts
 from worker.statsig.outcome import NO_OUTCOME, NOT_SERIALIZABLE, SendOutcome, SendVerdict, classify
 
 _NOWHERE: Final = "disabled://statsig/"
-"""requests has no adapter for the scheme: what the SDK would fetch fails before any socket or name lookup."""
+"""requests has no adapter for the scheme: a fetch by the SDK fails before any socket or name lookup."""
 
 _NEVER_SECONDS: Final = 10**8
+"""An interval that no process lives to see."""
 
-_QUEUE_SECONDS: Final = 2.0
-"""Every 60 s the SDK cuts off what was logged so far; one of its threads sends that within 1 s. The rest is slack."""
+_TIMER_FLUSH_SECONDS: Final = 2.0
+"""Every 60 s the SDK cuts a batch from the events logged so far, which one of its threads sends within 1 s. The rest is
+slack."""
 
 _BOOTSTRAP: Final = json.dumps(
     {
@@ -48,29 +50,37 @@ _BOOTSTRAP: Final = json.dumps(
 
 
 class _NotConfirmedError(Exception):
-    """Leaves `flush()` before the SDK decides to retry."""
+    """Raised by the callback to leave `flush()` before the SDK decides to retry."""
 
 
 class StatsigClient:
-    """`send` is for one thread at a time. No other Statsig instance may live in the process: they share settings."""
+    """Blocking; for one thread at a time. Has SDK threads of its own until it is closed.
+
+    A process may have several, but no other Statsig instances: the SDK's logger and the replaced HTTP parts are global.
+    """
 
     def __init__(
         self, *, secret: str, api_url: str, principal: str, environment: str, timeout_seconds: float, clock: Clock
     ) -> None:
+        """Start the SDK, without I/O. `timeout_seconds` bounds each connect and each read, not a whole answer.
+
+        Raises:
+            SettingsError: `secret` is not a server secret key.
+        """
         self._clock = clock
         self._user = StatsigUser(principal)
-        # A batch that the SDK's timer cut goes out late: a connect and a read, each with its own timeout.
-        self._straggler_seconds = _QUEUE_SECONDS + 2 * timeout_seconds
+        # A batch that the SDK's timer cut is sent late: a connect and a read, each with its own timeout.
+        self._late_outcome_seconds = _TIMER_FLUSH_SECONDS + 2 * timeout_seconds
         self._answered = threading.Condition()
         self._waiting_for: set[str] = set()
         self._outcomes: dict[str, SendOutcome] = {}
         self._closing = False
         options = StatsigOptions(
             api_for_log_event=api_url.rstrip("/") + "/",
-            tier=environment,  # left out it means production, which is billed
-            # Typed int, but handed to requests as it is. Per connect and per read: it does not bound a whole answer.
+            tier=environment,  # left out, it means production, which is billed
+            # Typed int, but passed to requests as it is.
             timeout=cast("int", timeout_seconds),
-            # No request but log_event.
+            # No request other than log_event.
             api_for_download_config_specs=_NOWHERE,
             api_for_get_id_lists=_NOWHERE,
             bootstrap_values=_BOOTSTRAP,
@@ -79,14 +89,15 @@ class StatsigClient:
             rulesets_sync_interval=_NEVER_SECONDS,
             idlists_sync_interval=_NEVER_SECONDS,
             disable_diagnostics=True,
-            disable_ua_parser=True,  # with the country lookup, 450 ms of start and 12 MiB for nothing we use
+            # The parser and the country lookup take 450 ms of start and 12 MiB, and the worker uses neither.
+            disable_ua_parser=True,
             disable_country_lookup=True,
             event_queue_size=10**9,  # the SDK never cuts a batch by its size
-            # Not for retries; but 0 loses, and 1 pushes out, a batch that the timer cut.
+            # Not for retries: with 0 a batch that the timer cut is lost, with 1 it is pushed out.
             retry_queue_size=10_000,
             log_event_connection_reuse=True,
             events_flushed_callback=self._flushed,
-            # A WARNING a failed request, with URL and exception text: classified and logged by ourselves.
+            # At WARNING the SDK logs each failed request with URL and exception text; the worker logs the outcome.
             output_logger_level=LogLevel.ERROR,
         )
         replace_http_parts()
@@ -95,12 +106,15 @@ class StatsigClient:
         if not details.init_success or details.source is not DataSource.BOOTSTRAP:
             # A key that is not a server secret does not raise.
             raise SettingsError("the Statsig SDK did not initialize: is STATSIG_SERVER_SECRET a server secret key?")
-        # The event logger has read this option in its constructor, the SDK's reporter of exceptions to statsigapi.net
-        # reads it each time: events flow, reports do not. Set earlier, events would not flow either.
+        # The event logger read this option in its constructor; the SDK's reporter of exceptions to statsigapi.net reads
+        # it each time. So events flow and reports do not. Set earlier, events would not flow either.
         options.disable_all_logging = True
 
     def send(self, events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
-        """Block for one attempt; each event has an outcome, by event_id. An event given twice is sent once."""
+        """Make one attempt, and block until each event has an outcome, by event_id. An event given twice is sent once.
+
+        Never raises for Statsig or the network. Not bounded: an answer that drips in can take any time.
+        """
         outcomes: dict[str, SendOutcome] = {}
         accepted: dict[str, SdkEvent] = {}
         for event in events:
@@ -114,38 +128,38 @@ class StatsigClient:
             self._log(list(accepted.values()))
             self._server.flush()  # type: ignore[no-untyped-call]
         except _NotConfirmedError:
-            pass  # its outcome is noted
+            pass  # `_flushed` has its outcome
         with self._answered:
-            self._answered.wait_for(lambda: not self._waiting_for, self._straggler_seconds)
+            self._answered.wait_for(lambda: not self._waiting_for, self._late_outcome_seconds)
             outcomes |= dict.fromkeys(self._waiting_for, NO_OUTCOME)
             self._waiting_for, self._outcomes = set(), {}
         return outcomes
 
     def close(self) -> None:
-        """Only when no `send` is running."""
+        """Flush and stop the SDK; blocks. Only while no `send` is running."""
         self._closing = True
         self._server.shutdown()  # type: ignore[no-untyped-call]
 
     def _sdk_event(self, event: StatsigEvent) -> SdkEvent:
         if isinstance(event.value, float) and not math.isfinite(event.value):
             raise ValueError("the SDK would write it as NaN, which is not JSON")
-        metadata = {**event.metadata, "event_id": event.event_id}  # what the callback is correlated by
+        metadata = {**event.metadata, "event_id": event.event_id}  # correlates the callback with the event
         return SdkEvent(self._user, event.name, event.value, metadata, _time=event.time_ms)
 
     def _log(self, events: Sequence[SdkEvent]) -> None:
-        """Leave the events to the SDK's next flush.
+        """Queue the events for the SDK's next flush.
 
-        The first by `log_event`, which also sees that the SDK's threads run. For each of the others it would do that
-        anew, and copy the same user: 11 µs an event, 1 by what it ends in.
+        The first goes through `log_event`, which also makes sure that the SDK's threads run. For each further event it
+        would check that again and copy the same user: 11 µs an event, against 1 µs for putting it into the SDK's queue.
         """
         if not events:
             return
         first, *others = events
         self._server.log_event(first)
         if first.user is self._user:
-            return  # it swallowed an exception, and without the tier that it adds events are billed as production
+            return  # log_event swallowed an exception; without the tier that it adds, events are billed as production
         user = first.to_dict()["user"]  # type: ignore[no-untyped-call]
-        processor = self._server._logger.event_batch_processor  # noqa: SLF001 - held by the contract test
+        processor = self._server._logger.event_batch_processor  # noqa: SLF001 - checked by the contract test
         for event in others:
             body = {"user": user, "eventName": event.event_name, "metadata": event.metadata}
             body["time"] = event._time  # noqa: SLF001 - a parameter of its constructor
@@ -156,7 +170,7 @@ class StatsigClient:
     def _flushed(
         self, success: bool, events: list[dict[str, Any]], status: int | None, error: Exception | None
     ) -> None:
-        """On the thread that called `flush()`, or on one of the SDK's for what its timer cut: hence by event_id."""
+        """Runs on the thread that called `flush()`, or on one of the SDK's for a batch that its timer cut."""
         outcome = classify(success, status, error, self._clock.now_nanos() / 1e9)
         with self._answered:
             for event in events:
@@ -165,6 +179,6 @@ class StatsigClient:
                     self._waiting_for.discard(event_id)
                     self._outcomes[event_id] = outcome
             self._answered.notify_all()
-        # Not during shutdown(): it sends nothing again, and prints what it swallows to stdout, where our JSON lines go.
+        # Not during shutdown(): it retries nothing, and prints exceptions to stdout, where the log's JSON lines go.
         if outcome.verdict is not SendVerdict.CONFIRMED and not self._closing:
             raise _NotConfirmedError

@@ -1,7 +1,7 @@
-"""What of the SDK's HTTP module is replaced: its sessions, its JSON and its compression. For statsig 0.72.1.
+"""Replaces the sessions, the JSON and the compression of the SDK's HTTP module. For statsig 0.72.1.
 
-No option of the SDK reaches any of them; the module's own names are the narrowest seam. Where a later SDK makes them
-elsewhere, the contract test fails.
+No option of the SDK reaches them; the names that the module imports are the narrowest seam. If a later SDK uses others,
+the contract test fails.
 """
 
 import gzip
@@ -17,30 +17,29 @@ import urllib3.exceptions
 from statsig import http_worker
 
 from worker.statsig.json import to_json
-from worker.statsig.outcome import AnswerSaysNoError
+from worker.statsig.outcome import SuccessFalseError
 
-_COMPRESSION: Final = 1
+_COMPRESSION_LEVEL: Final = 1
 """The fastest: a third of the time of the SDK's 9, for a request that is an eighth larger."""
 
-
 MAX_ANSWER_BYTES: Final = 4096
-"""Of a refusal. What is longer, or of unknown length, is not waited for."""
+"""The longest refusal that is read. A longer one, or one of unknown length, is dropped unread."""
 
 
-class _HonestSession(requests.Session):
-    """What the SDK's own session lets pass as a success, and is none; and the words of a refusal."""
+class _StrictSession(requests.Session):
+    """Raises for answers that the SDK would take for a success although they are none, and reads refusals."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.max_redirects = 0  # raises TooManyRedirects on the first one, before it is followed
+        self.max_redirects = 0  # TooManyRedirects at the first one, before it is followed
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().request(*args, **kwargs)
         if response.ok:
-            # The SDK reads the body itself, past requests, and looks only whether it is JSON.
+            # The SDK reads the body from `raw`, and checks only that it is JSON.
             body = response.raw.read(decode_content=False)
-            if _says_no(body):
-                raise AnswerSaysNoError(response=response)
+            if _is_success_false(body):
+                raise SuccessFalseError(response=response)
             response.raw = BytesIO(body)
         elif response.status_code < requests.codes.server_error:
             _read_refusal(response)
@@ -48,36 +47,36 @@ class _HonestSession(requests.Session):
 
 
 def _read_refusal(response: requests.Response) -> None:
-    """Have `response.content` hold what a refusal says, or nothing: it only informs, and decides nothing."""
+    """Make `response.content` the refusal's body, or empty. It is informative only, and decides nothing."""
     length = response.headers.get("Content-Length", "")
     body = b""
     if length.isascii() and length.isdigit() and int(length) <= MAX_ANSWER_BYTES:
-        with suppress(urllib3.exceptions.HTTPError, OSError):  # cut off, or late: the status has come all the same
+        with suppress(urllib3.exceptions.HTTPError, OSError):  # cut off or late: the status has arrived anyway
             body = response.raw.read(decode_content=True)
     else:
         response.raw.close()
     response.raw = BytesIO(body)
-    _ = response.content  # keeps it: the SDK closes the response before anybody looks
+    _ = response.content  # caches it: the SDK closes the response before the callback
 
 
-def _says_no(body: bytes) -> bool:
+def _is_success_false(body: bytes) -> bool:
     try:
         answer = json.loads(body)
     except ValueError:
-        return False  # compressed, or none at all: the SDK's own reading decides
+        return False  # compressed or absent: the SDK's own parsing decides
     return isinstance(answer, dict) and answer.get("success") is False
 
 
 def replace_http_parts() -> None:
-    """Make the SDK's HTTP module, and nobody else in the process, use ours.
+    """Replace them in the SDK's HTTP module, and nowhere else in the process. Idempotent.
 
-    Left alone its sessions follow a 302 by a GET without the body but with our key, and the callback then sees a plain
-    202; and `202 {"success": false}` is one too: losses that look confirmed.
+    The SDK's own sessions follow a 302 by a GET without the body but with the key, and the callback then gets a plain
+    202. It also gets one for `202 {"success": false}`. Both are losses that look confirmed.
     """
     replaced: dict[str, tuple[ModuleType, dict[str, Any]]] = {
-        "requests": (requests, {"Session": _HonestSession}),
+        "requests": (requests, {"Session": _StrictSession}),
         "json": (json, {"dumps": lambda value: to_json(value).decode()}),
-        "gzip": (gzip, {"GzipFile": partial(gzip.GzipFile, compresslevel=_COMPRESSION)}),
+        "gzip": (gzip, {"GzipFile": partial(gzip.GzipFile, compresslevel=_COMPRESSION_LEVEL)}),
     }
-    for name, (module, ours) in replaced.items():
-        setattr(http_worker, name, SimpleNamespace(**{**vars(module), **ours}))
+    for name, (module, replacements) in replaced.items():
+        setattr(http_worker, name, SimpleNamespace(**{**vars(module), **replacements}))

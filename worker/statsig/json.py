@@ -1,4 +1,4 @@
-"""The JSON of what is sent to Statsig."""
+"""Serializes requests to Statsig as JSON."""
 
 import json
 from typing import Any
@@ -7,9 +7,10 @@ import orjson
 
 
 def to_json(value: Any) -> bytes:
-    """By orjson, in a tenth of the time of the standard library, which is left what orjson does not take.
+    """Serialize by orjson, in a tenth of the time of the standard library.
 
-    That is a surrogate by itself, or an integer of more than 64 bits. A NaN or an infinity becomes null.
+    The standard library takes over for values that orjson refuses: lone surrogates, and integers of more than 64 bits.
+    A NaN or an infinity becomes null in orjson, and raises ValueError in the standard library.
 
     Raises:
         TypeError, ValueError, RecursionError: it has no JSON form.

@@ -1,4 +1,4 @@
-"""What one answer of Statsig means for the events of the request, decided from what the SDK tells its callback.
+"""Classifies Statsig's answer to a request from the arguments of the SDK's callback.
 
 Written for statsig 0.72.1 over requests 2.34 and urllib3 2.8; `tests/contract/test_statsig_sdk.py` makes each of these
 failures on real sockets. The SDK hides the status of a 2xx or 304 whose body is not JSON (status None).
@@ -24,42 +24,46 @@ class SendVerdict(StrEnum):
     """Statsig has the event."""
 
     TRANSIENT = "transient"
-    """Statsig has not: no connection came to be, or it takes no more just now (429)."""
+    """Statsig does not have the event: no connection was established, or it accepts no more at the moment (429)."""
 
     REJECTED = "rejected"
-    """Statsig has not, for what the request carries (400, 413, 422)."""
+    """Statsig does not have the event, because of the request's payload (400, 413, 422)."""
 
     REFUSED = "refused"
-    """Statsig has not: the key or the address is wrong, or it says so of one event (401, 403, 404, 405, a redirect)."""
+    """Statsig does not have the event: wrong key or address, or answered so to one event (401, 403, 404, 405, a
+    redirect)."""
 
     AMBIGUOUS = "ambiguous"
-    """Everything else. A proxy can answer 408 or any 5xx after Statsig has kept the events: every one is counted."""
+    """Everything else: a proxy can answer 408 or any 5xx after Statsig has stored the events. Each one is counted as a
+    possible duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """`reason` is a stable word for logs, metrics and the ledger, never the text of a foreign exception.
-
-    `retry_after_seconds` is what the answer asked for, however absurd: whoever waits clamps it.
-    """
+    """The outcome of one attempt for one event."""
 
     verdict: SendVerdict
     status: int | None
+    """The HTTP status, if an answer came and the SDK shows it."""
+
     reason: str
+    """A stable word for logs, metrics and the ledger, never the text of a foreign exception."""
+
     retry_after_seconds: float | None = None
+    """Unbounded, as in the answer; callers must cap it."""
 
     answer: str | None = None
-    """What Statsig said with a refusal, trimmed to MAX_ANSWER characters in one line. Not for logs: it may quote."""
+    """The body of a refusal as one line of at most MAX_ANSWER characters. Not for logs: it may quote the event."""
 
 
 MAX_ANSWER: Final = 200
-"""Of an answer: enough for a sentence, and fifty of them in a ledger row are 10 KB."""
+"""Characters: enough for a sentence, and fifty answers in a ledger row are 10 KB."""
 
 
-class AnswerSaysNoError(requests.RequestException):
-    """A 2xx whose body says `"success": false`: raised by a lane's session, since the SDK goes by the status alone.
+class SuccessFalseError(requests.RequestException):
+    """A 2xx whose body has `"success": false`. Raised by the replaced session: the SDK goes by the status alone.
 
-    Statsig documents that body for a 503 only, so what a 2xx with it means nobody knows.
+    Statsig documents that body only for a 503, so the meaning of a 2xx with it is unknown.
     """
 
 
@@ -67,16 +71,16 @@ TIMED_OUT: Final = SendOutcome(SendVerdict.AMBIGUOUS, None, "timeout")
 NO_OUTCOME: Final = SendOutcome(SendVerdict.AMBIGUOUS, None, "no_outcome")
 NOT_SERIALIZABLE: Final = SendOutcome(SendVerdict.REJECTED, None, "not_serializable")
 
-_OF_THE_PAYLOAD: Final = frozenset(
+_PAYLOAD_STATUSES: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-_OF_KEY_OR_ADDRESS: Final = frozenset(
+_SETTINGS_STATUSES: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 )
 
 _REFUSALS: Final = (SendVerdict.REJECTED, SendVerdict.REFUSED)
 
-# What requests refuses to send at all: only an address or a key from the settings can be the cause.
+# requests refuses to send at all: only an address or a key from the settings can be the cause.
 _UNUSABLE_SETTINGS: Final = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.InvalidSchema,
@@ -84,32 +88,32 @@ _UNUSABLE_SETTINGS: Final = (
     requests.exceptions.MissingSchema,
 )
 
-_OF_REQUESTS: Final[tuple[tuple[tuple[type[requests.RequestException], ...], SendVerdict, str], ...]] = (
-    ((AnswerSaysNoError,), SendVerdict.AMBIGUOUS, "success_false"),
-    # A lane follows no redirect: a POST would arrive as a GET without a body, and our key with it elsewhere.
+_BY_REQUESTS_ERROR: Final[tuple[tuple[tuple[type[requests.RequestException], ...], SendVerdict, str], ...]] = (
+    ((SuccessFalseError,), SendVerdict.AMBIGUOUS, "success_false"),
+    # Redirects are not followed: the POST would become a GET without a body, and the key would go to another host.
     ((requests.TooManyRedirects,), SendVerdict.REFUSED, "redirect"),
     (_UNUSABLE_SETTINGS, SendVerdict.REFUSED, "unusable_settings"),
 )
 
-# The first kind found anywhere in the chain decides. TRANSIENT is said only where no connection came to be, so that
+# The first type found anywhere in the chain decides. TRANSIENT stands only where no connection was established, so that
 # nothing can have reached Statsig.
-_TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]] = (
+_BY_CAUSE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]] = (
     ((urllib3.exceptions.NameResolutionError,), SendOutcome(SendVerdict.TRANSIENT, None, "dns")),
     ((ConnectionRefusedError,), SendOutcome(SendVerdict.TRANSIENT, None, "connection_refused")),
     ((urllib3.exceptions.NewConnectionError,), SendOutcome(SendVerdict.TRANSIENT, None, "unreachable")),
     ((requests.ConnectTimeout,), SendOutcome(SendVerdict.TRANSIENT, None, "connect_timeout")),
-    # urllib3 raises it only before the tunnel through the proxy stands.
+    # urllib3 raises it only before the tunnel through the proxy is established.
     ((requests.exceptions.ProxyError,), SendOutcome(SendVerdict.TRANSIENT, None, "proxy")),
-    # An end of file inside TLS can come in the handshake or after the body; the exception does not tell which.
+    # An end of file inside TLS can occur in the handshake or after the body; the exception is the same.
     (
         (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
         SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset"),
     ),
-    # Only a certificate is known to be refused before anything is sent.
+    # Of TLS failures only a refused certificate is certain to precede the request.
     ((ssl.SSLCertVerificationError,), SendOutcome(SendVerdict.TRANSIENT, None, "tls")),
     ((requests.exceptions.SSLError,), SendOutcome(SendVerdict.AMBIGUOUS, None, "tls")),
     ((requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), TIMED_OUT),
-    # A body that breaks off comes as urllib3's own exception: the SDK reads it past requests.
+    # A body that breaks off raises urllib3's own exception: the SDK reads it past requests.
     (
         (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError),
         SendOutcome(SendVerdict.AMBIGUOUS, None, "connection_reset"),
@@ -118,47 +122,47 @@ _TROUBLE: Final[tuple[tuple[tuple[type[BaseException], ...], SendOutcome], ...]]
 
 
 def classify(success: bool, status: int | None, error: Exception | None, now: float) -> SendOutcome:
-    """Judge the arguments of `events_flushed_callback`; `now` (Unix seconds) is what an HTTP-date is relative to."""
+    """Classify the arguments of `events_flushed_callback`. `now`, in Unix seconds, is for a Retry-After with a date."""
     if status is not None:
-        verdict = _of_status(success, status)
+        verdict = _verdict_of_status(success, status)
         answer = _answer(error) if verdict in _REFUSALS else None
         return SendOutcome(verdict, status, f"http_{status}", _retry_after(error, now), answer)
     if error is None:
         return NO_OUTCOME
-    for kinds, verdict, reason in _OF_REQUESTS:
+    for kinds, verdict, reason in _BY_REQUESTS_ERROR:
         if isinstance(error, kinds):
             return SendOutcome(verdict, _response_status(error), reason)
     if type(error) is Exception:
         # The SDK's own "Invalid payload or failed to encode payload", made before any request.
         return NOT_SERIALIZABLE
-    return _of_trouble(error)
+    return _outcome_of_cause(error)
 
 
-def _of_status(success: bool, status: int) -> SendVerdict:
+def _verdict_of_status(success: bool, status: int) -> SendVerdict:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return SendVerdict.CONFIRMED if success else SendVerdict.AMBIGUOUS
-    if status in _OF_THE_PAYLOAD:
+    if status in _PAYLOAD_STATUSES:
         return SendVerdict.REJECTED
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SendVerdict.TRANSIENT
-    if status in _OF_KEY_OR_ADDRESS or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    if status in _SETTINGS_STATUSES or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return SendVerdict.REFUSED  # the SDK calls a 300 a success
     return SendVerdict.AMBIGUOUS
 
 
-def _of_trouble(error: Exception) -> SendOutcome:
+def _outcome_of_cause(error: Exception) -> SendOutcome:
     chain = tuple(_chain(error))
-    for kinds, outcome in _TROUBLE:
+    for kinds, outcome in _BY_CAUSE:
         if any(isinstance(link, kinds) for link in chain):
             return outcome
     if type(error).__module__.partition(".")[0] == "ijson":
-        # The SDK parses a 2xx with ijson: an empty, truncated, text or HTML body ends here, its status lost.
+        # The SDK parses a 2xx with ijson: an empty, truncated, text or HTML body ends here, and its status is lost.
         return SendOutcome(SendVerdict.AMBIGUOUS, None, "unreadable_answer")
     return SendOutcome(SendVerdict.AMBIGUOUS, None, "unexpected_error")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and all it was made of: requests keeps urllib3's in `args`, urllib3 keeps its own in `reason`."""
+    """The exception and its causes: requests keeps urllib3's exception in `args`, urllib3 keeps its own in `reason`."""
     seen: set[int] = set()
     pending: list[object] = [error]
     while pending:
@@ -171,7 +175,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _answer(error: Exception | None) -> str | None:
-    """The refusal's body, which the lane's session has read, as one line of text; None where there is none."""
+    """The refusal's body, which the replaced session has read, as one line of text; None if it is empty."""
     if not isinstance(error, requests.RequestException) or error.response is None:
         return None
     text = " ".join((error.response.content or b"").decode(errors="replace").split())
@@ -189,7 +193,7 @@ def _response_status(error: requests.RequestException) -> int | None:
 
 
 def _retry_after(error: Exception | None, now: float) -> float | None:
-    """Both forms of RFC 9110: seconds, or a date; never negative, None where it is neither."""
+    """Retry-After in either form of RFC 9110, seconds or a date; never negative, None if it is neither."""
     if not isinstance(error, requests.RequestException) or error.response is None:
         return None
     text = error.response.headers.get("Retry-After", "")

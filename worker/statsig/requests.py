@@ -1,8 +1,8 @@
-"""What goes into one request to Statsig: its limits, and a size that adapts to how many events spoil one.
+"""Requests to Statsig: splits a batch into requests within limits, with a size that adapts to the share of bad events.
 
-Statsig takes no more than 500 events and about 1 MB a request (public documentation), and says of a request that fails
-only that it fails. Requests of 500 are the cheapest while nothing spoils them; with one bad event in a hundred every
-one of them would fail, and most of a batch be sent several times.
+Statsig takes at most 500 events and about 1 MB a request (public documentation). A failed request does not name the bad
+event. Requests of 500 are the cheapest while all events are good; with one bad event in a hundred every one of them
+would fail, and most of a batch would be sent several times.
 """
 
 import math
@@ -14,48 +14,57 @@ from shared.events.statsig_projection import StatsigEvent
 from worker.statsig.json import to_json
 
 MAX_EVENTS: Final = 500
+"""Events of a request."""
+
 MAX_BYTES: Final = 1_000_000
+"""Bytes of a request before compression."""
 
 SEARCH_PARTS: Final = 8
-"""Into how many a request that failed is divided. By halves it takes fewer requests, but each good neighbour of a bad
-event is sent three times as often before it is confirmed, and each of these may leave a copy."""
+"""Parts that a failed request is divided into. Halves take fewer requests, but each good neighbour of a bad event is
+then sent three times as often before it is confirmed, and each of these attempts may leave a copy."""
 
 _USER_BYTES: Final = 256
-"""What the SDK adds to each event: the principal and the environment tier, generously."""
+"""Upper bound of what the SDK adds to each event: the principal and the environment tier."""
 
 
 class UnserializableEventError(EventLoggingError, ValueError):
-    """The event has no JSON form; in a request it would take all others with it."""
+    """The event has no JSON form. In a request it would fail all others too."""
 
     reason = "not_serializable"
 
 
 class RequestSize:
-    """How many events a request takes at the most; shared by all lanes of a process.
+    """The most events that a request may have; one per process, shared by all lanes.
 
-    Doubled by a request that is confirmed, cut to the size of the parts by one that failed. Thus it stays where about
-    as many requests fail as not, and after an outage begins with one event.
+    A confirmed request of this size doubles it, a failed one cuts it to the size of its parts. Three failures in a row
+    bring it down to one event.
     """
 
     def __init__(self) -> None:
         self.events = MAX_EVENTS
 
     def confirmed(self, events: int) -> None:
+        """A request of so many events was confirmed."""
         if events >= self.events:
             self.events = min(MAX_EVENTS, 2 * self.events)
 
     def failed(self, events: int) -> None:
+        """A request of so many events failed."""
         self.events = max(1, min(self.events, events // SEARCH_PARTS))
 
 
 def parts_of(events: Sequence[StatsigEvent]) -> list[list[StatsigEvent]]:
-    """SEARCH_PARTS parts in order, of about the same number of events; fewer of one event each where there are few."""
+    """Divide into at most SEARCH_PARTS parts of about the same size, in order."""
     size = math.ceil(len(events) / SEARCH_PARTS)
     return [list(events[start : start + size]) for start in range(0, len(events), size)]
 
 
 def wire_size(event: StatsigEvent) -> int:
-    """Bytes that the event adds to a request before compression; raises UnserializableEventError."""
+    """Bytes that the event adds to a request before compression, estimated from above.
+
+    Raises:
+        UnserializableEventError: it has no JSON form.
+    """
     if isinstance(event.value, float) and not math.isfinite(event.value):
         raise UnserializableEventError(f"the value of event {event.event_id} is a NaN or an infinity")
     body = {"eventName": event.name, "value": event.value, "metadata": event.metadata, "time": event.time_ms}
@@ -68,18 +77,18 @@ def wire_size(event: StatsigEvent) -> int:
 def split_into_requests(
     events: Sequence[StatsigEvent], max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES
 ) -> Iterator[list[StatsigEvent]]:
-    """Chunks in order. An event that is too large, or has no JSON form, goes alone and so fails alone."""
-    chunk: list[StatsigEvent] = []
+    """Split into requests, in order. An event that is too large or has no JSON form goes alone, and so fails alone."""
+    request: list[StatsigEvent] = []
     room = float(max_bytes)
     for event in events:
         size = _size_or_infinite(event)
-        if chunk and (len(chunk) == max_events or size > room):
-            yield chunk
-            chunk, room = [], float(max_bytes)
-        chunk.append(event)
+        if request and (len(request) == max_events or size > room):
+            yield request
+            request, room = [], float(max_bytes)
+        request.append(event)
         room -= size
-    if chunk:
-        yield chunk
+    if request:
+        yield request
 
 
 def _size_or_infinite(event: StatsigEvent) -> float:

@@ -1,1 +1,1 @@
-"""What the worker measures and traces, around its ports; wired only where telemetry is on."""
+"""The worker's metrics and traces: observers around its ports, wired only if telemetry is on."""

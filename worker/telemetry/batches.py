@@ -1,4 +1,4 @@
-"""Pulled batches: a span for each message whose trace is recorded, and how long messages were on their way."""
+"""Observes batches: a span for each message with a sampled trace, and the delay from publish to ack."""
 
 import time
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ from opentelemetry.trace import Span, SpanKind
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from shared.telemetry.metrics import FORWARD_DELAY, histogram
 from shared.telemetry.providers import Telemetry
-from shared.telemetry.tracing import TRACEPARENT, trace_span, traceparent_of
-from worker.forwarding import Disposition, ForwardBatch
+from shared.telemetry.tracing import trace_span, traceparent_of
+from shared.traceparent import TRACEPARENT
+from worker.disposition import Disposition, ForwardBatch
 from worker.subscription import ReceivedMessage
 
 
 class ObservedBatchHandler:
-    """The pull loop's `forward`, handing on to another. Its messages carry the trace on from here."""
+    """Wraps a ForwardBatch, a lane's or a trial's. The messages it passes on continue the trace from its span."""
 
     def __init__(self, forward: ForwardBatch, telemetry: Telemetry) -> None:
         self._forward = forward
@@ -44,7 +45,7 @@ class ObservedBatchHandler:
 
 
 def _continued(message: ReceivedMessage, span: Span | None) -> ReceivedMessage:
-    if span is None or (ours := traceparent_of(span)) is None:
+    if span is None or (traceparent := traceparent_of(span)) is None:
         return message
     span.set_attributes(
         {
@@ -53,4 +54,4 @@ def _continued(message: ReceivedMessage, span: Span | None) -> ReceivedMessage:
             "event_log.event_id": message.attributes.get(EVENT_ID_ATTRIBUTE, ""),
         }
     )
-    return replace(message, attributes={**message.attributes, TRACEPARENT: ours})
+    return replace(message, attributes={**message.attributes, TRACEPARENT: traceparent})

@@ -1,4 +1,4 @@
-"""Dead letters, counted by their reason."""
+"""Counts dead letters by reason."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from worker.dead_letter_publisher import REASON_ATTRIBUTE
 
 
 class CountedDeadLetters:
-    """The dead-letter topic's Publisher, handing on to another."""
+    """Wraps the dead-letter topic's Publisher."""
 
     def __init__(self, publisher: Publisher, telemetry: Telemetry) -> None:
         self._publisher = publisher

@@ -1,4 +1,4 @@
-"""The ledger's transactions: their duration, what claims found, what was settled, and how long it had been pending."""
+"""Observes the ledger: durations of its transactions, outcomes of claims, settlements, and delays of deliveries."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,17 +13,17 @@ from shared.telemetry.metrics import CLAIMED, DELIVERY_DELAY, LEDGER_DURATION, S
 from shared.telemetry.providers import Telemetry
 
 MAX_REMEMBERED: Final = 20_000
-"""Claimed events whose delay may yet be measured: eight lanes of 500, several times over. Only what is claimed and then
-neither settled nor released, as by a bug, would fill it."""
+"""Claimed events whose delay may still be measured: eight lanes of 500, several times over. Settling or releasing an
+event removes it; only a bug would fill this, and then the oldest entries are dropped."""
 
 
 class ObservedForwardLedger:
-    """A ForwardLedger that hands on to another."""
+    """Wraps a ForwardLedger."""
 
     def __init__(self, ledger: ForwardLedger, telemetry: Telemetry, *, clock: Clock | None = None) -> None:
         self._ledger = ledger
         self._clock = clock or SystemClock()
-        self._delays = PendingTimes()
+        self._pending_times = PendingTimes()
         self._delivery_delays = histogram(telemetry.meter, DELIVERY_DELAY)
         self._durations = histogram(telemetry.meter, LEDGER_DURATION)
         self._claimed = counter(telemetry.meter, CLAIMED)
@@ -41,7 +41,7 @@ class ObservedForwardLedger:
             entries = await self._ledger.claim(event_ids, token=token, seconds=seconds, own=own)
         for outcome, events in Counter(entry.outcome for entry in entries.values()).items():
             self._claimed.add(events, {"outcome": outcome.value})
-        self._delays.remember(entries.values())
+        self._pending_times.remember(entries.values())
         return entries
 
     async def note(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
@@ -62,21 +62,21 @@ class ObservedForwardLedger:
             )
         self._settled.add(len(attempts), {"state": ForwardState.DELIVERED.value})
         now_nanos = self._clock.now_nanos()
-        for born in self._delays.forget(attempts):
-            # Spanner's clock and ours: a difference of milliseconds must not become a negative delay.
-            self._delivery_delays.record(max(0, now_nanos - from_datetime(born)) / NANOS_PER_SECOND)
+        for pending_since in self._pending_times.forget(attempts):
+            # Clamped: Spanner's clock and this one differ by milliseconds.
+            self._delivery_delays.record(max(0, now_nanos - from_datetime(pending_since)) / NANOS_PER_SECOND)
 
     async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         with timed(self._durations, operation="settle"):
             written = await self._ledger.settle_dead(attempts, token=token)
-        self._delays.forget(attempts)
+        self._pending_times.forget(attempts)
         self._settled.add(len(written), {"state": ForwardState.DEAD.value})
         return written
 
     async def release(
         self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None
     ) -> None:
-        self._delays.forget(attempts)  # whoever claims it next measures
+        self._pending_times.forget(attempts)  # measured after the next claim
         with timed(self._durations, operation="release"):
             await self._ledger.release(attempts, token=token, within_seconds=within_seconds)
 
@@ -86,7 +86,7 @@ class ObservedForwardLedger:
 
 
 class PendingTimes:
-    """Since when each claimed event has been pending, until it is settled or released."""
+    """The time since which each claimed event has been pending, until it is settled or released."""
 
     def __init__(self) -> None:
         self._since: dict[str, datetime] = {}
@@ -101,12 +101,13 @@ class PendingTimes:
             del self._since[next(iter(self._since))]
 
     def forget(self, attempts: Iterable[DeliveryRecord]) -> list[datetime]:
+        """Remove the entries of these events and return them."""
         found = (self._since.pop(attempt.event_id, None) for attempt in attempts)
         return [since for since in found if since is not None]
 
 
 class ObservedRepublishLedger:
-    """A RepublishLedger that hands on to another."""
+    """Wraps a RepublishLedger."""
 
     def __init__(self, ledger: RepublishLedger, telemetry: Telemetry) -> None:
         self._ledger = ledger

@@ -1,4 +1,4 @@
-"""The worker's ports, each behind what observes it."""
+"""The worker's ports, and their observers."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from worker.telemetry.requests import ObservedStatsigForwarder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What the worker reaches the outside through."""
+    """The worker's ports to Spanner, Statsig and Pub/Sub, except for its subscriptions."""
 
     ledger: ForwardLedger
     republish_ledger: RepublishLedger
@@ -25,6 +25,7 @@ class Ports:
 
 
 def observed(ports: Ports, telemetry: Telemetry, *, api_url: str) -> Ports:
+    """The same ports, each wrapped by its observer."""
     return Ports(
         ledger=ObservedForwardLedger(ports.ledger, telemetry),
         republish_ledger=ObservedRepublishLedger(ports.republish_ledger, telemetry),

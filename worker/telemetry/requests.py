@@ -1,4 +1,4 @@
-"""Requests to Statsig: their duration, what became of each event, and a span for each event that is traced."""
+"""Observes requests to Statsig: their duration, the outcome of each event, and a span for each sampled event."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from worker.statsig.outcome import SendOutcome, SendVerdict
 
 
 class ObservedStatsigForwarder:
-    """A StatsigForwarder that hands on to another."""
+    """Wraps a StatsigForwarder."""
 
     def __init__(self, forwarder: StatsigForwarder, telemetry: Telemetry, *, api_url: str) -> None:
         self._forwarder = forwarder
@@ -36,9 +36,9 @@ class ObservedStatsigForwarder:
                 outcomes = await self._forwarder.send(events)
                 for event, span in zip(events, spans, strict=True):
                     if span is not None:
-                        _tell(span, event.event_id, outcomes[event.event_id])
+                        _annotate(span, event.event_id, outcomes[event.event_id])
         except BaseException as error:
-            # Cancelled: what was sent nobody knows.
+            # Mostly a cancellation: it is unknown what was sent.
             self._count(time.perf_counter() - began, {(SendVerdict.AMBIGUOUS, word_of(error)): len(events)})
             raise
         self._count(
@@ -49,12 +49,12 @@ class ObservedStatsigForwarder:
     def _count(self, seconds: float, outcomes: dict[tuple[SendVerdict, str], int]) -> None:
         for (verdict, reason), events in outcomes.items():
             self._attempts.add(events, {"verdict": verdict.value, "reason": reason})
-        # All events of a request share its answer, but for those that the SDK never took into it.
+        # All events of a request share its answer, except those that the SDK could not put into it.
         for reason in {reason for _, reason in outcomes}:
             self._durations.record(seconds, {"reason": reason})
 
 
-def _tell(span: Span, event_id: str, outcome: SendOutcome) -> None:
+def _annotate(span: Span, event_id: str, outcome: SendOutcome) -> None:
     span.set_attributes(
         {
             "event_log.event_id": event_id,

@@ -1,6 +1,6 @@
-"""What an operator types: one function a command, whose signature is its options and whose docstring is its help.
+"""What an operator types: one function for each command, whose signature is its options and whose docstring its help.
 
-Help, completion and wrong usage need no more than this, and answer at once only while nothing here imports a client
-library, or what uses one, at the top of a module: each function imports its work when it runs.
-`tests/unit/operators/test_cli_start.py` holds the modules to that.
+Help, completion and usage errors need nothing else. They answer at once, because no module here imports a client
+library, or a module that does, at its top: each function imports its work when it runs.
+`tests/unit/operators/test_cli_start.py` checks that.
 """

@@ -11,15 +11,15 @@ from worker.operators.options import AsJson
 def account(
     *,
     since: Annotated[
-        str, typer.Option("--since", help="From when: an age (24h, 7d; 90d at the most) or a time (2026-11-24T22:00Z).")
+        str, typer.Option("--since", help="From when: an age (24h, 7d, up to 90d) or a UTC time (2026-11-24T22:00Z).")
     ] = "24h",
-    until: Annotated[str, typer.Option("--until", help="Up to when, likewise; now by itself.")] = "0s",
+    until: Annotated[str, typer.Option("--until", help="Up to when, likewise; the default is now.")] = "0s",
     as_json: AsJson = False,
 ) -> None:
-    """Accepted = delivered + pending + dead, hour by hour. Exit code 1 where anything is unaccounted.
+    """Check that accepted = delivered + pending + dead, hour by hour. Exit code 1 where an event is unaccounted.
 
-    Counts the events that were to be forwarded. Costs by the events of that time, not by the age of the log: an hour of
-    some million events takes Spanner some seconds.
+    Counts events that were to be forwarded. The cost depends on the events of that time, not on the age of the log: an
+    hour of some million events takes Spanner some seconds.
 
     \b
     nest-events account

@@ -1,4 +1,4 @@
-"""`nest-events dead-letters list`, `show` and `replay` as they are typed."""
+"""`nest-events dead-letters list`, `show`, `replay` and `discard` as they are typed."""
 
 from functools import partial
 from typing import Annotated
@@ -14,12 +14,12 @@ def list_letters(
     *,
     filters: Filters,
     limit: Annotated[int, typer.Option(min=0, help="How many to list one by one.")] = 20,
-    newest: Annotated[bool, typer.Option("--newest", help="List the latest first.")] = False,
+    newest: Annotated[bool, typer.Option("--newest", help="List the latest ones instead of the oldest.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """How many dead letters are open, by reason, age, event name and caller, and the oldest ones.
+    """Count open dead letters by reason, age, event name and caller, and list the oldest.
 
-    Complete and in order, from the table into which the workers collect them.
+    Reads the table into which workers collect dead letters, so the counts are exact.
 
     \b
     nest-events dead-letters list
@@ -32,12 +32,12 @@ def list_letters(
 
 
 def show_letter(
-    subject: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Or the message id of poison.")],
+    subject: Annotated[str, typer.Argument(metavar="EVENT_ID", help="For poison, its message id.")],
     *,
     max_replays: MaxReplays = MAX_REPLAYS,
     as_json: AsJson = False,
 ) -> None:
-    """One event's dead letters: the message decoded, why, every attempt, and what would happen on replay.
+    """Show an event's dead letters: the decoded message, the reason, every attempt, and what a replay would do.
 
     \b
     nest-events dead-letters show 6cf56cc8-4ae1-4405-bc63-97157a1b5c23
@@ -53,17 +53,20 @@ def replay_letters(
     *,
     filters: Filters,
     from_rows: Annotated[
-        bool, typer.Option("--from-rows", help="Also dead events without a dead letter, from their rows.")
+        bool, typer.Option("--from-rows", help="Also replay dead events without a dead letter, from their rows.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Send no more than so many, the oldest first.")] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events a second.")] = 20.0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Publish at most this many events, the oldest dead letters first.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events per second.")] = 20.0,
     max_replays: MaxReplays = MAX_REPLAYS,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters on their way again: a dry run with the counts unless --yes.
+    """Publish dead-lettered events again. Without --yes it is a dry run, which only counts.
 
-    Never sends what was delivered. May be ended at any time and run again, also by two operators at once.
+    Never sends an event that was delivered. It may be interrupted at any time and run again, and two operators may run
+    it at once.
 
     \b
     nest-events dead-letters replay --reason http_400
@@ -90,9 +93,9 @@ def replay_letters(
 
 @with_filters
 def discard_letters(*, filters: Filters, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Close dead letters that no replay could send: poison, and those whose event has no row. A dry run unless --yes.
+    """Close dead letters that no replay can send: poison, and events without a ledger row. A dry run without --yes.
 
-    Closed letters are shown by `dead-letters show` for 90 days more.
+    `dead-letters show` still shows a closed dead letter for 90 days.
 
     \b
     nest-events dead-letters discard --reason undecodable

@@ -6,11 +6,11 @@ from worker.operators.options import AsJson
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Look at settings, Spanner, schema, topics, subscriptions, grants, Statsig, and whether events flow.
+    """Check settings, Spanner, schema, topics, subscriptions, grants and Statsig, and whether events flow.
 
-    Events flow where a worker runs, circuits are closed, nothing is pending for longer than a minute, and what was
-    accepted lately is in the ledger; `nest-events status` tells more of it. Takes six seconds at the most; changes
-    and sends nothing. Exit code 1 where anything is wrong, 2 where the settings are.
+    Events flow where a worker runs, circuits are closed, no event has been pending for more than a minute (unless it
+    is set aside), and the latest events are in the ledger; `nest-events status` shows more. Takes about six seconds at
+    most; changes nothing and sends no event. Exit code 1 where something is wrong, 2 where the settings are.
 
     \b
     nest-events doctor

@@ -10,18 +10,20 @@ from worker.operators.options import AsJson
 
 def reconcile(
     *,
-    now: Annotated[bool, typer.Option("--now", help="Everything that is pending, however short.")] = False,
-    older_than: Annotated[str | None, typer.Option("--older-than", help="Pending for so long, such as 5m.")] = None,
-    rate: Annotated[float, typer.Option(min=1, max=10_000, help="Events a second.")] = 200.0,
+    now: Annotated[bool, typer.Option("--now", help="Every pending event, the latest included.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="Events that have been pending for this age, such as 5m.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, max=10_000, help="Events per second.")] = 200.0,
     as_json: AsJson = False,
 ) -> None:
-    """Publish again what is pending and in no worker's hands. Safe at any time.
+    """Publish pending events again, except those in flight or set aside. Safe at any time.
 
-    An event is sent once all the same. Says how many, also when it is interrupted; while circuits are open it helps
-    nobody.
+    An event that is published twice is still sent once. It does not help while circuits are open: it only adds
+    messages.
 
-    What was published again a moment ago is so once more, and the workers' own times for it begin anew. What failed
-    alone and waits for its next try is left alone.
+    Includes events that were published again a moment ago. A worker publishes the same events again a minute later at
+    the earliest. Prints how many were published, also where it is interrupted.
 
     \b
     nest-events reconcile --now

@@ -6,10 +6,11 @@ from worker.operators.options import AsJson
 
 
 def status(*, as_json: AsJson = False) -> None:
-    """The verdict on what goes on now: well, delayed or stopped, why, since when, whether anything is lost, what to do.
+    """Show whether all is well: what is wrong, since when, whether anything is lost, and what to do.
 
-    With current rates, what is pending by reason, name and caller, dead events, and every process. Costs by what is
-    pending and dead, not by what the tables hold. Exit code 1 where it is not well, 3 where that could not be told.
+    Also shows current rates, pending events by reason, name and caller, dead events, and every process. The cost
+    depends on what is pending and dead, not on the size of the tables. Exit code 1 where something is wrong, 3 where
+    nothing is known to be wrong but an answer is missing.
 
     \b
     nest-events status

@@ -10,11 +10,11 @@ from worker.operators.options import AsJson
 
 def watch(
     *,
-    interval: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between two looks.")] = 5.0,
-    once: Annotated[bool, typer.Option("--once", help="One look, then end: as `nest-events status`.")] = False,
+    interval: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between two screens.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Show one screen, as `nest-events status` does.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The screen of `nest-events status`, refreshed. Ctrl-C ends it and leaves the last screen.
+    """Show the screen of `nest-events status` again and again. Ctrl-C ends it and leaves the last screen.
 
     \b
     nest-events watch

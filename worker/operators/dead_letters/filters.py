@@ -1,4 +1,4 @@
-"""The options by which dead letters are chosen: defined once, for every command that takes them."""
+"""The options that choose dead letters, defined once for every command that takes them."""
 
 import functools
 import inspect
@@ -11,22 +11,24 @@ import typer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """As typed; `worker.operators.dead_letters.selection.selection` makes sense of them."""
+    """The options as typed; `selection` parses them."""
 
-    reason: Annotated[list[str] | None, typer.Option(help="Such as http_400 or native; may be repeated.")] = None
-    event_name: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None
-    caller: Annotated[list[str] | None, typer.Option(help="Who called the RPC, an e-mail; may be repeated.")] = None
-    older_than: Annotated[
-        str | None, typer.Option(help="Dead for so long, such as 90s, 15m, 24h or 7d, or since before a time, in UTC.")
+    reason: Annotated[
+        list[str] | None, typer.Option(help="By reason, such as http_400 or native; may be repeated.")
     ] = None
-    younger_than: Annotated[str | None, typer.Option(help="Dead for less than so long, or since after a time.")] = None
-    ids_from: Annotated[str | None, typer.Option(help="A file with an event id a line; - is stdin.")] = None
+    event_name: Annotated[list[str] | None, typer.Option(help="By event name; may be repeated.")] = None
+    caller: Annotated[list[str] | None, typer.Option(help="By the e-mail of the RPC's caller; may be repeated.")] = None
+    older_than: Annotated[
+        str | None, typer.Option(help="Dead for at least this age (90s, 15m, 24h, 7d), or since before this UTC time.")
+    ] = None
+    younger_than: Annotated[str | None, typer.Option(help="Dead for less than this age, or since this time.")] = None
+    ids_from: Annotated[str | None, typer.Option(help="A file with one event id per line; - is stdin.")] = None
 
 
 def with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with each field of Filters as an option in place of its parameter `filters`.
+    """Replace the command's parameter `filters` by one option for each field of Filters.
 
-    Typer makes options of parameters alone, and so of the signature that this gives it.
+    Typer makes options of a function's parameters only, so the new signature lists them.
     """
     options = inspect.signature(Filters).parameters
     own = inspect.signature(command).parameters

@@ -1,4 +1,4 @@
-"""What a replay makes of each event, decided from what is known before it begins; pure."""
+"""The outcome of a replay for each event: as foreseen before it, and as found by it; pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,33 +12,37 @@ from worker.operators.events.records import LedgerState
 
 
 class Outcome(StrEnum):
+    """What becomes of one event. The values are keys of the JSON answer."""
+
     SENT = "sent"
-    """Made pending again and published."""
+    """Was dead: made pending again and published."""
 
     SENT_AGAIN = "sent_again"
-    """Was pending already: published once more, not counted as a replay."""
+    """Was pending: published once more, not counted as a replay."""
 
     DELIVERED = "delivered"
     """Statsig has it: not sent, its dead letter closed."""
 
     IN_WORK = "in_work"
-    """A worker has it right now: left where it is."""
+    """In flight: a worker is sending it. Left as it is."""
 
     QUARANTINED = "quarantined"
-    """Came back too often: left where it is."""
+    """Was replayed too often: left as it is."""
 
     POISON = "poison"
+    """Its bytes are no forward message: left as it is."""
+
     MISSING = "missing"
-    """Has no ledger row: left where it is."""
+    """Has no ledger row: left as it is."""
 
     TAKEN = "taken"
-    """Another replay had it meanwhile."""
+    """Another replay took it, or its dead letter was closed, after it was chosen."""
 
     LEFT = "left"
-    """Not reached: beyond the limit, interrupted, or a dependency failed."""
+    """Not reached: beyond the limit, or the replay was interrupted or failed."""
 
 
-_OF_REOPENING: Final = {
+_OUTCOME_OF_REOPENING: Final = {
     ReopenOutcome.REOPENED: Outcome.SENT,
     ReopenOutcome.PENDING: Outcome.SENT_AGAIN,
     ReopenOutcome.IN_FLIGHT: Outcome.IN_WORK,
@@ -48,22 +52,23 @@ _OF_REOPENING: Final = {
 }
 
 PUBLISHED: Final = frozenset({Outcome.SENT, Outcome.SENT_AGAIN})
+"""Outcomes of events that a replay publishes."""
 
 EXPLAINED: Final = {
     Outcome.SENT: "dead: made pending again and published",
     Outcome.SENT_AGAIN: "pending: published once more, not counted as a replay",
     Outcome.DELIVERED: "delivered already: not sent, its dead letter closed",
-    Outcome.IN_WORK: "a worker has it right now: left",
+    Outcome.IN_WORK: "in flight: a worker is sending it; left",
     Outcome.QUARANTINED: "replayed too often: left, see its history",
-    Outcome.POISON: "no forward message: never replayed, left",
+    Outcome.POISON: "not a forward message: never replayed, left",
     Outcome.MISSING: "no ledger row: left",
-    Outcome.TAKEN: "another replay had it meanwhile",
+    Outcome.TAKEN: "taken by another replay, or closed meanwhile",
     Outcome.LEFT: "not reached: left for the next run",
 }
 
 
 def forecast(kind: LetterKind | None, state: LedgerState | None, *, max_replays: int) -> Outcome:
-    """What a replay would make of it now; `kind` is its dead letter's, None where it has none."""
+    """The outcome that a replay would have now. `kind` is that of the dead letter, None for an event without one."""
     if kind is LetterKind.POISON:
         return Outcome.POISON
     if state is None:
@@ -71,19 +76,23 @@ def forecast(kind: LetterKind | None, state: LedgerState | None, *, max_replays:
     if state.state is ForwardState.DELIVERED:
         return Outcome.DELIVERED
     if state.state is ForwardState.PENDING:
-        return Outcome.IN_WORK if state.is_in_work else Outcome.SENT_AGAIN
+        return Outcome.IN_WORK if state.is_in_flight else Outcome.SENT_AGAIN
     return Outcome.QUARANTINED if state.replays >= max_replays else Outcome.SENT
 
 
 def outcome_of(found: ReopenResult, *, is_retried: bool) -> Outcome:
-    """What became of it. `is_retried` where an earlier try of ours may have been written, its answer lost."""
+    """The outcome of an event that was reopened.
+
+    `is_retried` says that an earlier try of this replay may have been written although its answer was lost; a pending
+    event without an open dead letter may then be our own.
+    """
     if found.found is ReopenOutcome.PENDING and not found.had_letter and not is_retried:
         return Outcome.TAKEN
-    return _OF_REOPENING[found.found]
+    return _OUTCOME_OF_REOPENING[found.found]
 
 
 def histogram(outcomes: Iterable[tuple[Outcome, str]]) -> list[tuple[Outcome, str, int]]:
-    """Counted by outcome and reason: outcomes in their order, the most frequent reason first."""
+    """Counts by outcome and reason: the outcomes in the order of the enum, the most frequent reason first."""
     counts: Mapping[tuple[Outcome, str], int] = Counter(outcomes)
     order = list(Outcome)
     return sorted(

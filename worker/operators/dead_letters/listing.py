@@ -1,4 +1,4 @@
-"""`nest-events dead-letters list`: how many are open, by what, and some one by one."""
+"""`nest-events dead-letters list`: counts the open dead letters, and lists some one by one."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +14,7 @@ from worker.operators.terminal.durations import moment, shown
 from worker.operators.terminal.output import bar, say, show_json, show_table
 
 GROUPS_SHOWN: Final = 10
+"""Reasons, event names and callers listed one by one; the rest is summed up, and `--json` has all."""
 
 _AGES: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))
 _AGE_NAMES: Final = ("under 1 hour", "1 to 24 hours", "1 to 7 days", "7 days and more")
@@ -22,15 +23,15 @@ _AGE_NAMES: Final = ("under 1 hour", "1 to 24 hours", "1 to 7 days", "7 days and
 async def list_dead_letters(
     connections: Connections, *, filters: Filters, limit: int, newest: bool, as_json: bool
 ) -> int:
-    """A summary of those chosen, and the `limit` oldest or newest ones."""
+    """Print a summary of the chosen dead letters, and the `limit` oldest or newest of them."""
     now = datetime.now(UTC)
     chosen = selection(filters, now=now)
     choice = chosen.of_letters()
-    await connections.records.now()  # so that a Spanner that is away is told within its own short bound
-    letters = connections.letters
-    counts = await letters.count(choice, ages=[now - age for age in _AGES])
-    listed = await letters.open(choice, limit=limit, newest=newest) if limit else []
-    mismatch = await letters.mismatch()
+    await connections.records.now()  # fails early where Spanner is down
+    table = connections.dead_letters
+    counts = await table.count(choice, ages=[now - age for age in _AGES])
+    listed = await table.open(choice, limit=limit, newest=newest) if limit else []
+    mismatch = await table.mismatch()
     summary = summarize(counts, listed, mismatch, now=now, newest=newest)
     if as_json:
         show_json(summary)
@@ -47,7 +48,7 @@ def summarize(
     now: datetime,
     newest: bool,
 ) -> dict[str, Any]:
-    """The answer as a document."""
+    """The summary as a document."""
 
     def grouped(key: Callable[[LetterCount], str | None]) -> dict[str, int]:
         found: Counter[str] = Counter()
@@ -89,7 +90,7 @@ def _show(summary: dict[str, Any], *, is_all: bool) -> None:
     if not summary["events"]:
         say("No dead letters." if is_all else "No dead letter matches.")
     else:
-        say(f"{summary['events']} dead letters; the oldest since {moment(summary['oldest'])}")
+        say(f"{summary['events']} dead letters, the oldest from {moment(summary['oldest'])}")
         for title in ("reason", "age", "event_name", "caller"):
             say()
             _show_groups(title, summary[f"by_{title}"])
@@ -97,23 +98,23 @@ def _show(summary: dict[str, Any], *, is_all: bool) -> None:
         say()
         _show_rows(summary[order])
         if summary[order] and summary["not_listed"]:
-            say(f"... and {summary['not_listed']} more; --limit lists more, --newest the latest first.")
+            say(f"... and {summary['not_listed']} more; --limit lists more, --newest lists the latest first.")
     for line in mismatch_lines(Mismatch(summary["dead_without_letter"], summary["letters_without_dead"])):
         say()
         say(line)
 
 
 def mismatch_lines(mismatch: Mismatch) -> Iterable[str]:
-    """A sentence each; nothing where ledger and letters agree."""
+    """A sentence for each kind of mismatch; none where ledger and dead letters agree."""
     if mismatch.dead_without_letter:
         yield (
-            f"{mismatch.dead_without_letter} dead events have no dead letter here: a worker has not collected it yet, "
-            "or it has expired. `nest-events dead-letters replay --from-rows` rebuilds them from their rows."
+            f"{mismatch.dead_without_letter} dead events have no dead letter here: no worker has collected it yet, or "
+            "it has expired. `nest-events dead-letters replay --from-rows` rebuilds them from their rows."
         )
     if mismatch.letters_without_dead:
         yield (
-            f"Of {mismatch.letters_without_dead} dead letters the event is delivered or pending by now: a replay "
-            "closes those letters, and publishes what is pending once more."
+            f"{mismatch.letters_without_dead} dead letters belong to events that are not dead. A replay publishes "
+            "pending events again, closes the dead letters of delivered ones, and leaves those without a ledger row."
         )
 
 

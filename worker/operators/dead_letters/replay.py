@@ -1,4 +1,4 @@
-"""`nest-events dead-letters replay`: what is chosen, what would become of it, and with --yes doing it."""
+"""`nest-events dead-letters replay`: chooses events, shows what would become of them, and with --yes replays them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,17 +15,18 @@ from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.operators.dead_letters.selection import Selection, selection
 from worker.operators.exit_codes import OK
 from worker.operators.terminal.output import say, show_json, show_table
-from worker.operators.terminal.progress import advancing
+from worker.operators.terminal.progress import count_progress
 
 ROWS_PER_PAGE: Final = 500
+"""Dead events without a dead letter that are read at a time."""
 
 QUARANTINED_SHOWN: Final = 50
-"""One by one; beyond it their number."""
+"""Quarantined events listed one by one; of the rest only the number is shown."""
 
 
 @dataclass(slots=True)
 class Chosen:
-    """What one replay is about: of each event what is foreseen, why it died, and the job where there is one."""
+    """The events of one replay: the foreseen outcome of each, why it died, and the jobs for those to act on."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -38,7 +39,7 @@ class Chosen:
             self.jobs.append(job)
 
     def keep_within(self, limit: int | None) -> None:
-        """Leave for another run what would be sent beyond the limit."""
+        """Leave events beyond the first `limit` that would be published; None is no limit."""
         if limit is not None:
             for job in [job for job in self.jobs if self.outcomes[job.event_id] in PUBLISHED][limit:]:
                 self.outcomes[job.event_id] = Outcome.LEFT
@@ -56,9 +57,14 @@ async def replay_dead_letters(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Say what would become of those chosen, or with `yes` do it."""
+    """Replay the chosen events with `yes`; else only show what would become of them.
+
+    What became of each event is printed also where the replay fails or is interrupted.
+
+    Long because it is the whole command in order: choose, count, audit, act, report.
+    """
     choice = selection(filters, now=datetime.now(UTC))
-    await connections.records.now()  # so that a Spanner that is away is told within its own short bound
+    await connections.records.now()  # fails early where Spanner is down
     chosen = Chosen()
     await _add_letters(chosen, connections, choice, max_replays)
     if from_rows:
@@ -73,27 +79,26 @@ async def replay_dead_letters(
         return OK
     replaying = Replaying(
         ledger=connections.replay_ledger,
-        letters=connections.letters,
+        letters=connections.dead_letters,
         topic=connections.forward_topic,
         max_replays=max_replays,
         events_per_second=rate,
     )
     done = False
     try:
-        with advancing("Replaying", len(chosen.jobs)) as advance:
+        with count_progress("Replaying", len(chosen.jobs)) as advance:
             await replaying.replay(chosen.jobs, advance)
         done = True
     finally:
-        # Also when interrupted or failed: what was done is said.
-        unreached = {job.event_id: Outcome.LEFT for job in chosen.jobs}
-        outcomes = chosen.outcomes | unreached | replaying.outcomes
+        not_reached = {job.event_id: Outcome.LEFT for job in chosen.jobs}
+        outcomes = chosen.outcomes | not_reached | replaying.outcomes
         await _show(connections, chosen, outcomes, as_json=as_json, dry_run=False, interrupted=not done)
     return OK
 
 
 async def _add_letters(chosen: Chosen, connections: Connections, choice: Selection, max_replays: int) -> None:
-    """Those that died first come first."""
-    letters = await connections.letters.open(choice.of_letters())
+    """Add the events of open dead letters, those that died first coming first."""
+    letters = await connections.dead_letters.open(choice.of_letters())
     states = await connections.records.ledger_states(each.subject for each in letters)
     for letter in letters:
         outcome = forecast(letter.kind, states.get(letter.subject), max_replays=max_replays)
@@ -101,17 +106,17 @@ async def _add_letters(chosen: Chosen, connections: Connections, choice: Selecti
 
 
 async def _add_rows(chosen: Chosen, connections: Connections, choice: Selection, max_replays: int) -> None:
-    """Dead events that have no open dead letter."""
-    page: list[str] = []
-    while page := await connections.letters.dead_without_letter(after=page[-1] if page else "", limit=ROWS_PER_PAGE):
-        for record in (await connections.records.of(page, with_service=False)).values():
+    """Add dead events without an open dead letter."""
+    table, page = connections.dead_letters, list[str]()
+    while page := await table.dead_without_letter(after=page[-1] if page else "", limit=ROWS_PER_PAGE):
+        for record in (await connections.records.of(page, with_metadata=False)).values():
             if choice.takes_row(record):
                 outcome = forecast(None, record.ledger_state, max_replays=max_replays)
                 chosen.add(Job(record.event_id, from_row=True), outcome, record.last_reason or "(none)")
 
 
 async def _show_none(connections: Connections, *, is_all: bool, as_json: bool) -> int:
-    mismatch = await connections.letters.mismatch()
+    mismatch = await connections.dead_letters.mismatch()
     if as_json:
         show_json({"events": 0, "outcomes": {}, "adds_up": True, "dead_without_letter": mismatch.dead_without_letter})
         return OK
@@ -131,27 +136,23 @@ async def _show(
     interrupted: bool,
 ) -> None:
     counts = Counter(outcomes.values())
-    worn_out = [event_id for event_id, outcome in outcomes.items() if outcome is Outcome.QUARANTINED]
-    # When it is interrupted nothing more is asked for.
-    quarantined = [] if interrupted else await _quarantined(connections, worn_out[:QUARANTINED_SHOWN])
+    event_ids = [event_id for event_id, outcome in outcomes.items() if outcome is Outcome.QUARANTINED]
+    # An interrupted command makes no more calls.
+    quarantined = [] if interrupted else await _quarantined(connections, event_ids[:QUARANTINED_SHOWN])
     by_reason = histogram((outcome, chosen.reasons[event_id]) for event_id, outcome in outcomes.items())
     if as_json:
-        show_json(
-            {
-                "dry_run": dry_run,
-                "interrupted": interrupted,
-                "events": len(chosen.outcomes),
-                "outcomes": {outcome.value: counts[outcome] for outcome in Outcome},
-                "by_reason": [
-                    {"outcome": outcome.value, "reason": reason, "events": count}
-                    for outcome, reason, count in by_reason
-                ],
-                "quarantined": quarantined,
-                "adds_up": counts.total() == len(chosen.outcomes),
-            }
-        )
+        document = {
+            "dry_run": dry_run,
+            "interrupted": interrupted,
+            "events": len(chosen.outcomes),
+            "outcomes": {outcome.value: counts[outcome] for outcome in Outcome},
+            "by_reason": [{"outcome": o.value, "reason": reason, "events": count} for o, reason, count in by_reason],
+            "quarantined": quarantined,
+            "adds_up": counts.total() == len(chosen.outcomes),
+        }
+        show_json(document)
         return
-    say("Dry run: with --yes, this would become of them." if dry_run else "This became of them.")
+    say("Dry run. The result with --yes:" if dry_run else "Result:")
     show_table(
         ("outcome", "reason", "events", ""),
         [(outcome.value, reason, count, EXPLAINED[outcome]) for outcome, reason, count in by_reason],
@@ -160,14 +161,18 @@ async def _show(
     parts = " + ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     say(f"{len(chosen.outcomes)} events = {parts}")
     if quarantined:
-        say()
-        say("Quarantined; look at them one by one, `nest-events trace EVENT_ID`:")
-        columns = list(quarantined[0])
-        show_table([name.replace("_", " ") for name in columns], [list(row.values()) for row in quarantined])
-        if len(worn_out) > len(quarantined):
-            say(f"... and {len(worn_out) - len(quarantined)} more")
+        _show_quarantined(quarantined, more=len(event_ids) - len(quarantined))
     if interrupted:
-        say("Interrupted: run the same command again; it goes on with what is left.")
+        say("Ended early: run the same command again; it goes on with the events that are left.")
+
+
+def _show_quarantined(quarantined: list[dict[str, Any]], *, more: int) -> None:
+    say()
+    say("Quarantined. Look at each with `nest-events trace EVENT_ID`:")
+    columns = list(quarantined[0])
+    show_table([name.replace("_", " ") for name in columns], [list(row.values()) for row in quarantined])
+    if more:
+        say(f"... and {more} more")
 
 
 async def _quarantined(connections: Connections, event_ids: list[str]) -> list[dict[str, Any]]:
@@ -180,5 +185,5 @@ async def _quarantined(connections: Connections, event_ids: list[str]) -> list[d
             "last_reason": record.last_reason,
             "last_attempt_at": record.last_attempt_at,
         }
-        for record in (await connections.records.of(event_ids, with_service=False)).values()
+        for record in (await connections.records.of(event_ids, with_metadata=False)).values()
     ]

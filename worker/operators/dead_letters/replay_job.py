@@ -1,7 +1,8 @@
-"""The use case: replay dead events. Per step: read the messages, make the events pending, close their letters, publish.
+"""Replays dead events in steps: read the messages; make the events pending and close their dead letters; publish.
 
-The middle two are one transaction and come before the publish, so that a process that dies anywhere loses nothing: what
-was made pending and not published is the reconciler's. Of two replays at once that transaction gives each event to one.
+The second part is one transaction and comes before the publish, so that a process that dies anywhere loses nothing: the
+reconciler publishes events that were made pending and not published. Where two replays run at once, that transaction
+gives each event to one of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,12 @@ from worker.dead_letter_messages import original
 from worker.operators.dead_letters.forecast import PUBLISHED, Outcome, outcome_of
 
 STEPS_PER_SECOND: Final = 4
+
 PATIENCE_SECONDS: Final = 20.0
-"""How long Spanner may be away before a replay ends."""
+"""How long a call to Spanner is retried before the replay fails."""
 
 LARGEST_STEP: Final = 100
-"""Events of one transaction and one publish: what a kill leaves half done, and what Ctrl-C waits for."""
+"""Events of one transaction and one publish, at most. A kill leaves one step half done; Ctrl-C waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ class Job:
     event_id: str
 
     from_row: bool = False
-    """It has no dead letter: its message is made of its row."""
+    """It has no dead letter, so its message is rebuilt from its row."""
 
 
 class Replaying:
-    """One run. `outcomes` tells at any time what became of each job so far."""
+    """One run of a replay. `outcomes` holds what became of each job so far, by event_id."""
 
     def __init__(
         self,
@@ -59,18 +61,20 @@ class Replaying:
         self.outcomes: dict[str, Outcome] = {}
 
     async def replay(self, jobs: Sequence[Job], advance: Callable[[int], None]) -> None:
-        """Replay all, in order. Cancelled, it finishes the step it is in.
+        """Replay the jobs in order, at the given rate. When it is cancelled it finishes the current step.
+
+        `advance` is called with the number of jobs of each step that is done.
 
         Raises:
-            StorageUnavailableError, PublishFailedError: of the step that failed no outcome is known; what it made
-                pending is published by the reconciler.
+            StorageUnavailableError, PublishFailedError: a step failed, and its jobs have no outcome. The reconciler
+                publishes the events that the step made pending.
         """
         size = max(1, min(LARGEST_STEP, int(self._events_per_second / STEPS_PER_SECOND)))
         began = anyio.current_time()
         for start in range(0, len(jobs), size):
             await anyio.sleep_until(began + start / self._events_per_second)
             step = jobs[start : start + size]
-            with anyio.CancelScope(shield=True):  # each of its calls has a bound of its own
+            with anyio.CancelScope(shield=True):  # each call in it has its own timeout
                 await self._replay(step)
             advance(len(step))
 
@@ -83,24 +87,22 @@ class Replaying:
         if to_send:
             await self._topic.publish(to_send)
             fault_point("replay_after_publish")
-        # What has no message any more was closed by somebody else since it was chosen.
+        # A job without a message: its dead letter was closed after it was chosen.
         self.outcomes |= {job.event_id: outcomes.get(job.event_id, Outcome.TAKEN) for job in jobs}
 
     async def _messages(self, jobs: Sequence[Job]) -> Mapping[str, OutgoingMessage]:
-        """The original bytes of each letter that is still open, and of the others what their rows make."""
+        """The original message of each dead letter that is still open, or the message rebuilt from the row."""
         async for attempt in stamina.retry_context(on=StorageUnavailableError, attempts=None, timeout=PATIENCE_SECONDS):
             with attempt:
                 letters = await self._letters.of([job.event_id for job in jobs if not job.from_row])
                 events = await self._ledger.events([job.event_id for job in jobs if job.from_row])
         messages = {event_id: forward_message.encode(event) for event_id, event in events.items()}
-        messages |= {
-            each.subject: original(each) for all_of_it in letters.values() for each in all_of_it if each.is_open
-        }
+        messages |= {each.subject: original(each) for of_event in letters.values() for each in of_event if each.is_open}
         return {job.event_id: messages[job.event_id] for job in jobs if job.event_id in messages}
 
     async def _reopen(self, event_ids: Sequence[str]) -> tuple[dict[str, ReopenResult], bool]:
-        """What was found; and whether it took more than one try, of which the first may have been written."""
+        """What was found, and whether it took several tries, of which an earlier one may have been written."""
         async for attempt in stamina.retry_context(on=StorageUnavailableError, attempts=None, timeout=PATIENCE_SECONDS):
             with attempt:
                 return await self._ledger.reopen(event_ids, max_replays=self._max_replays), attempt.num > 1
-        raise AssertionError  # the context raises what the last attempt did
+        raise AssertionError  # not reached: the context raises the last attempt's error

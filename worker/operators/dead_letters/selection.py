@@ -1,4 +1,4 @@
-"""Which dead letters a command is about; pure but for the file of ids."""
+"""Which dead letters a command is about, parsed from its options. Pure, except that it reads the file of ids."""
 
 import re
 import sys
@@ -15,12 +15,12 @@ from worker.operators.exit_codes import UsageError
 from worker.operators.terminal.durations import moment, parse_moment
 
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
-"""Event ids, and the message ids of poison."""
+"""An event id, or the message id of poison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Every filter that is set must match; of one filter's values, any."""
+    """Every filter that is set must match; one of its values is enough."""
 
     reasons: frozenset[str] = frozenset()
     event_names: frozenset[str] = frozenset()
@@ -30,7 +30,7 @@ class Selection:
     ids: frozenset[str] | None = None
 
     def of_letters(self) -> LetterChoice:
-        """An id names an event, or poison by its message."""
+        """The choice as the dead-letter table takes it. An id is that of an event, or the message id of poison."""
         subjects = None if self.ids is None else self.ids | {poison_subject(each) for each in self.ids}
         return LetterChoice(
             reasons=self.reasons,
@@ -42,7 +42,7 @@ class Selection:
         )
 
     def takes_row(self, record: Record) -> bool:
-        """Of a dead event without a dead letter: by what its rows say."""
+        """Whether a dead event without a dead letter matches, by its rows."""
         died_at = record.settled_at or record.read_at
         return (
             (not self.reasons or record.last_reason in self.reasons)
@@ -54,7 +54,7 @@ class Selection:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For the audit line: only what is set; of many ids their number."""
+        """The filters that are set, for the audit line; of ids their number."""
         given: dict[str, Any] = {}
         for name, value in asdict(self).items():
             if isinstance(value, datetime):
@@ -67,10 +67,10 @@ class Selection:
 
 
 def selection(filters: Filters, *, now: datetime) -> Selection:
-    """From the options as typed; ages are told from `now`.
+    """Parse the options as typed; ages count back from `now`.
 
     Raises:
-        UsageError: a time or the file of ids is wrong, or no letter could match.
+        UsageError: a time or the file of ids is wrong, or no dead letter could match.
     """
     chosen = Selection(
         reasons=frozenset(filters.reason or ()),
@@ -81,22 +81,22 @@ def selection(filters: Filters, *, now: datetime) -> Selection:
         ids=None if filters.ids_from is None else read_ids(filters.ids_from),
     )
     if chosen.dead_until is not None and chosen.dead_after is not None and chosen.dead_until <= chosen.dead_after:
-        raise UsageError("--younger-than must be longer ago than --older-than: nothing is both")
+        raise UsageError("--younger-than must reach further back than --older-than: otherwise nothing is both")
     return chosen
 
 
 def read_ids(source: str) -> frozenset[str]:
-    """Ids, one a line; `-` is stdin. Empty lines and what follows a # are passed over.
+    """Read ids from a file, one per line; `-` is stdin. Empty lines and comments after a # are skipped.
 
     Raises:
-        UsageError: no such file, no text, no ids, or a line that is no id.
+        UsageError: the file cannot be read, is not text or has no ids, or a line is not an id.
     """
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--ids-from {source}: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise UsageError(f"--ids-from {source}: is not a text file") from None
+        raise UsageError(f"--ids-from {source}: not a text file") from None
     ids: set[str] = set()
     for number, line in enumerate(text.splitlines(), start=1):
         found = line.partition("#")[0].strip()
@@ -104,5 +104,5 @@ def read_ids(source: str) -> frozenset[str]:
             raise UsageError(f"--ids-from {source}: line {number} is not an event id")
         ids |= {found} if found else set()
     if not ids:
-        raise UsageError(f"--ids-from {source}: holds no ids")
+        raise UsageError(f"--ids-from {source}: no ids in it")
     return frozenset(ids)

@@ -1,11 +1,11 @@
-"""`nest-events dead-letters show`: one dead letter, decoded, and what a replay would make of it."""
+"""`nest-events dead-letters show`: the dead letters of one event, decoded, and what a replay would do."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from shared.events import forward_message
 from shared.events.dead_letter_table import DeadLetterRow, LetterKind
-from worker.dead_letter_messages import native_deliveries, note_of, poison_subject, published_at
+from worker.dead_letter_messages import added_attribute, native_deliveries, poison_subject, published_at
 from worker.operators.connections import Connections
 from worker.operators.dead_letters.forecast import EXPLAINED, forecast
 from worker.operators.events.history import history_as_dict, show_history
@@ -14,19 +14,19 @@ from worker.operators.exit_codes import OK, UnknownError
 from worker.operators.terminal.output import say, show_fields, show_json
 
 BYTES_SHOWN: Final = 256
-"""Of what does not decode."""
+"""Bytes of poison that are shown."""
 
 
 async def show_dead_letter(connections: Connections, *, subject: str, max_replays: int, as_json: bool) -> int:
-    """Every dead letter of this event, or the poison of this message id.
+    """Print every dead letter of an event, or the poison with this message id; closed ones too.
 
     Raises:
         UnknownError: there is none.
     """
     wanted = subject.strip()
-    found = await connections.letters.of([wanted.lower(), poison_subject(wanted)])
+    found = await connections.dead_letters.of([wanted.lower(), poison_subject(wanted)])
     if not found:
-        raise UnknownError(f"no dead letter of '{wanted}'; `nest-events trace` tells where an event is")
+        raise UnknownError(f"no dead letter of '{wanted}'; `nest-events trace` shows where an event is")
     (letters,) = found.values()
     record = (await connections.records.of([wanted.lower()])).get(wanted.lower())
     outcome = forecast(letters[-1].kind, None if record is None else record.ledger_state, max_replays=max_replays)
@@ -43,7 +43,7 @@ async def show_dead_letter(connections: Connections, *, subject: str, max_replay
 
 
 def described(letters: Sequence[DeadLetterRow], record: Record | None) -> dict[str, Any]:
-    """As a document."""
+    """The dead letters, the event in the latest one and its ledger row, as a document."""
     latest = letters[-1]
     event = None if latest.kind is LetterKind.POISON else forward_message.decode(latest.data)
     ledger = None if record is None or record.state is None else record
@@ -77,19 +77,19 @@ def described(letters: Sequence[DeadLetterRow], record: Record | None) -> dict[s
 
 
 def letter_as_dict(letter: DeadLetterRow) -> dict[str, Any]:
-    """What is known of one death: who gave up, why, after what."""
+    """One dead letter as a document: why it died, when, and what the worker or Pub/Sub noted."""
     return {
         "message_id": letter.message_id,
         "kind": letter.kind.value,
         "reason": letter.reason,
-        "status": note_of(letter, "status"),
-        "answer": note_of(letter, "answer"),
-        "attempts": note_of(letter, "attempts"),
+        "status": added_attribute(letter, "status"),
+        "answer": added_attribute(letter, "answer"),
+        "attempts": added_attribute(letter, "attempts"),
         "published_at": published_at(letter),
         "dead_at": letter.dead_at,
-        "deliveries": note_of(letter, "delivery_attempt") or native_deliveries(letter),
-        "worker_version": note_of(letter, "worker_version"),
-        "source_message_id": note_of(letter, "source_message_id"),
+        "deliveries": added_attribute(letter, "delivery_attempt") or native_deliveries(letter),
+        "worker_version": added_attribute(letter, "worker_version"),
+        "source_message_id": added_attribute(letter, "source_message_id"),
         "collected_at": letter.collected_at,
         "closed_at": letter.closed_at,
         "closed_by": letter.closed_by,
@@ -100,9 +100,9 @@ def _show(document: dict[str, Any]) -> None:
     show_fields({"event_id": document["event_id"], "caller": document["caller"], "bytes": document["bytes"]})
     show_fields(document["event"] or {})
     for title, fields in (
-        ("In the ledger", document["ledger"]),
+        ("Ledger row", document["ledger"]),
         *((f"Dead letter {number}", letter) for number, letter in enumerate(document["dead_letters"], start=1)),
     ):
         say()
-        say(title if fields else f"{title}: nothing")
+        say(title if fields else f"{title}: none")
         show_fields(fields or {})

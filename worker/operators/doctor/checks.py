@@ -1,4 +1,4 @@
-"""The checks of `doctor`, side by side and each on its own: what one finds or fails at keeps no other from looking."""
+"""The checks of `doctor`. They run side by side, and one that fails or hangs stops no other."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -19,34 +19,52 @@ from worker.operators.doctor.findings import (
     Finding,
     FindingLevel,
     dead_letter_problems,
+    findings_from,
     forward_problems,
-    judged,
 )
 from worker.operators.doctor.flow import flow_findings
 from worker.operators.doctor.statsig_key import statsig_findings
 from worker.operators.failure_reasons import address, explained
 from worker.operators.state.asking import Unknown
 from worker.operators.state.backlog import Backlog
-from worker.operators.state.snapshot import look
+from worker.operators.state.snapshot import take_snapshot
 
 CALL_SECONDS: Final = 5.0
+"""For one call of a check; a whole check has a second more."""
 
 SPANNER: Final = "spanner"
 
-_EMULATED: Final = "an emulator does not tell"
+_UNCHECKED_GRANT: Final = "not checked: this is an emulator, or the topic or subscription does not exist"
 
 Check = Callable[[], Awaitable[list[Finding]]]
 
 
 async def examine(connections: Connections) -> list[Finding]:
-    """All findings, in a fixed order, within some six seconds."""
+    """All findings, in a fixed order, within about six seconds."""
+    found: dict[int, list[Finding]] = {}
+
+    async def run(number: int, subject: str, check: Check) -> None:
+        found[number] = await _unless_it_fails(subject, check, connections)
+
+    async with anyio.create_task_group() as tasks:
+        for number, (subject, check) in enumerate(_checks(connections)):
+            tasks.start_soon(run, number, subject, check)
+    findings = [
+        Finding("settings", FindingLevel.OK, "complete"),  # else the command had ended before this
+        *(each for number in sorted(found) for each in found[number]),
+    ]
+    return [_without_repetition(each, findings) for each in findings]
+
+
+def _checks(connections: Connections) -> list[tuple[str, Check]]:
+    """Each check with the subject of the finding that reports its failure."""
     settings = connections.settings
     topics = {name: topic_path(settings, getattr(settings, name)) for name in ("forward_topic", "dead_letter_topic")}
     forward = subscription_path(settings, settings.forward_subscription)
     dead = subscription_path(settings, settings.dead_letter_subscription)
     of_forward = partial(forward_problems, topic=topics["forward_topic"], dead_letter_topic=topics["dead_letter_topic"])
     of_dead = partial(dead_letter_problems, topic=topics["dead_letter_topic"])
-    checks: list[tuple[str, Check]] = [
+    return [
         (SPANNER, partial(_spanner, connections)),
         ("schema", partial(_schema, connections)),
         ("shards", partial(_shards, connections)),
@@ -62,29 +80,15 @@ async def examine(connections: Connections) -> list[Finding]:
             "grant to publish",
             partial(_grant, connections.publisher_client, topics["forward_topic"], "pubsub.topics.publish"),
         ),
-        ("grant to read", partial(_grant, connections.subscriber_client, dead, "pubsub.subscriptions.consume")),
         ("flow", partial(_flow, connections)),
         ("statsig", partial(_statsig, connections)),
     ]
-    found: dict[int, list[Finding]] = {}
-
-    async def run(number: int, subject: str, check: Check) -> None:
-        found[number] = await _unless_it_fails(subject, check, connections)
-
-    async with anyio.create_task_group() as tasks:
-        for number, (subject, check) in enumerate(checks):
-            tasks.start_soon(run, number, subject, check)
-    findings = [
-        Finding("settings", FindingLevel.OK, "complete"),
-        *(each for number in sorted(found) for each in found[number]),
-    ]
-    return [_without_repetition(each, findings) for each in findings]
 
 
 def _without_repetition(finding: Finding, findings: Iterable[Finding]) -> Finding:
-    """Where Spanner does not answer, a dozen findings say so in the same words: all but the first refer to it."""
-    told = {str(Unknown(each.detail)) for each in findings if each.subject == SPANNER}
-    return replace(finding, detail=f"not known: see {SPANNER}") if finding.detail in told else finding
+    """The finding, referring to Spanner's where it repeats that Spanner does not answer."""
+    repeated = {str(Unknown(each.detail)) for each in findings if each.subject == SPANNER}
+    return replace(finding, detail=f"not known: see {SPANNER}") if finding.detail in repeated else finding
 
 
 async def _unless_it_fails(subject: str, check: Check, connections: Connections) -> list[Finding]:
@@ -99,34 +103,33 @@ async def _unless_it_fails(subject: str, check: Check, connections: Connections)
 def _failed(subject: str, error: Exception, connections: Connections) -> Finding:
     match error:
         case SchemaMismatchError():
-            return Finding(subject, FindingLevel.WRONG, str(error), "apply them, or go back to the version before")
+            return Finding(subject, FindingLevel.WRONG, str(error), "apply them, or go back to the previous version")
         case EventLoggingError() if subject == SPANNER:
             why = explained(error, connections.settings)
-            return Finding(subject, FindingLevel.WRONG, why, "is it up, and does this identity have access?")
+            return Finding(subject, FindingLevel.WRONG, why, "check that it runs and that this identity has access")
         case EventLoggingError():
             return Finding(subject, FindingLevel.UNSEEN, str(Unknown(explained(error, connections.settings))))
         case google.NotFound():
             return Finding(subject, FindingLevel.WRONG, "does not exist", "check the settings; deploy/ creates it")
         case google.Forbidden() | google.Unauthenticated():
-            return Finding(
-                subject, FindingLevel.UNSEEN, "this identity may not look at it", "grant it roles/pubsub.viewer"
-            )
+            detail = "this identity may not see it"
+            return Finding(subject, FindingLevel.UNSEEN, detail, "grant the identity roles/pubsub.viewer")
         case _:
             what = address(subject, connections.settings)
             detail = f"{what} does not answer ({type(error).__name__})"
-            return Finding(subject, FindingLevel.WRONG, detail, "is it up and reachable?")
+            return Finding(subject, FindingLevel.WRONG, detail, "check that it runs and is reachable")
 
 
 async def _spanner(connections: Connections) -> list[Finding]:
     before = datetime.now(UTC)
-    theirs = await Backlog(connections.database, shards=connections.settings.forward_shards).now()
+    at_spanner = await Backlog(connections.database, shards=connections.settings.forward_shards).now()
     after = datetime.now(UTC)
     spanner = Finding(SPANNER, FindingLevel.OK, f"answers in {(after - before).total_seconds() * 1000:.0f} ms")
-    skew = max(before - theirs, theirs - after)
+    skew = max(before - at_spanner, at_spanner - after)
     if skew > MAX_CLOCK_SKEW:
-        detail = f"{skew.total_seconds():.0f} s beside Spanner's"
+        detail = f"{skew.total_seconds():.0f} s off Spanner's clock"
         return [spanner, Finding("clock", FindingLevel.WRONG, detail, "set this machine's clock")]
-    return [spanner, Finding("clock", FindingLevel.OK, "as Spanner's")]
+    return [spanner, Finding("clock", FindingLevel.OK, "agrees with Spanner's")]
 
 
 async def _schema(connections: Connections) -> list[Finding]:
@@ -136,9 +139,9 @@ async def _schema(connections: Connections) -> list[Finding]:
 
 async def _shards(connections: Connections) -> list[Finding]:
     shards = connections.settings.forward_shards
-    beyond = await Backlog(connections.database, shards=shards).beyond()
+    beyond = await Backlog(connections.database, shards=shards).pending_shards_beyond()
     if not beyond:
-        return [Finding("shards", FindingLevel.OK, f"nothing is pending beyond FORWARD_SHARDS, {shards}")]
+        return [Finding("shards", FindingLevel.OK, f"no event is pending beyond FORWARD_SHARDS={shards}")]
     detail = f"events are pending in {_listed(beyond)}, where no worker looks while FORWARD_SHARDS is {shards}"
     return [Finding("shards", FindingLevel.WRONG, detail, f"set FORWARD_SHARDS to {beyond[-1] + 1} for all processes")]
 
@@ -155,24 +158,24 @@ async def _topic(connections: Connections, name: str, path: str) -> list[Finding
 
 async def _subscription(connections: Connections, subject: str, path: str, problems: Any) -> list[Finding]:
     found = await connections.subscriber_client.get_subscription(subscription=path, retry=None, timeout=CALL_SECONDS)
-    return judged(subject, problems(found), "exists, settings as they should be")
+    return findings_from(subject, problems(found), if_none="exists, with the right settings")
 
 
 async def _grant(client: Any, path: str, permission: str) -> list[Finding]:
-    subject = "grant to publish" if "publish" in permission else "grant to read"
+    subject = "grant to publish"
     try:
         answer = await client.test_iam_permissions(
             {"resource": path, "permissions": [permission]}, timeout=CALL_SECONDS
         )
     except (google.MethodNotImplemented, google.NotFound, google.InvalidArgument):
-        return [Finding(subject, FindingLevel.UNSEEN, _EMULATED)]
+        return [Finding(subject, FindingLevel.UNSEEN, _UNCHECKED_GRANT)]
     if permission in answer.permissions:
         return [Finding(subject, FindingLevel.OK, permission)]
     return [Finding(subject, FindingLevel.WRONG, f"lacks {permission}", f"grant it on {path}")]
 
 
 async def _flow(connections: Connections) -> list[Finding]:
-    return flow_findings(await look(connections))
+    return flow_findings(await take_snapshot(connections))
 
 
 async def _statsig(connections: Connections) -> list[Finding]:

@@ -1,6 +1,4 @@
-"""`nest-events doctor`: each dependency and setting, and the flow of events: well, or what is wrong and what to do."""
-
-from dataclasses import asdict
+"""`nest-events doctor`: prints the findings, and what to do about each that is wrong."""
 
 from worker.operators.connections import Connections
 from worker.operators.doctor.checks import examine
@@ -10,18 +8,19 @@ from worker.operators.terminal.output import say, show_json, show_table
 
 
 async def diagnose(connections: Connections, *, as_json: bool) -> int:
-    """All findings; the exit code says whether one is wrong."""
+    """Print all findings; BAD_NEWS where one is wrong."""
     findings = await examine(connections)
-    wrong = sum(finding.verdict is FindingLevel.WRONG for finding in findings)
-    unseen = sum(finding.verdict is FindingLevel.UNSEEN for finding in findings)
+    wrong = sum(finding.level is FindingLevel.WRONG for finding in findings)
+    unseen = sum(finding.level is FindingLevel.UNSEEN for finding in findings)
+    documents = [finding.as_dict() for finding in findings]
     if as_json:
-        show_json({"wrong": wrong, "unseen": unseen, "findings": [asdict(finding) for finding in findings]})
+        show_json({"wrong": wrong, "unseen": unseen, "findings": documents})
     else:
-        show_table(("what", "verdict", "found", "to do"), [tuple(asdict(finding).values()) for finding in findings])
+        show_table(("what", "verdict", "found", "to do"), [tuple(document.values()) for document in documents])
         say(_summary(wrong, unseen))
     return BAD_NEWS if wrong else OK
 
 
 def _summary(wrong: int, unseen: int) -> str:
-    could_not = f"; {unseen} could not be seen from here" if unseen else ""
-    return f"{wrong} to mend{could_not}." if wrong else f"Nothing is wrong{could_not}."
+    unchecked = f"; {unseen} could not be checked" if unseen else ""
+    return f"{wrong} to fix{unchecked}." if wrong else f"Nothing is wrong{unchecked}."

@@ -1,29 +1,30 @@
-"""What `doctor` finds of the flow of events: the verdict of `status`, subject by subject; pure."""
+"""The verdict of `status` as findings of `doctor`, one subject after the other; pure."""
 
 from collections.abc import Iterator
 
 from shared.process.process_states import Role
 from worker.operators.doctor.findings import Finding, FindingLevel
 from worker.operators.state.asking import Unknown
-from worker.operators.state.processes import GONE_AFTER, last_of, running
+from worker.operators.state.backlog import LATELY
+from worker.operators.state.processes import GONE_AFTER, last_report, running
 from worker.operators.state.snapshot import Snapshot
-from worker.operators.state.verdict import LATE_AFTER, judged
+from worker.operators.state.verdict import LATE_AFTER, judge
 from worker.operators.terminal.durations import shown
 
 
-def flow_findings(seen: Snapshot) -> list[Finding]:
+def flow_findings(snapshot: Snapshot) -> list[Finding]:
     """Whether processes run, circuits are closed, events arrive in time and none is missing."""
-    problems = judged(seen).problems
+    problems = judge(snapshot).problems
     found: list[Finding] = []
-    for finding in _without_problems(seen):
+    for finding in _without_problems(snapshot):
         of_subject = [each for each in problems if each.subject == finding.subject]
         found += [Finding(each.subject, FindingLevel.WRONG, each.what, each.to_do) for each in of_subject] or [finding]
     return found
 
 
-def _without_problems(seen: Snapshot) -> Iterator[Finding]:
-    """What to say of each subject of which no problem was found."""
-    processes = seen.processes
+def _without_problems(snapshot: Snapshot) -> Iterator[Finding]:
+    """A finding for each subject, as it is where that subject has no problem."""
+    processes = snapshot.processes
     if isinstance(processes, Unknown):
         for subject in ("worker", "circuit", "ingress"):
             yield Finding(subject, FindingLevel.UNSEEN, str(processes))
@@ -35,15 +36,19 @@ def _without_problems(seen: Snapshot) -> Iterator[Finding]:
         if ingresses:
             yield Finding("ingress", FindingLevel.OK, f"{len(ingresses)} seen within {shown(GONE_AFTER)}")
         else:
-            detail = f"none runs, and with no caller none need; {last_of(processes, Role.INGRESS, seen.at)}"
+            detail = f"none runs, and without calls none is needed; {last_report(processes, Role.INGRESS, snapshot.at)}"
             yield Finding("ingress", FindingLevel.UNSEEN, detail)
-    if isinstance(seen.oldest, Unknown):
-        yield Finding("pending", FindingLevel.UNSEEN, str(seen.oldest))
+    if isinstance(snapshot.oldest, Unknown):
+        yield Finding("pending", FindingLevel.UNSEEN, str(snapshot.oldest))
     else:
-        yield Finding("pending", FindingLevel.OK, f"nothing waits for longer than {shown(LATE_AFTER)}")
-    if isinstance(seen.recent, Unknown):
-        yield Finding("ledger", FindingLevel.UNSEEN, str(seen.recent))
-    elif seen.recent.looked_at:
-        yield Finding("ledger", FindingLevel.OK, f"has each of {seen.recent.looked_at} events accepted lately")
+        yield Finding(
+            "pending", FindingLevel.OK, f"no event has waited longer than {shown(LATE_AFTER)}, except those set aside"
+        )
+    if isinstance(snapshot.recent, Unknown):
+        yield Finding("ledger", FindingLevel.UNSEEN, str(snapshot.recent))
+    elif snapshot.recent.looked_at:
+        detail = f"has a row for each of {snapshot.recent.looked_at} events sampled from the last {shown(LATELY)}"
+        yield Finding("ledger", FindingLevel.OK, detail)
     else:
-        yield Finding("ledger", FindingLevel.UNSEEN, "nothing was accepted lately that could be compared")
+        detail = f"nothing to compare: no event was accepted for forwarding within the last {shown(LATELY)}"
+        yield Finding("ledger", FindingLevel.UNSEEN, detail)

@@ -1,4 +1,4 @@
-"""The history of an event as commands show it: every attempt, take-over and replay, the oldest first."""
+"""Shows the history of an event: its attempts, take-overs and replays, the oldest first."""
 
 from typing import Any, Final
 
@@ -7,14 +7,14 @@ from worker.operators.events.records import Record
 from worker.operators.terminal.output import say, show_table
 
 _EXPLAINED: Final = {
-    HistoryKind.TAKE_OVER: "a claim expired unsettled: not known whether its holder sent the event",
+    HistoryKind.TAKE_OVER: "a claim expired: its worker may or may not have sent the event",
     HistoryKind.REPLAY: "made pending again by an operator",
 }
-"""Of what is no attempt."""
+"""The reason shown for entries that are not attempts."""
 
 
 def history_as_dict(record: Record | None) -> dict[str, Any]:
-    """To be part of a document; empty where there is no ledger row."""
+    """The history as a part of a document; empty without a record."""
     entries = () if record is None else record.history
     return {
         "history": [
@@ -33,20 +33,20 @@ def history_as_dict(record: Record | None) -> dict[str, Any]:
 
 
 def attempts_without_history(record: Record) -> int:
-    """Attempts that are counted and no longer, or not yet, noted one by one."""
-    noted = sum(entry.kind is HistoryKind.ATTEMPT for entry in record.history)
-    return max(0, (record.attempts or 0) - noted)
+    """How many attempts are only counted: their entries were dropped, or they were made before there was a history."""
+    with_entry = sum(entry.kind is HistoryKind.ATTEMPT for entry in record.history)
+    return max(0, (record.attempts or 0) - with_entry)
 
 
 def show_history(record: Record) -> None:
-    """Nothing where there is none."""
+    """Print the history; nothing where there is none."""
     missing = attempts_without_history(record)
     if not record.history and not missing:
         return
     say()
     say("History")
     if missing:
-        say(f"{missing} attempts before these are only counted: the last {KEPT_ENTRIES} entries are kept.")
+        say(f"{missing} earlier attempts are only counted: the last {KEPT_ENTRIES} entries are kept.")
     if record.history:
         columns = ("at", "what", "verdict", "status", "reason", "Statsig's words")
         show_table(columns, [_row(entry) for entry in record.history])
@@ -54,6 +54,6 @@ def show_history(record: Record) -> None:
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:
     reason = _EXPLAINED.get(entry.kind, entry.reason or entry.text)
-    # To the millisecond: several attempts fall into one second.
+    # To the millisecond, since several attempts may fall into one second.
     at = entry.at and f"{entry.at:%Y-%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03}Z"
     return (at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason, entry.text or "")

@@ -1,4 +1,4 @@
-"""When an event was published to Pub/Sub, as far as anything tells; pure."""
+"""When an event was published to Pub/Sub, as far as that is recorded; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,35 +13,40 @@ from worker.operators.events.records import Record
 from worker.operators.terminal.durations import moment
 
 BY_INGRESS_WITHIN: Final = timedelta(seconds=10)
-"""Of the commit: the ingress publishes at once or not at all, and the reconciler waits for longer than this."""
+"""A publish this soon after the commit is the ingress's: it publishes at once or not at all, and the reconciler waits
+longer than this (RECONCILE_AFTER_SECONDS)."""
 
-_UNNOTED: Final = "by the ingress right after the commit, unless that failed; nobody notes when"
+_UNRECORDED: Final = "by the ingress right after the commit, unless that failed; the time is not recorded"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishTimes:
     at: datetime | None
-    """Of the first publish, the ingress's; None where nothing tells it."""
+    """When the ingress published it; None where that is not recorded."""
 
     sentence: str
 
 
 def publish_times(record: Record, letters: Sequence[DeadLetterRow]) -> PublishTimes:
-    """What is known. Only a dead letter carries a time: of that publish whose message died, whoever made it."""
+    """All publishes of the event that are recorded.
+
+    A publish leaves its time in two places only: in the dead letter of the message that died, and, where the reconciler
+    made it, in the ledger row.
+    """
     if not record.forward_to_statsig:
         return PublishTimes(None, "never: it was not to be forwarded")
-    told = sorted(at for letter in letters if (at := published_at(letter)) is not None)
-    first = next((at for at in told if _is_by_ingress(record, at)), None)
-    parts = [_UNNOTED if first is None else f"by the ingress at {moment(first)}, as its dead letter tells"]
-    parts += [f"by a replay or the reconciler at {moment(at)}, as its dead letter tells" for at in told if at != first]
+    recorded = sorted(at for letter in letters if (at := published_at(letter)) is not None)
+    first = next((at for at in recorded if _is_by_ingress(record, at)), None)
+    parts = [_UNRECORDED if first is None else f"by the ingress at {moment(first)} (from its dead letter)"]
+    parts += [f"by a replay or the reconciler at {moment(at)} (from its dead letter)" for at in recorded if at != first]
     if record.republished_at is not None:
         times = f", {record.republished} times so far" if (record.republished or 0) > 1 else ""
-        parts.append(f"by the reconciler last at {moment(record.republished_at)}{times}")
+        parts.append(f"by the reconciler, last at {moment(record.republished_at)}{times}")
     return PublishTimes(first, "; ".join(parts))
 
 
 def first_attempt_at(record: Record) -> datetime | None:
-    """None where there was none, or the history no longer has it."""
+    """When the first attempt was made; None where there was none, or the history does not have it."""
     if attempts_without_history(record):
         return None
     return next((entry.at for entry in record.history if entry.kind is HistoryKind.ATTEMPT), None)

@@ -1,4 +1,4 @@
-"""What Spanner knows of events: the event log row without its metadata, its caller, and the ledger row beside it."""
+"""Reads events from Spanner: the event log row, without the caller's metadata, and the ledger row."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,14 @@ from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.parts import in_parts
 from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.transactions import current_time
-from shared.telemetry.tracing import TRACEPARENT, span_context_of
+from shared.telemetry.tracing import span_context_of
+from shared.traceparent import TRACEPARENT
 
 KEYS_PER_READ: Final = 500
-"""At 64 KiB an event these are 32 MB at the most, where the metadata comes along."""
+"""Records in one read: 32 MB at the most with their metadata, at 64 KiB an event."""
 
 STATES_PER_READ: Final = 1000
+"""Ledger states in one read."""
 
 _LOG_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
                        "forward_to_statsig", "caller")  # fmt: skip
@@ -30,7 +32,7 @@ _LEDGER_COLUMNS: Final = ("state", "pending_since", "republished", "republished_
                           "attempts", "last_attempt_at", "last_reason", "last_status", "alone_failures", "not_before",
                           "claimed_until", "replays", "possible_duplicates", "history")  # fmt: skip
 
-# By the index by time, and bounded by the events of the window: of each shard it reads that range and no more.
+# Reads that range of each shard in the index by time, so it costs by the events of the window.
 _SEARCH: Final = f"""
 SELECT event_id FROM {LOG_TABLE}@{{FORCE_INDEX=NestEventLogByTime}}
 WHERE log_shard IN UNNEST(@shards) AND ingested_at >= @since AND ingested_at < @until"""  # noqa: S608 - a constant
@@ -38,7 +40,7 @@ WHERE log_shard IN UNNEST(@shards) AND ingested_at >= @since AND ingested_at < @
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What a replay goes by."""
+    """What decides the outcome of a replay."""
 
     state: ForwardState
     replays: int
@@ -47,7 +49,7 @@ class LedgerState:
     """Spanner's time of the read."""
 
     @property
-    def is_in_work(self) -> bool:
+    def is_in_flight(self) -> bool:
         """A worker holds a claim on it that has not expired."""
         return self.claimed_until is not None and self.claimed_until > self.read_at
 
@@ -65,19 +67,19 @@ class Record:
     forward_to_statsig: bool
     caller: str | None
     caller_source: str | None
-    """This and the trace are in the metadata, and None where that was not asked for."""
+    """How the caller was established. From the metadata: None where that was not read."""
 
     trace_id: str | None
-    """Where the trace that it was logged under is recorded."""
+    """The trace of the call that logged it. From the metadata; None also where that trace was not recorded."""
 
     state: ForwardState | None
     pending_since: datetime | None
     republished: int | None
-    """How often by the reconciler, since it was born or replayed."""
+    """How often the reconciler published it, since it was committed or last replayed."""
 
     republished_at: datetime | None
     again_at: datetime | None
-    """When the reconciler looks at it again."""
+    """When the reconciler will look at it again."""
 
     settled_at: datetime | None
     attempts: int | None
@@ -88,24 +90,24 @@ class Record:
     """How often it failed alone while others were confirmed."""
 
     not_before: datetime | None
-    """Of a suspect: when it may be tried again."""
+    """When an event that was set aside may be tried again."""
 
     claimed_until: datetime | None
     replays: int | None
     possible_duplicates: int | None
     history: History
-    """Empty where there is no ledger row, or one from before there was a history."""
+    """Empty where there is no ledger row, or where the row is from before there was a history."""
 
     read_at: datetime
-    """Spanner's time of the read: what the others are compared with."""
+    """Spanner's time of the read. Compare other times with this one."""
 
     @property
-    def is_waiting(self) -> bool:
-        """It stepped aside as a suspect, and its time has not come."""
+    def is_set_aside(self) -> bool:
+        """It failed alone while others were confirmed, and its next try is not due."""
         return self.not_before is not None and self.not_before > self.read_at
 
     @property
-    def is_in_work(self) -> bool:
+    def is_in_flight(self) -> bool:
         """A worker holds a claim on it that has not expired."""
         return self.claimed_until is not None and self.claimed_until > self.read_at
 
@@ -119,7 +121,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Which events: what is set must match. Times are aware; `until` is left out."""
+    """Which events to find: every field that is set must match. Times are aware; `until` itself is excluded."""
 
     since: datetime
     until: datetime
@@ -127,11 +129,11 @@ class Search:
     actor: str | None = None
     caller: str | None = None
     request_id: str | None = None
-    """Not in the index: of each event of the time its row is read."""
+    """The index does not have it, so the row of each event of the window is read."""
 
 
 class Records:
-    """Reads of both tables, strong."""
+    """Strong reads of the event log and the forward ledger."""
 
     def __init__(self, database: Any, *, timeout_seconds: float, shards: int) -> None:
         self._database = database
@@ -139,7 +141,7 @@ class Records:
         self._timeout_seconds = timeout_seconds
 
     async def now(self) -> datetime:
-        """Spanner's time; also how a long query learns at once that nobody would answer it.
+        """Spanner's time. Called before long queries too, so that they fail early where Spanner is down.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -147,8 +149,10 @@ class Records:
         async with spanner_call(self._timeout_seconds), self._database.snapshot() as snapshot:
             return await current_time(snapshot)
 
-    async def of(self, event_ids: Iterable[str], *, with_service: bool = True) -> dict[str, Record]:
-        """The records of those that exist, in the order given; `with_service` reads the metadata for what is in it.
+    async def of(self, event_ids: Iterable[str], *, with_metadata: bool = True) -> dict[str, Record]:
+        """The records of the events that exist, by event_id, in the order given.
+
+        `with_metadata` also reads the metadata, for the fields that the service keeps there.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -156,11 +160,11 @@ class Records:
         wanted = list(dict.fromkeys(event_ids))
         found: dict[str, Record] = {}
         for start in range(0, len(wanted), KEYS_PER_READ):
-            found |= await self._read(wanted[start : start + KEYS_PER_READ], with_service=with_service)
+            found |= await self._read(wanted[start : start + KEYS_PER_READ], with_metadata=with_metadata)
         return found
 
     async def ledger_states(self, event_ids: Iterable[str]) -> dict[str, LedgerState]:
-        """Of those that have a ledger row. By key, and of a row no more than this.
+        """The states of the events that have a ledger row, by event_id. Reads by key, and only these columns.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -180,10 +184,10 @@ class Records:
         }
 
     async def search(self, chosen: Search, *, limit: int) -> list[Record]:
-        """The chosen events by when they were ingested, the latest first. Costs by the events of the window.
+        """Up to `limit` of the chosen events, the latest first. The cost depends on the events of the window.
 
         Raises:
-            StorageUnavailableError: no answer.
+            StorageUnavailableError: no answer within SCAN_SECONDS.
         """
         fields = {
             "event_name": chosen.event_name,
@@ -208,8 +212,8 @@ class Records:
             event_ids = [row[0] async for row in rows]
         return list((await self.of(event_ids)).values())
 
-    async def _read(self, event_ids: Sequence[str], *, with_service: bool) -> dict[str, Record]:
-        columns = (*_LOG_COLUMNS, "metadata") if with_service else _LOG_COLUMNS
+    async def _read(self, event_ids: Sequence[str], *, with_metadata: bool) -> dict[str, Record]:
+        columns = (*_LOG_COLUMNS, "metadata") if with_metadata else _LOG_COLUMNS
         async with spanner_call(self._timeout_seconds), self._database.snapshot(multi_use=True) as snapshot:
             now = await current_time(snapshot)
             ledger = {
@@ -239,6 +243,6 @@ def _record(logged: Sequence[Any], ledger: dict[str, Any] | None, now: datetime)
 
 
 def _service_part(metadata: Any) -> dict[str, Any]:
-    """What the service itself put into the metadata; of a row that nobody of ours wrote it may be anything."""
+    """What the service itself put into the metadata. A row that was written by hand may hold anything."""
     service = metadata.get(RESERVED_METADATA_KEY) if isinstance(metadata, dict) else None
     return service if isinstance(service, dict) else {}

@@ -1,4 +1,4 @@
-"""`nest-events trace`: everything that is known of an event, or a list of those that a search finds."""
+"""`nest-events trace`: everything that is known about one event, or a list of several."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from worker.operators.events.history import history_as_dict, show_history
 from worker.operators.events.publish_times import first_attempt_at, publish_times
 from worker.operators.events.records import Record, Search
 from worker.operators.exit_codes import BAD_NEWS, OK, UnknownError, UsageError
-from worker.operators.state.event_advice import advised
+from worker.operators.state.event_advice import advice_on
 from worker.operators.terminal.durations import moment, parse_moment
 from worker.operators.terminal.output import say, show_fields, show_json, show_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """As typed."""
+class TraceQuery:
+    """The arguments and options as typed."""
 
     event_ids: tuple[str, ...]
     key: str | None
@@ -40,80 +40,85 @@ class Asked:
         return any(each is not None for each in (self.event_name, self.actor, self.caller, self.request_id))
 
 
-async def trace_events(connections: Connections, *, asked: Asked, as_json: bool) -> int:
-    """Events by their ids, the one of a key, or what a search finds: one of the three is asked for."""
-    if bool(asked.event_ids) + (asked.key is not None) + asked.is_search != 1:
+async def trace_events(connections: Connections, *, query: TraceQuery, as_json: bool) -> int:
+    """Print events by their ids, by an idempotency key, or by a search.
+
+    Returns BAD_NEWS where a search finds nothing, or where some of several ids are unknown.
+
+    Raises:
+        UsageError: not exactly one of the three was given, or one of them is malformed.
+        UnknownError: there is no event with these ids or this key.
+    """
+    if bool(query.event_ids) + (query.key is not None) + query.is_search != 1:
         raise UsageError("give EVENT_IDs, or --key, or a search: --event-name, --actor, --caller, --request-id")
-    if asked.is_search:
-        return await _search(connections, asked, as_json=as_json)
-    event_ids = _ids_of_key(asked) if asked.key is not None else [_event_id(text) for text in asked.event_ids]
+    if query.is_search:
+        return await _search(connections, query, as_json=as_json)
+    event_ids = _ids_of_key(query) if query.key is not None else [_event_id(text) for text in query.event_ids]
     found = await connections.records.of(event_ids)
-    letters = await connections.letters.of(event_ids)
-    if len(found) == 1 and (asked.key is not None or len(event_ids) == 1):
+    letters = await connections.dead_letters.of(event_ids)
+    if len(found) == 1 and (query.key is not None or len(event_ids) == 1):
         (record,) = found.values()
         await _show_one(connections, record, letters.get(record.event_id, []), as_json=as_json)
         return OK
     if not found:
-        raise UnknownError(_nothing(asked, letters))
-    return _show_all(list(found.values()), letters, asked, missing=_missing(event_ids, found, asked), as_json=as_json)
+        raise UnknownError(_nothing_found(query, letters))
+    return _show_all(list(found.values()), letters, query, missing=_missing(event_ids, found, query), as_json=as_json)
 
 
 def _event_id(text: str) -> str:
     try:
         return str(uuid.UUID(text.strip()))
     except ValueError:
-        raise UsageError(
-            f"'{text}' is not an event id: those have the form 6cf56cc8-4ae1-4405-bc63-97157a1b5c23"
-        ) from None
+        raise UsageError(f"'{text}' is not an event id: write one like 6cf56cc8-4ae1-4405-bc63-97157a1b5c23") from None
 
 
-def _ids_of_key(asked: Asked) -> list[str]:
-    """Of a caller that was established and of one that only said who it is: they have keys of their own."""
+def _ids_of_key(query: TraceQuery) -> list[str]:
+    """The two event ids that the key may have: verified identities and claimed ones have separate keys."""
     return [
-        event_id_of_key(asked.identity, (asked.key or "").strip(), is_verified=verified) for verified in (True, False)
+        event_id_of_key(query.identity, (query.key or "").strip(), is_verified=verified) for verified in (True, False)
     ]
 
 
-def _nothing(asked: Asked, letters: dict[str, list[DeadLetterRow]]) -> str:
-    if asked.key is not None:
-        whose = f"of '{asked.identity}'" if asked.identity else "of callers that nobody established (see --identity)"
-        return f"no event under the key '{asked.key}' {whose}"
+def _nothing_found(query: TraceQuery, letters: dict[str, list[DeadLetterRow]]) -> str:
+    if query.key is not None:
+        whose = f"of '{query.identity}'" if query.identity else "of callers without an identity (see --identity)"
+        return f"no event under the key '{query.key}' {whose}"
     where = "; yet there is a dead letter, see `nest-events dead-letters show`" if letters else ""
-    return f"no event '{', '.join(asked.event_ids)}': nothing was committed under this id{where}"
+    return f"no event '{', '.join(query.event_ids)}': nothing was committed under this id{where}"
 
 
-def _missing(event_ids: Sequence[str], found: dict[str, Record], asked: Asked) -> list[str]:
-    return [] if asked.key is not None else [event_id for event_id in event_ids if event_id not in found]
+def _missing(event_ids: Sequence[str], found: dict[str, Record], query: TraceQuery) -> list[str]:
+    return [] if query.key is not None else [event_id for event_id in event_ids if event_id not in found]
 
 
-async def _search(connections: Connections, asked: Asked, *, as_json: bool) -> int:
+async def _search(connections: Connections, query: TraceQuery, *, as_json: bool) -> int:
     now = datetime.now(UTC)
-    since, until = parse_moment(asked.since, now=now), parse_moment(asked.until, now=now)
+    since, until = parse_moment(query.since, now=now), parse_moment(query.until, now=now)
     if until <= since:
-        raise UsageError("--since must be longer ago than --until: nothing lies between them")
+        raise UsageError(f"--since {query.since} must be earlier than --until {query.until}")
     search = Search(
         since=since,
         until=until,
-        event_name=asked.event_name,
-        actor=asked.actor,
-        caller=asked.caller,
-        request_id=asked.request_id,
+        event_name=query.event_name,
+        actor=query.actor,
+        caller=query.caller,
+        request_id=query.request_id,
     )
-    # One more than is shown tells whether there are more.
-    found = await connections.records.search(search, limit=asked.limit + 1)
-    shown = found[: asked.limit]
-    letters = await connections.letters.of([record.event_id for record in shown])
+    # One more than the limit, to see whether there are more.
+    found = await connections.records.search(search, limit=query.limit + 1)
+    shown = found[: query.limit]
+    letters = await connections.dead_letters.of([record.event_id for record in shown])
     if not shown and not as_json:
         say(f"No event matches, from {moment(since)} to {moment(until)}.")
         return BAD_NEWS
-    code = _show_all(shown, letters, asked, missing=[], as_json=as_json, is_cut=len(found) > asked.limit)
+    code = _show_all(shown, letters, query, missing=[], as_json=as_json, is_cut=len(found) > query.limit)
     return code if shown else BAD_NEWS
 
 
 def _show_all(
     records: Sequence[Record],
     letters: dict[str, list[DeadLetterRow]],
-    asked: Asked,
+    query: TraceQuery,
     *,
     missing: Sequence[str],
     as_json: bool,
@@ -130,15 +135,15 @@ def _show_all(
     for event_id in missing:
         say(f"{event_id}: nothing was committed under this id")
     if is_cut:
-        say(f"There are more: these are the latest {asked.limit}. --limit shows up to 1000, --until goes further back.")
+        say(f"There are more: these are the latest {query.limit}. --limit lists up to 1000, --until goes further back.")
     return BAD_NEWS if missing else OK
 
 
 async def _show_one(
     connections: Connections, record: Record, letters: Sequence[DeadLetterRow], *, as_json: bool
 ) -> None:
-    where = event_status(record, has_letter=any(letter.is_open for letter in letters))
-    document = trace_document(record, letters) | {"to_do": await advised(connections, record, where)}
+    status = event_status(record, has_dead_letter=any(letter.is_open for letter in letters))
+    document = trace_document(record, letters) | {"to_do": await advice_on(record, status, connections)}
     if as_json:
         show_json(document)
     else:
@@ -146,9 +151,9 @@ async def _show_one(
 
 
 def trace_document(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str, Any]:
-    """As a document."""
-    where = event_status(record, has_letter=any(letter.is_open for letter in letters))
-    published = publish_times(record, letters)
+    """Everything that is known about the event, as a document; `to_do` does not regard the state of the workers."""
+    status = event_status(record, has_dead_letter=any(letter.is_open for letter in letters))
+    publishes = publish_times(record, letters)
     return {
         "event_id": record.event_id,
         "event_name": record.event_name,
@@ -161,8 +166,8 @@ def trace_document(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str
         "trace_id": record.trace_id,
         "forward_to_statsig": record.forward_to_statsig,
         "state": record.state,
-        "published_at": published.at,
-        "published": published.sentence,
+        "published_at": publishes.at,
+        "published": publishes.sentence,
         "pending_since": record.pending_since,
         "republished": record.republished,
         "republished_at": record.republished_at,
@@ -180,15 +185,15 @@ def trace_document(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str
         "possible_duplicates": record.possible_duplicates,
         **history_as_dict(record),
         "dead_letters": [letter_as_dict(letter) for letter in letters],
-        "now": where.sentence,
-        "to_do": where.advice,
-        "is_well": where.is_well,
+        "now": status.sentence,
+        "to_do": status.advice,
+        "is_well": status.is_well,
     }
 
 
 def _show(document: dict[str, Any], record: Record) -> None:
-    apart = {"dead_letters", "history", "attempts_without_history", "now", "to_do", "is_well"}
-    show_fields({name: value for name, value in document.items() if name not in apart})
+    shown_apart = {"dead_letters", "history", "attempts_without_history", "now", "to_do", "is_well"}
+    show_fields({name: value for name, value in document.items() if name not in shown_apart})
     show_history(record)
     for number, letter in enumerate(document["dead_letters"], start=1):
         say()

@@ -1,4 +1,4 @@
-"""Questions that may go without an answer: what could not be asked is told as not known, never as nothing."""
+"""Questions that may stay without an answer. An answer that is missing is shown as not known, never as zero."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from worker.operators.failure_reasons import explained
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 5.0
-"""For one question. They are asked side by side, so a screen takes no longer, whatever hangs."""
+"""For one question. All questions of a screen are asked side by side, so the screen takes no longer."""
 
 MARGIN_SECONDS: Final = 0.5
-"""The bound of a call itself comes first: it says whose answer is missing."""
+"""Added to ANSWER_SECONDS, so that the call's own timeout comes first: its error names the dependency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """In place of an answer."""
+    """Stands in place of an answer. Its text is `not known: WHY`."""
 
     why: str
     is_late: bool = False
-    """It took too long, for whatever reason."""
+    """Whether the answer did not come in time; otherwise the question failed."""
 
     def __str__(self) -> str:
         return f"not known: {self.why}"
 
 
-async def asked(question: Callable[[], Awaitable[T]], settings: OperatorSettings) -> T | Unknown:
-    """The answer, or why there is none."""
+async def answer_or_unknown(question: Callable[[], Awaitable[T]], settings: OperatorSettings) -> T | Unknown:
+    """The answer; Unknown where it raises an EventLoggingError or takes longer than ANSWER_SECONDS and the margin."""
     try:
         with anyio.fail_after(ANSWER_SECONDS + MARGIN_SECONDS):
             return await question()

@@ -1,7 +1,7 @@
-"""What the tables say of now: what is pending, what is dead, whether what was just accepted is there.
+"""What the tables hold now: pending events, dead events, and whether the latest events have their ledger rows.
 
-Every question is bounded by what it answers, whatever the tables hold: a page of each shard of an index, rows by key,
-or a count of an index that has nothing but what is counted.
+The cost of each question depends on its answer, not on the size of the tables: it reads a page of each shard of an
+index, or rows by key, or counts an index that holds only what is counted.
 """
 
 import math
@@ -23,20 +23,20 @@ from shared.spanner.transactions import current_time
 from worker.operators.state.asking import ANSWER_SECONDS
 
 OLDEST: Final = 2_000
-"""How many of the oldest pending events are looked at one by one: their names, callers and last reasons."""
+"""How many of the oldest pending events are read one by one, for their names, callers and last reasons."""
 
 LATELY: Final = timedelta(minutes=2)
-"""How far back the events go of which it is looked up whether each has its ledger row."""
+"""The age up to which accepted events are sampled, to see whether each has its ledger row."""
 
-RECENT_OF_A_SHARD: Final = 16
-"""Of those, from each shard: some hundreds in all. A sample, and told as one."""
+SAMPLE_PER_SHARD: Final = 16
+"""Events of that sample from each shard: 512 at the most with 32 shards."""
 
 LAST_HOUR: Final = timedelta(hours=1)
 
-ESTIMATED_BY: Final = 0
-"""The shard that stands for all: any."""
+SAMPLED_SHARD: Final = 0
+"""The shard whose pending events are counted for an estimate of all. Any shard would do."""
 
-# The emulator refuses to force a NULL-filtered index on a query by itself. `>= 0` is true of every entry.
+# Without the hint the emulator refuses to force a NULL-filtered index. `>= 0` is true of every entry.
 _HINT: Final = "@{spanner_emulator.disable_query_null_filtered_index_check=true}"
 
 _PENDING: Final = f"""{_HINT}
@@ -53,42 +53,42 @@ _LOG_INDEX: Final = "NestEventLogByTime"
 
 
 @dataclass(frozen=True, slots=True)
-class PendingGroup:
-    """A pending event."""
+class PendingEvent:
+    """One pending event."""
 
     pending_since: datetime
     event_name: str
     caller: str | None
     reason: str | None
-    """How the last attempt ended; None where nobody tried yet."""
+    """How the last attempt ended; None where there was no attempt."""
 
     last_attempt_at: datetime | None
-    is_aside: bool
-    """It failed alone while others were confirmed, and waits for its next try."""
+    is_set_aside: bool
+    """It failed alone while others were confirmed, and its next try is not due."""
 
-    is_in_work: bool
-    """A worker holds it."""
+    is_in_flight: bool
+    """A worker has a claim on it that has not expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The events that are pending for the longest, up to OLDEST of them."""
+    """The oldest pending events."""
 
-    events: tuple[PendingGroup, ...]
+    events: tuple[PendingEvent, ...]
     """The oldest first."""
 
     are_all: bool
-    """Whether nothing else was pending."""
+    """Whether these are all pending events."""
 
     @property
     def since(self) -> datetime | None:
-        """Of the oldest."""
+        """Since when the oldest event has been pending; None where nothing is."""
         return self.events[0].pending_since if self.events else None
 
     @property
     def held_up_since(self) -> datetime | None:
-        """Of the oldest that is not set aside: one bad event that waits for its next try holds nobody up."""
-        return next((each.pending_since for each in self.events if not each.is_aside), None)
+        """As `since`, without events that are set aside: they wait on purpose and delay no other event."""
+        return next((each.pending_since for each in self.events if not each.is_set_aside), None)
 
     def by_reason(self) -> Counter[str]:
         return Counter("not tried yet" if each.reason is None else each.reason for each in self.events)
@@ -97,80 +97,83 @@ class Oldest:
         return Counter(each.event_name for each in self.events)
 
     def by_caller(self) -> Counter[str]:
-        return Counter(each.caller or "(nobody established)" for each in self.events)
+        return Counter(each.caller or "(no caller)" for each in self.events)
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
-    """Dead events with the same reason."""
+class DeadGroup:
+    """How many dead events have the same reason."""
 
     reason: str
     events: int
     last_at: datetime
+    """When the latest of them was settled as dead."""
+
     within_the_hour: int
+    """Those of the last hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What a sample of the events accepted within LATELY showed."""
+    """A sample of the events accepted for forwarding within LATELY."""
 
     looked_at: int
     unaccounted: tuple[str, ...]
-    """Those without a ledger row in a state that there is."""
+    """Ids of those without a ledger row in a known state."""
 
 
 class Backlog:
-    """Strong reads, each by itself: a snapshot of several is a transaction, of which the emulator bears one."""
+    """Asks the tables. All methods raise StorageUnavailableError where there is no answer within ANSWER_SECONDS.
+
+    Each read is strong and has a snapshot of its own: several in one snapshot are a transaction, and the emulator runs
+    only one at a time.
+    """
 
     def __init__(self, database: Any, *, shards: int) -> None:
-        """`shards` as in the settings (FORWARD_SHARDS)."""
+        """`shards` is the setting FORWARD_SHARDS."""
         self._database = database
         self._shards = shards
 
     async def now(self) -> datetime:
-        """Spanner's time.
-
-        Raises, as everything here does:
-            StorageUnavailableError: no answer within ANSWER_SECONDS.
-        """
+        """Spanner's time."""
         async with spanner_call(ANSWER_SECONDS), self._database.snapshot() as snapshot:
             return await current_time(snapshot)
 
     async def pending_by_estimate(self, *, begin: datetime = BEGINNING) -> int:
-        """About how many events are pending: as many in each shard as in one of them, since shards are drawn by a hash.
+        """About how many events are pending: the count of one shard, times the shards. A hash spreads events evenly.
 
-        For where there are too many to be counted.
+        For when there are too many to count. `begin` as for `pending`.
         """
-        rows = await self._query(f"{_PENDING} AND forward_shard = {ESTIMATED_BY}", begin=begin)
+        rows = await self._query(f"{_PENDING} AND forward_shard = {SAMPLED_SHARD}", begin=begin)
         return self._shards * sum(int(row[0]) for row in rows)
 
     async def pending(self, *, older_than: timedelta = timedelta(0), begin: datetime = BEGINNING) -> int:
-        """How many events are pending, exactly, or have been for so long. Takes longer the more there are.
+        """How many events have been pending for at least `older_than`, exactly. Takes longer the more there are.
 
-        Nothing is pending from before `begin`: a scan from there does not pass the entries of what was settled within
-        the hour for which Spanner keeps them.
+        `begin` is a time before which no event is pending. A scan from there skips the entries of events settled since,
+        which Spanner keeps for an hour.
         """
         micros = older_than // timedelta(microseconds=1)
         condition = f" AND pending_since <= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {micros} MICROSECOND)"
         rows = await self._query(_PENDING + (condition if micros else ""), begin=begin)
         return sum(row[0] for row in rows)
 
-    async def dead(self) -> tuple[Dead, ...]:
-        """All dead events by their reasons, the most frequent first. Takes longer the more there are."""
+    async def dead(self) -> tuple[DeadGroup, ...]:
+        """All dead events, counted by reason, the most frequent first. Takes longer the more there are."""
         rows = await self._query(_DEAD)
-        found = [Dead(reason or "(none)", events, last_at, lately) for reason, events, last_at, lately in rows]
+        found = [DeadGroup(reason or "(none)", events, last_at, recent) for reason, events, last_at, recent in rows]
         return tuple(sorted(found, key=lambda each: (-each.events, each.reason)))
 
-    async def beyond(self) -> list[int]:
-        """The shards that FORWARD_SHARDS does not count, and that have pending events: no worker looks there."""
+    async def pending_shards_beyond(self) -> list[int]:
+        """Shards with pending events that FORWARD_SHARDS does not cover, so that no worker looks there."""
         async with spanner_call(ANSWER_SECONDS):
             return await shards_beyond(self._database, LEDGER_TABLE, PENDING_INDEX, "forward_shard", self._shards)
 
     async def oldest(self, limit: int = OLDEST, *, begin: datetime = BEGINNING) -> Oldest:
-        """What is pending for the longest; nothing is from before `begin`.
+        """The events that have been pending the longest, up to `limit`. `begin` as for `pending`.
 
-        Twice a shard's share is read of each, and what is surely older than all that was not read is kept: shards are
-        drawn by a hash, and so of about the same size.
+        Reads twice a shard's share of the limit from each shard: a hash spreads events evenly. Kept are the events that
+        are certainly older than any that was not read, so there may be fewer than `limit`.
         """
         page = 2 * math.ceil(limit / self._shards)
         async with spanner_call(ANSWER_SECONDS):
@@ -188,9 +191,9 @@ class Backlog:
             entries = sorted((row[0], row[1]) for rows in pages for row in rows)
             if full:
                 entries = [entry for entry in entries if entry[0] <= min(full)] or entries[:1]
-            return Oldest(await self._waiting(entries[:limit]), are_all=not full and len(entries) <= limit)
+            return Oldest(await self._pending_events(entries[:limit]), are_all=not full and len(entries) <= limit)
 
-    async def _waiting(self, entries: Iterable[tuple[datetime, str]]) -> tuple[PendingGroup, ...]:
+    async def _pending_events(self, entries: Iterable[tuple[datetime, str]]) -> tuple[PendingEvent, ...]:
         since = {event_id: at for at, event_id in entries}
         if not since:
             return ()
@@ -202,17 +205,17 @@ class Backlog:
         async with self._database.snapshot() as snapshot:
             logged = await read_by_key(snapshot, LOG_TABLE, ("event_id", "event_name", "caller"), since)
         names = {row[0]: row[1:] for row in logged}
-        found: list[PendingGroup] = []
+        found: list[PendingEvent] = []
         for event_id, at in since.items():
             state, reason, attempted, not_before, claimed_until = ledger.get(event_id, (None,) * 5)
-            if state == ForwardState.PENDING:  # else it was settled since its entry was read
+            if state == ForwardState.PENDING:  # otherwise it was settled since its entry was read
                 name, caller = names.get(event_id, ("", None))
-                is_aside, is_in_work = (each is not None and each > now for each in (not_before, claimed_until))
-                found.append(PendingGroup(at, name, caller, reason, attempted, is_aside, is_in_work))
+                is_set_aside, is_in_flight = (each is not None and each > now for each in (not_before, claimed_until))
+                found.append(PendingEvent(at, name, caller, reason, attempted, is_set_aside, is_in_flight))
         return tuple(found)
 
     async def recent(self) -> Recent:
-        """Whether events that were just accepted are in the ledger: a sample of some hundreds."""
+        """Up to SAMPLE_PER_SHARD events of each shard, accepted within LATELY, are looked up in the ledger."""
         async with spanner_call(ANSWER_SECONDS):
             async with self._database.snapshot() as snapshot:
                 begin = await current_time(snapshot) - LATELY
@@ -223,7 +226,7 @@ class Backlog:
                 ("event_id", "forward_to_statsig"),
                 shards=range(self._shards),
                 begin=begin,
-                limit=RECENT_OF_A_SHARD,
+                limit=SAMPLE_PER_SHARD,
                 seconds=ANSWER_SECONDS,
             )
             event_ids = [event_id for rows in pages for event_id, is_forwarded in rows if is_forwarded]

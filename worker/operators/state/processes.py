@@ -1,4 +1,4 @@
-"""The processes as commands show them: who runs, how each worker's circuit stands, what they count together; pure."""
+"""What processes reported: which run, their rates together, and the workers' circuits; pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,37 +9,40 @@ from shared.process.process_states import Role, SeenProcess
 from worker.operators.terminal.durations import moment, shown
 
 GONE_AFTER: Final = timedelta(seconds=30)
-"""Three reports' time: a process that told nothing for so long is taken for gone."""
+"""A process that has not reported for this long counts as gone. Processes report every 10 s."""
 
 SHORTEST_INTERVAL_SECONDS: Final = 1.0
-"""What was counted in less makes no rate: the first report of a process covers nothing."""
+"""Counts over less than this make no rate: the first report of a process covers next to no time."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """The circuits of some workers, open for the same reason."""
+    """How many workers have their circuit open for the same reason."""
 
     reason: str
     workers: int
     since: datetime
-    """The first of them."""
+    """When the first of them opened."""
 
     next_probe_at: datetime | None
-    """The next of them, as they told it; may be over."""
+    """The earliest next probe, as reported; it may be in the past."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events a second of all processes of a role together, over their last interval."""
+    """What all processes of a role counted together, each over its last interval."""
 
     processes: int
-    """Those whose rates are in it."""
+    """How many processes are included."""
 
     seconds: float
     """The longest of their intervals."""
 
     per_second: dict[str, float]
+    """Keyed by the names in COUNTED."""
+
     counted: dict[str, int]
+    """The same counts, not divided by time."""
 
 
 COUNTED: Final = {
@@ -49,23 +52,23 @@ COUNTED: Final = {
 
 
 def running(seen: Iterable[SeenProcess], role: Role) -> list[SeenProcess]:
-    """Those of the role that run, in the order given."""
+    """The processes of the role that have not stopped and reported within GONE_AFTER, in the order given."""
     return [
         each for each in seen if each.state.role is role and not each.state.is_stopped and each.seen_ago <= GONE_AFTER
     ]
 
 
 def rates(seen: Iterable[SeenProcess], role: Role) -> Rates | None:
-    """None where none of those that run has told any yet."""
-    telling = [each.state for each in running(seen, role) if each.state.interval_seconds >= SHORTEST_INTERVAL_SECONDS]
-    if not telling:
+    """The rates of the running processes of a role; None where none of them has counted long enough."""
+    states = [each.state for each in running(seen, role) if each.state.interval_seconds >= SHORTEST_INTERVAL_SECONDS]
+    if not states:
         return None
-    counts = {name: [getattr(each.report, name) for each in telling] for name in COUNTED[role]}
+    counts = {name: [getattr(each.report, name) for each in states] for name in COUNTED[role]}
     return Rates(
-        processes=len(telling),
-        seconds=max(each.interval_seconds for each in telling),
+        processes=len(states),
+        seconds=max(each.interval_seconds for each in states),
         per_second={
-            name: sum(count / each.interval_seconds for count, each in zip(values, telling, strict=True))
+            name: sum(count / each.interval_seconds for count, each in zip(values, states, strict=True))
             for name, values in counts.items()
         },
         counted={name: sum(values) for name, values in counts.items()},
@@ -73,7 +76,7 @@ def rates(seen: Iterable[SeenProcess], role: Role) -> Rates | None:
 
 
 def open_circuits(seen: Iterable[SeenProcess]) -> list[OpenCircuit]:
-    """Of the workers that run, by reason, that of the most workers first."""
+    """The open circuits of running workers by reason; the reason of the most workers comes first."""
     by_reason: dict[str, list[SeenProcess]] = {}
     for each in running(seen, Role.WORKER):
         if each.state.report.circuit_reason is not None:
@@ -93,7 +96,7 @@ def open_circuits(seen: Iterable[SeenProcess]) -> list[OpenCircuit]:
 
 
 def next_probe(circuits: Sequence[OpenCircuit], now: datetime) -> str | None:
-    """When, in words; None where no circuit is open or none told."""
+    """When the next probe comes, in words; None where no circuit has reported it."""
     times = [each.next_probe_at for each in circuits if each.next_probe_at is not None]
     if not times:
         return None
@@ -101,18 +104,18 @@ def next_probe(circuits: Sequence[OpenCircuit], now: datetime) -> str | None:
     return f"next probe in {shown(left)}" if left >= timedelta(seconds=1) else "the next probe is due now"
 
 
-def last_of(seen: Sequence[SeenProcess], role: Role, now: datetime) -> str:
-    """When the last of a role that does not run any more told something, and how it ended."""
+def last_report(seen: Sequence[SeenProcess], role: Role, now: datetime) -> str:
+    """For when no process of a role runs: when the latest report came, and whether its process was stopped."""
     of_role = [each for each in seen if each.state.role is role]
     if not of_role:
         return "none was seen within a day"
     last = min(of_role, key=lambda each: each.seen_ago)
-    how = "it was stopped" if last.state.is_stopped else "it told nothing since"
-    return f"the last was seen {moment(now - last.seen_ago)} ({shown(last.seen_ago)} ago), {how}"
+    how = "when it was stopped" if last.state.is_stopped else "and has not reported since"
+    return f"the last one was seen at {moment(now - last.seen_ago)} ({shown(last.seen_ago)} ago) {how}"
 
 
 def process_as_dict(process: SeenProcess) -> dict[str, Any]:
-    """As a document."""
+    """A process as a document: what its role counts, and of a worker the circuit and the last failed request."""
     state, report = process.state, process.state.report
     document: dict[str, Any] = {
         "process_id": state.process_id,
@@ -136,13 +139,13 @@ def process_as_dict(process: SeenProcess) -> dict[str, Any]:
 
 
 def process_lines(seen: Sequence[SeenProcess], now: datetime) -> Iterator[str]:
-    """Of those that run: a line each, the workers first."""
+    """A line for each process that runs, the workers first."""
     for role in (Role.WORKER, Role.INGRESS):
         for each in running(seen, role):
             state = each.state
             circuit = f"  circuit {_circuit(each)}" if role is Role.WORKER else ""
-            told = f"{role.value:<8}{state.process_id}  {state.version:<8} seen {shown(each.seen_ago)} ago"
-            yield f"{told}{circuit}{_last_failure(each, now)}"
+            process = f"{role.value:<8}{state.process_id}  {state.version:<8} seen {shown(each.seen_ago)} ago"
+            yield f"{process}{circuit}{_last_failure(each, now)}"
 
 
 def _circuit(process: SeenProcess) -> str:

@@ -1,4 +1,4 @@
-"""What goes on now: all that is asked for one screen, side by side, each answer or why there is none."""
+"""A snapshot of the service: every question of one screen, asked side by side, with its answer or why there is none."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import anyio
 from shared.process.process_states import SeenProcess
 from shared.spanner.shards import BEGINNING
 from worker.operators.connections import Connections
-from worker.operators.state.asking import ANSWER_SECONDS, Unknown, asked
-from worker.operators.state.backlog import Backlog, Dead, Oldest, Recent
+from worker.operators.state.asking import ANSWER_SECONDS, Unknown, answer_or_unknown
+from worker.operators.state.backlog import Backlog, DeadGroup, Oldest, Recent
 
-SLOW: Final = Unknown(f"there is so much of it that Spanner takes longer than {ANSWER_SECONDS:g} s")
+TOO_MANY: Final = Unknown(f"too many for an answer within {ANSWER_SECONDS:g} s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +24,15 @@ class Snapshot:
     processes: list[SeenProcess] | Unknown
     pending: int | Unknown
     about_pending: int | Unknown
-    """An estimate, for where they are too many to be counted in time."""
+    """An estimate, for when there are too many to count in time."""
 
     oldest: Oldest | Unknown
-    dead: tuple[Dead, ...] | Unknown
+    dead: tuple[DeadGroup, ...] | Unknown
     recent: Recent | Unknown
 
 
-async def look(connections: Connections) -> Snapshot:
-    """Takes some seconds at the most, and never fails."""
+async def take_snapshot(connections: Connections) -> Snapshot:
+    """Ask everything. Takes at most about six seconds; what gets no answer is Unknown."""
     backlog = Backlog(connections.database, shards=connections.settings.forward_shards)
     processes: list[SeenProcess] | Unknown = Unknown("not asked")
     were_asked = anyio.Event()
@@ -41,7 +41,7 @@ async def look(connections: Connections) -> Snapshot:
         async def ask() -> Any:
             await were_asked.wait()
             if isinstance(processes, Unknown) and processes.is_late:
-                return processes  # nor would this be answered, and there is no time left to try
+                return processes  # no time is left for another question, which Spanner would not answer either
             return await question(begin=nothing_pending_before(processes))
 
         return ask
@@ -57,23 +57,27 @@ async def look(connections: Connections) -> Snapshot:
     answers: dict[str, Any] = {}
 
     async def ask(name: str, question: Callable[[], Awaitable[Any]]) -> None:
-        answers[name] = await asked(question, connections.settings)
+        answers[name] = await answer_or_unknown(question, connections.settings)
 
     async with anyio.create_task_group() as tasks:
         for name, question in questions.items():
             tasks.start_soon(ask, name, question)
-        answers["processes"] = processes = await asked(connections.process_states.seen, connections.settings)
+        processes = await answer_or_unknown(connections.process_states.seen, connections.settings)
+        answers["processes"] = processes
         were_asked.set()
     if isinstance(answers["at"], Unknown):
         return Snapshot(**answers | {"at": datetime.now(UTC)})
-    # Spanner is there: what is late is so for its size.
-    slow = {name: SLOW for name, answer in answers.items() if isinstance(answer, Unknown) and answer.is_late}
-    return Snapshot(**answers | slow)
+    # Spanner answers, so a late answer means that there is too much to read.
+    too_many = {name: TOO_MANY for name, answer in answers.items() if isinstance(answer, Unknown) and answer.is_late}
+    return Snapshot(**answers | too_many)
 
 
 def nothing_pending_before(processes: list[SeenProcess] | Unknown) -> datetime:
-    """The latest that any worker told: each is true for ever, since what becomes pending has a later time."""
+    """The latest time that any worker reported; BEGINNING where none did.
+
+    Every such time stays true: an event that becomes pending gets a later one.
+    """
     if isinstance(processes, Unknown):
         return BEGINNING
-    told = [each.state.report.nothing_pending_before for each in processes]
-    return max((at for at in told if at is not None), default=BEGINNING)
+    reported = [each.state.report.nothing_pending_before for each in processes]
+    return max((at for at in reported if at is not None), default=BEGINNING)

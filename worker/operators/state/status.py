@@ -1,4 +1,4 @@
-"""`nest-events status`: a verdict on what goes on now, and what it is made of."""
+"""`nest-events status`: the verdict, and the rates, counts and processes that it rests on."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,17 @@ from worker.operators.connections import Connections
 from worker.operators.state.asking import Unknown
 from worker.operators.state.backlog import Oldest
 from worker.operators.state.processes import GONE_AFTER, open_circuits, process_as_dict, process_lines, rates, running
-from worker.operators.state.snapshot import Snapshot, look
-from worker.operators.state.verdict import StatusVerdict, judged
+from worker.operators.state.snapshot import Snapshot, take_snapshot
+from worker.operators.state.verdict import StatusVerdict, judge
 from worker.operators.terminal.durations import moment, shown
 from worker.operators.terminal.layout import beside, shortened, wrapped
 from worker.operators.terminal.output import bar, say, show_json, width
 
 SHOWN: Final = 8
-"""Of names, of callers and of reasons; how many more there are is said, and `--json` has all."""
+"""Names, callers and reasons listed one by one; the rest is summed up, and `--json` has all."""
 
 NOT_KNOWN: Final = "not known: see above"
+"""The reason stands among the verdict's notes."""
 
 _WORDS: Final = {"dead_lettered": "dead-lettered", "failed_requests": "failed requests"}
 
@@ -27,25 +28,25 @@ _NAMES: Final = {Role.INGRESS: ("ingress", "ingresses"), Role.WORKER: ("worker",
 
 
 async def show_status(connections: Connections, *, as_json: bool) -> int:
-    """One look; the exit code is the verdict's."""
-    seen = await look(connections)
-    verdict = judged(seen)
+    """Print one snapshot; the exit code is the verdict's."""
+    snapshot = await take_snapshot(connections)
+    verdict = judge(snapshot)
     if as_json:
-        show_json(as_dict(seen, verdict))
+        show_json(as_dict(snapshot, verdict))
     else:
-        for line in lines(seen, verdict, width()):
+        for line in lines(snapshot, verdict, width()):
             say(line)
     return verdict.exit_code
 
 
-def as_dict(seen: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
-    """As a document. What is not known is null, and `unknown` says why."""
-    processes = None if isinstance(seen.processes, Unknown) else seen.processes
-    oldest = None if isinstance(seen.oldest, Unknown) else seen.oldest
-    dead = None if isinstance(seen.dead, Unknown) else seen.dead
-    recent = None if isinstance(seen.recent, Unknown) else seen.recent
+def as_dict(snapshot: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
+    """The snapshot and its verdict as a document. What is not known is null, and `unknown` says why."""
+    processes = None if isinstance(snapshot.processes, Unknown) else snapshot.processes
+    oldest = None if isinstance(snapshot.oldest, Unknown) else snapshot.oldest
+    dead = None if isinstance(snapshot.dead, Unknown) else snapshot.dead
+    recent = None if isinstance(snapshot.recent, Unknown) else snapshot.recent
     return {
-        "at": seen.at,
+        "at": snapshot.at,
         "verdict": verdict.state.value,
         "since": verdict.since,
         "sentence": verdict.sentence,
@@ -54,8 +55,8 @@ def as_dict(seen: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
         "notes": verdict.notes,
         "unknown": verdict.unknown,
         "rates": None if processes is None else {role.value: _rates_as_dict(processes, role) for role in Role},
-        "pending": None if isinstance(seen.pending, Unknown) else seen.pending,
-        "about_pending": None if isinstance(seen.about_pending, Unknown) else seen.about_pending,
+        "pending": None if isinstance(snapshot.pending, Unknown) else snapshot.pending,
+        "about_pending": None if isinstance(snapshot.about_pending, Unknown) else snapshot.about_pending,
         "oldest": None if oldest is None else _oldest_as_dict(oldest),
         "dead": None if dead is None else [asdict(each) for each in dead],
         "accepted_lately": None if recent is None else asdict(recent),
@@ -67,8 +68,8 @@ def as_dict(seen: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
 
 
 def _rates_as_dict(processes: Sequence[Any], role: Role) -> dict[str, Any] | None:
-    told = rates(processes, role)
-    return None if told is None else {"processes": told.processes, "seconds": told.seconds, **told.per_second}
+    rate = rates(processes, role)
+    return None if rate is None else {"processes": rate.processes, "seconds": rate.seconds, **rate.per_second}
 
 
 def _oldest_as_dict(oldest: Oldest) -> dict[str, Any]:
@@ -76,19 +77,19 @@ def _oldest_as_dict(oldest: Oldest) -> dict[str, Any]:
         "events": len(oldest.events),
         "are_all_pending": oldest.are_all,
         "pending_since": oldest.since,
-        "set_aside": sum(each.is_aside for each in oldest.events),
-        "in_work": sum(each.is_in_work for each in oldest.events),
+        "set_aside": sum(each.is_set_aside for each in oldest.events),
+        "in_work": sum(each.is_in_flight for each in oldest.events),
         "by_reason": dict(oldest.by_reason().most_common()),
         "by_name": dict(oldest.by_name().most_common()),
         "by_caller": dict(oldest.by_caller().most_common()),
     }
 
 
-def lines(seen: Snapshot, verdict: StatusVerdict, columns: int) -> Iterator[str]:
-    """The screen, for so many columns; what matters most comes first."""
+def lines(snapshot: Snapshot, verdict: StatusVerdict, columns: int) -> Iterator[str]:
+    """The screen, wrapped to so many columns, with the verdict and its problems first."""
     yield from wrapped(verdict.sentence, columns)
     if verdict.problems and verdict.since is not None:
-        yield f"Since {moment(verdict.since)}, for {shown(seen.at - verdict.since)}."
+        yield f"Since {moment(verdict.since)}, for {shown(snapshot.at - verdict.since)}."
     yield from wrapped(verdict.losing, columns)
     for problem in verdict.problems:
         yield ""
@@ -98,53 +99,52 @@ def lines(seen: Snapshot, verdict: StatusVerdict, columns: int) -> Iterator[str]
         yield ""
         yield from wrapped(f"- {text}.", columns, indent="  ")
     yield ""
-    for line in _rate_lines(seen):
+    for line in _rate_lines(snapshot):
         yield from wrapped(line, columns, indent=" " * 13)
     yield ""
-    yield from _pending_lines(seen, columns)
+    yield from _pending_lines(snapshot, columns)
     yield ""
-    yield from _dead_lines(seen)
+    yield from _dead_lines(snapshot)
     yield ""
-    if isinstance(seen.processes, Unknown):
+    if isinstance(snapshot.processes, Unknown):
         yield f"Processes    {NOT_KNOWN}"
     else:
-        yield f"Processes    as they told within the last {shown(GONE_AFTER)}"
-        for line in process_lines(seen.processes, seen.at):
+        yield f"Processes    that reported within the last {shown(GONE_AFTER)}"
+        for line in process_lines(snapshot.processes, snapshot.at):
             yield from wrapped(f"  {line}", columns, indent="    ")
 
 
-def _rate_lines(seen: Snapshot) -> Iterator[str]:
-    if isinstance(seen.processes, Unknown):
+def _rate_lines(snapshot: Snapshot) -> Iterator[str]:
+    if isinstance(snapshot.processes, Unknown):
         yield f"Rates        {NOT_KNOWN}"
         return
     for role in (Role.INGRESS, Role.WORKER):
         one, many = _NAMES[role]
-        told = rates(seen.processes, role)
-        count = len(running(seen.processes, role))
-        if told is None:
-            why = f"no {one} runs" if not count else f"{count} {one if count == 1 else many} began just now"
+        rate = rates(snapshot.processes, role)
+        count = len(running(snapshot.processes, role))
+        if rate is None:
+            why = f"no {one} runs" if not count else f"{count} {one if count == 1 else many} started just now"
             yield f"{many.capitalize():<12} {why}"
             continue
-        texts = [f"{_WORDS.get(name, name)} {value:.1f}/s" for name, value in told.per_second.items()]
-        yield (
-            f"{many.capitalize():<12} {', '.join(texts)}   over {told.seconds:.0f} s, {told.processes} of {count} told"
-        )
+        texts = [f"{_WORDS.get(name, name)} {value:.1f}/s" for name, value in rate.per_second.items()]
+        over = f"over {rate.seconds:.0f} s, from {rate.processes} of {count}"
+        yield f"{many.capitalize():<12} {', '.join(texts)}   {over}"
 
 
-def _pending_lines(seen: Snapshot, columns: int) -> Iterator[str]:
-    oldest = seen.oldest
+def _pending_lines(snapshot: Snapshot, columns: int) -> Iterator[str]:
+    oldest = snapshot.oldest
     since = None if isinstance(oldest, Unknown) else oldest.since
-    age = "" if since is None else f", the oldest since {moment(since)} ({shown(seen.at - since)})"
-    yield f"Pending      {_pending_count(seen)}{age}"
+    age = "" if since is None else f", the oldest since {moment(since)} ({shown(snapshot.at - since)})"
+    yield f"Pending      {_pending_count(snapshot)}{age}"
     if isinstance(oldest, Unknown):
         yield f"  the oldest: {NOT_KNOWN}"
         return
     if not oldest.events:
         return
     which = "of all of them" if oldest.are_all else f"of the {len(oldest.events)} oldest"
-    aside = sum(each.is_aside for each in oldest.events)
-    work = sum(each.is_in_work for each in oldest.events)
-    yield f"  {which}: {work} in work, {aside} set aside after failing alone"
+    set_aside = sum(each.is_set_aside for each in oldest.events)
+    in_flight = sum(each.is_in_flight for each in oldest.events)
+    yield f"  {which}: {in_flight} in flight, {set_aside} set aside after failing alone"
     blocks = [
         list(_counts(title, counts))
         for title, counts in (
@@ -157,12 +157,12 @@ def _pending_lines(seen: Snapshot, columns: int) -> Iterator[str]:
         yield f"  {line}"
 
 
-def _pending_count(seen: Snapshot) -> str:
-    if not isinstance(seen.pending, Unknown):
-        return str(seen.pending)
-    if isinstance(seen.about_pending, Unknown):
+def _pending_count(snapshot: Snapshot) -> str:
+    if not isinstance(snapshot.pending, Unknown):
+        return str(snapshot.pending)
+    if isinstance(snapshot.about_pending, Unknown):
         return NOT_KNOWN
-    return f"about {seen.about_pending}, too many to be counted: estimated from one shard"
+    return f"about {snapshot.about_pending} (estimated from one shard)"
 
 
 def _counts(title: str, counts: Counter[str]) -> Iterator[str]:
@@ -171,18 +171,18 @@ def _counts(title: str, counts: Counter[str]) -> Iterator[str]:
         yield f"{count:>7} {shortened(name, 32)}"
     if len(counts) > SHOWN:
         rest = sum(count for _, count in counts.most_common()[SHOWN:])
-        yield f"{rest:>7} of {len(counts) - SHOWN} more"
+        yield f"{rest:>7} in {len(counts) - SHOWN} more"
 
 
-def _dead_lines(seen: Snapshot) -> Iterator[str]:
-    if isinstance(seen.dead, Unknown):
+def _dead_lines(snapshot: Snapshot) -> Iterator[str]:
+    if isinstance(snapshot.dead, Unknown):
         yield f"Dead         {NOT_KNOWN}"
         return
-    yield f"Dead         {sum(each.events for each in seen.dead)}"
-    largest = max((each.events for each in seen.dead), default=0)
-    for each in seen.dead[:SHOWN]:
-        ago = f"last {shown(seen.at - each.last_at)} ago"
+    yield f"Dead         {sum(each.events for each in snapshot.dead)}"
+    largest = max((each.events for each in snapshot.dead), default=0)
+    for each in snapshot.dead[:SHOWN]:
+        ago = f"last {shown(snapshot.at - each.last_at)} ago"
         yield f"{each.events:>9} {shortened(each.reason, 24):<24} {ago:<16} {bar(each.events, largest, 20)}".rstrip()
-    if len(seen.dead) > SHOWN:
-        rest = sum(each.events for each in seen.dead[SHOWN:])
-        yield f"{rest:>9} of {len(seen.dead) - SHOWN} more reasons"
+    if len(snapshot.dead) > SHOWN:
+        rest = sum(each.events for each in snapshot.dead[SHOWN:])
+        yield f"{rest:>9} with {len(snapshot.dead) - SHOWN} more reasons"

@@ -1,1 +1,1 @@
-"""What an operator reads and types: output, layout, progress, times."""
+"""The terminal's side of the commands: output and its layout, progress bars, ages and times."""

@@ -1,4 +1,4 @@
-"""Ages and points in time as an operator types and reads them; pure."""
+"""Ages (`90m`) and points in time, as operators type and read them; pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from worker.operators.exit_codes import UsageError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_SECONDS: Final = 100 * 365 * 86_400
-"""What lies further back than this is before the year 1 sooner or later, where dates end."""
+"""The longest age that is accepted, a hundred years: a longer one may reach back before year 1, where dates begin."""
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
 
@@ -16,16 +16,16 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
-"""RFC 3339, also to the minute, and without an offset: then UTC."""
+"""RFC 3339; the seconds and the offset may be left out."""
 
 _SHOWN: Final = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def parse_age(text: str) -> timedelta:
-    """`90s`, `15m`, `24h` or `7d`.
+    """Parse an age: a whole number of s, m, h or d, such as `90s`, `15m`, `24h` or `7d`.
 
     Raises:
-        UsageError: anything else.
+        UsageError: it is anything else, or longer than a hundred years.
     """
     match = _AGE.fullmatch(text.strip())
     if match is None:
@@ -37,12 +37,12 @@ def parse_age(text: str) -> timedelta:
 
 
 def parse_moment(text: str, *, now: datetime) -> datetime:
-    """An age, counted back from `now`, or a point in time: `2026-11-24T22:00Z`, `2026-11-24`, any of RFC 3339.
+    """Parse an age, counted back from `now`, or a time: `2026-11-24T22:00Z`, `2026-11-24`, RFC 3339.
 
-    In UTC where no offset is given; a date is its first moment. `now` is aware; so is what is returned, in UTC.
+    A time without an offset is UTC; a date is its midnight. `now` must be aware. The result is aware, in UTC.
 
     Raises:
-        UsageError: anything else.
+        UsageError: it is neither, or no date of the calendar.
     """
     typed = text.strip()
     if _AGE.fullmatch(typed):
@@ -55,11 +55,11 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
         at = datetime.fromisoformat(typed.upper())
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"'{text}' is no time of any calendar") from error
+        raise UsageError(f"'{text}' is not a time in the calendar") from error
 
 
 def shown(age: timedelta) -> str:
-    """In its two largest units: `2d 3h`, `5m`, `12s`."""
+    """An age in its one or two largest units: `2d 3h`, `5m`, `12s`. A negative age is `0s`."""
     seconds = max(0, int(age.total_seconds()))
     parts: list[str] = []
     for size, unit in _SHOWN:
@@ -72,5 +72,5 @@ def shown(age: timedelta) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """To the second, in UTC."""
+    """A time to the second, in UTC; empty for None."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

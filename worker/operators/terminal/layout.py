@@ -1,4 +1,4 @@
-"""Text for a given width: wrapped, shortened, and blocks side by side where they fit; pure."""
+"""Fits text into a number of columns: wraps it, shortens it, puts blocks side by side; pure."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -9,19 +9,19 @@ GAP: Final = "   "
 
 
 def wrapped(text: str, columns: int, *, indent: str = "") -> Iterator[str]:
-    """Lines of no more columns, but for words that are longer; the second and later ones are indented."""
+    """The text as lines of at most so many columns; the second and later ones are indented. Words are not broken."""
     yield from textwrap.wrap(
         text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
 
 
 def shortened(text: str, columns: int) -> str:
-    """With an ellipsis in place of what does not fit."""
+    """The text cut to so many columns, an ellipsis included."""
     return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
 def beside(blocks: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
-    """As many blocks beside each other as there are columns for, the others below."""
+    """The lines of the blocks, as many blocks side by side as fit, the others below them."""
     row: list[Sequence[str]] = []
     taken = 0
     for block in blocks:

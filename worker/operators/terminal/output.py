@@ -1,4 +1,7 @@
-"""What a command shows: tables on a terminal, tab-separated lines in a pipe, one JSON document with `--json`."""
+"""Writes answers to stdout: tables on a terminal, tab-separated lines in a pipe, JSON with `--json`.
+
+Every answer of a command goes through here, so that a closed pipe or a full disk is an OutputFailedError.
+"""
 
 import json
 import shutil
@@ -19,7 +22,7 @@ BAR: Final = "█"
 PLAIN_BAR: Final = "#"
 
 PLAIN_WIDTH: Final = 120
-"""Of lines that no terminal wraps: in a file, a pipe or a log."""
+"""Columns in a file, a pipe or a log."""
 
 
 def is_terminal() -> bool:
@@ -27,16 +30,16 @@ def is_terminal() -> bool:
 
 
 def width() -> int:
-    """How many columns an answer may take."""
+    """Columns that an answer may take: the terminal's, but at least 40, or PLAIN_WIDTH."""
     return max(40, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns) if is_terminal() else PLAIN_WIDTH
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around every write to stdout.
+    """Wrap a write to stdout.
 
     Raises:
-        OutputFailedError: it is closed, or full.
+        OutputFailedError: stdout is closed, or its disk is full.
     """
     try:
         yield
@@ -45,11 +48,12 @@ def writing() -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
-    """One line of an answer. What is not printable is replaced: dead letters hold anything."""
+    """Print one line. Characters that are not printable are replaced: a dead letter may contain any."""
     _write(clean(text))
 
 
 def show_json(document: Any) -> None:
+    """Print a document, indented on a terminal and in one line elsewhere."""
     _write(json.dumps(document, ensure_ascii=False, default=_jsonable, indent=2 if is_terminal() else None))
 
 
@@ -59,7 +63,7 @@ def _write(line: str) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Rows under headings; columns of numbers to the right on a terminal."""
+    """Print rows under headings; on a terminal the columns `right` are aligned to the right."""
     texts = [[clean(text_of(value)) for value in row] for row in rows]
     if not is_terminal():
         for row in [list(columns), *texts]:
@@ -75,7 +79,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: 
 
 
 def show_fields(fields: Mapping[str, Any]) -> None:
-    """One name and value a line, those without a value left out."""
+    """Print a name and its value on each line; fields whose value is None or empty are left out."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value not in (None, ""):
@@ -84,7 +88,7 @@ def show_fields(fields: Mapping[str, Any]) -> None:
 
 
 def bar(value: int, largest: int, width: int = 30) -> str:
-    """At least one mark for anything at all."""
+    """A bar in proportion to the largest value: empty for 0, at least one mark for anything else."""
     if not value:
         return ""
     mark = BAR if is_terminal() and (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_BAR
@@ -92,14 +96,14 @@ def bar(value: int, largest: int, width: int = 30) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Times to the second, in UTC."""
+    """A value as a cell shows it: times to the second in UTC, None as nothing."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
     return "" if value is None else str(value)
 
 
 def clean(text: str) -> str:
-    """Without what would move a terminal's cursor or split a line."""
+    """The text with each unprintable character replaced: none can move the cursor or break the line."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: a bar or spinner on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -13,43 +13,36 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from worker.operators.terminal.durations import moment
 
-LINE_SECONDS: Final = 5.0
+LINE_INTERVAL_SECONDS: Final = 5.0
 """Between two lines where there is no terminal."""
 
 FIRST_LINE_SECONDS: Final = 1.0
-"""Before the first one: what takes less needs none."""
+"""Before the first line: shorter work needs none."""
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """For work of unknown length: told how much there is so far. Silent where there is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
+def time_progress(what: str, begin: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
+    """Progress through a range of time. Call the yielded function with the time reached so far."""
+
+    def text(at: datetime) -> str:
+        return f"{what}: up to {moment(at)}, {(at - begin) / (end - begin):.0%}"
+
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(what) as status:
+            yield lambda at: status.update(text(at))
         return
-    with Console(stderr=True).status(what) as status:
-        yield lambda done: status.update(f"{what}: {done}")
-
-
-@contextmanager
-def reaching(what: str, begin: datetime, end: datetime) -> Iterator[Callable[[datetime], None]]:
-    """For work that goes through a time: told how far it is."""
-    lines = _Pace()
+    pace = _Pace()
 
     def reached(at: datetime) -> None:
-        share = (at - begin) / (end - begin)
-        if lines.is_due():
-            typer.echo(f"{what}: as far as {moment(at)}, {share:.0%}", err=True)
+        if pace.is_due():
+            typer.echo(text(at), err=True)
 
-    if not sys.stderr.isatty():
-        yield reached
-        return
-    with Console(stderr=True).status(what) as status:
-        yield lambda at: status.update(f"{what}: as far as {moment(at)}, {(at - begin) / (end - begin):.0%}")
+    yield reached
 
 
 @contextmanager
-def advancing(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """For work of known length: told how many more are done. None where the length could not be asked."""
+def count_progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Progress through `total` items, None if unknown. Call the yielded function with the number of items just done."""
     if not sys.stderr.isatty():
         yield _Lines(what, total).advance
         return
@@ -77,11 +70,13 @@ class _Pace:
         now = time.monotonic()
         if now < self._next_at:
             return False
-        self._next_at = now + LINE_SECONDS
+        self._next_at = now + LINE_INTERVAL_SECONDS
         return True
 
 
 class _Lines:
+    """A line now and then with count, rate and time left."""
+
     def __init__(self, what: str, total: int | None) -> None:
         self._what = what
         self._total = total

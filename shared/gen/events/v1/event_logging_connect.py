@@ -47,8 +47,8 @@ class EventLoggingService(Protocol):
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
-    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
-    known whether it was.
+    `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
+    may have been written, unless the message says that it was not.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -142,8 +142,8 @@ class EventLoggingServiceClient(ConnectClient):
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
-    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
-    known whether it was.
+    `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
+    may have been written, unless the message says that it was not.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -219,8 +219,8 @@ class EventLoggingServiceSync(Protocol):
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
-    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
-    known whether it was.
+    `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
+    may have been written, unless the message says that it was not.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -312,8 +312,8 @@ class EventLoggingServiceClientSync(ConnectClientSync):
     broken field and rule (never the value), `unavailable` and `resource_exhausted` a `google.rpc.RetryInfo`
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
-    `resource_exhausted` means that there is no room now and that nothing was written, `unavailable` that it is not
-    known whether it was.
+    `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
+    may have been written, unless the message says that it was not.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body

@@ -41,8 +41,9 @@ class LogEventRequest(Message[_LogEventRequestFields]):
             What happened, for example `order_paid`. Required.
 
             1 to 256 characters (Unicode code points) after surrounding white space is trimmed; no control
-            characters, and not only characters that show as nothing, such as zero-width ones. Statsig silently drops names that contain any of `\\ [ ] { } < > # = ; & $ % |`: with
-            forwarding such a name is refused, without it the answer carries a warning.
+            characters, and not only characters that display as nothing, such as zero-width ones. Statsig silently
+            drops names that contain any of `\\ [ ] { } < > # = ; & $ % |`: with forwarding such a name is refused,
+            without it the answer carries a warning.
             Statsig keeps 64 characters of a name; a longer one is cut there, with a warning.
 
             ```proto
@@ -94,8 +95,8 @@ class LogEventRequest(Message[_LogEventRequestFields]):
             `already_exists`. Default: none.
 
             Scoped to the calling identity, by its stable subject (the token's `sub`) where the credential has one,
-            else by its e-mail address: an address that changes keeps its keys, and one that is given to somebody
-            else does not reach them. An identity that nobody checked never reaches the keys of one that was.
+            else by its e-mail address. With a subject, an address that changes keeps its keys, and one that is given
+            to somebody else does not reach them. An unverified identity never reaches the keys of a verified one.
 
             All callers without a usable identity share one scope: among them a key that two choose for different
             events is a conflict, and for equal ones a duplicate. Such callers should choose random keys (UUIDs).
@@ -185,7 +186,7 @@ _WarningFields: TypeAlias = Literal["field", "reason", "description"]
 
 class Warning(Message[_WarningFields]):
     """
-    Something that Statsig would cut, replace or drop without a word.
+    Something that Statsig would cut or drop silently, or that the service replaces for it.
 
     ```proto
     message events.v1.Warning

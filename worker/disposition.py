@@ -1,0 +1,25 @@
+"""What is to be done with a message: the vocabulary between the use case and the loops that hold its lease."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+
+from worker.subscription import ReceivedMessage
+
+
+class Disposition(StrEnum):
+    ACK = "ack"
+    """Its event is settled."""
+
+    NACK = "nack"
+    """Pub/Sub delivers it again after the subscription's backoff."""
+
+    HOLD = "hold"
+    """Not settled, and not because of this event: keep the lease and bring the message again when work is admitted.
+    After a nack it would wait for the subscription's backoff, which grows with each delivery."""
+
+    SET_ASIDE = "set_aside"
+    """A suspect: keep the lease and bring the message again alone, for a trial."""
+
+
+ForwardBatch = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Disposition]]]
+"""Forwards a batch; returns the disposition of each message by its ack_id."""
