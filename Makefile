@@ -40,7 +40,7 @@ bench: $(READY) ## the service beside its peers and limits (about 17 minutes, wa
 bench-growth: $(READY) ## the same few measures with up to a million rows; ARGS="--rows 10000,100000"
 	$(BIN)/python -m tests.bench.growth $(ARGS)
 
-faults: $(READY) ## every fault on real processes, counted (about 70 minutes); ARGS="--rows F2,F31 --seeds 1"
+faults: $(READY) ## every fault on real processes, counted (about 90 minutes); ARGS="--rows F2,F31 --seeds 1"
 	$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(READY) ## strange requests over the wire for ten minutes; SECONDS=60 for less
@@ -52,7 +52,7 @@ check: $(READY) ## format, lint, types, generated code up to date
 	$(BIN)/mypy
 	$(BIN)/python proto/generate.py --check
 
-format: $(READY) ## format and mend what can be mended
+format: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

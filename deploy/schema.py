@@ -1,4 +1,8 @@
-"""The Spanner DDL as statements, in the order in which they are applied."""
+"""The Spanner DDL as statements, in the order in which they are applied.
+
+Split by hand: sqlparse, which google-cloud-spanner brings along, divides a file that was cut short without an error and
+does not know GoogleSQL's triple quotes (0.6.1). sqlglot has no dialect for Spanner's DDL, and would write it anew.
+"""
 
 import re
 from pathlib import Path
@@ -8,8 +12,8 @@ DDL_DIRECTORY: Final = Path(__file__).parent / "spanner"
 
 _FILE_NAME: Final = re.compile(r"(\d+)_\w+\.sql")
 
-# GoogleSQL's lexical rules as far as they can hide a semicolon or a comment. Triple quotes come before single ones, of
-# which they would otherwise be three. A quote that no alternative closes is an error, not text.
+# GoogleSQL's lexical rules, as far as they can hide a semicolon or a comment. Triple quotes come first, or each would
+# match as three single ones. A quote that no alternative closes is an error, not text.
 _TOKEN: Final = re.compile(
     r"""
       (?P<comment> --[^\n]* | \#[^\n]* | /\*.*?\*/ )
@@ -31,7 +35,7 @@ def ddl_files(directory: Path = DDL_DIRECTORY) -> list[Path]:
     """The numbered files, by number.
 
     Raises:
-        ValueError: A `.sql` file has no number, or two have the same: their order would be a guess.
+        ValueError: A `.sql` file has no number, or two have the same one, so that their order is undefined.
     """
     by_number: dict[int, Path] = {}
     for path in sorted(directory.glob("*.sql")):
@@ -45,7 +49,11 @@ def ddl_files(directory: Path = DDL_DIRECTORY) -> list[Path]:
 
 
 def statements(directory: Path = DDL_DIRECTORY) -> list[str]:
-    """Every statement of every file, in order, as the admin API takes them: without comments and semicolons."""
+    """Every statement of every file, in order, as the admin API takes them: without comments and semicolons.
+
+    Raises:
+        ValueError: As `ddl_files` and `split`; the message names the file.
+    """
     found: list[str] = []
     for path in ddl_files(directory):
         try:
@@ -56,10 +64,10 @@ def statements(directory: Path = DDL_DIRECTORY) -> list[str]:
 
 
 def split(sql: str) -> list[str]:
-    """The statements of a text, each ended by a semicolon.
+    """The statements of a text, in which each ends with a semicolon.
 
     Raises:
-        ValueError: A quote or a comment is not closed, or the last statement is not: the file may be cut short.
+        ValueError: A quote or comment is not closed, or the last statement has no semicolon: the file may be cut short.
     """
     found: list[str] = []
     current = ""

@@ -1,6 +1,6 @@
--- The log straight from Spanner, on a small scale and up to date. Replace PROJECT, REGION, CONNECTION (README.md).
--- Data Boost in the connection keeps the scan away from the capacity that the ingress commits with. The metadata travel as
--- text, so that nothing between the two decides how a number is written.
+-- The last day of the log straight from Spanner, for small amounts. Replace PROJECT, REGION, CONNECTION (README.md).
+-- Data Boost in the connection keeps the scan off the capacity with which the ingress commits. The metadata is passed as
+-- text, so that no conversion on the way changes how a number is written.
 SELECT
   event_id,
   event_name,

@@ -1,5 +1,5 @@
--- What Sigma users query. Replace DATASET. One row per event, whatever the change stream delivered twice.
--- JSON_VALUE gives text, or NULL for what is missing or no scalar; numbers are cast so that text in their place is NULL.
+-- The view for Sigma users. Replace DATASET. One row per event, even if the change stream delivered it twice.
+-- JSON_VALUE returns text, or NULL for a value that is missing or no scalar. Numbers are cast: text in their place is NULL.
 CREATE OR REPLACE VIEW DATASET.nest_events AS
 SELECT
   event_id,

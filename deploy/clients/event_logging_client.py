@@ -3,8 +3,8 @@
     async with EventLog("https://event-log-ingress-....run.app") as events:
         event_id = await events.log("order_paid", metadata={"value": 12.5, "currency": "EUR"}, actor_id="user-17")
 
-One call of `log` is one event, however often it had to be sent: all its attempts carry one idempotency key. Where your
-own code may call `log` again for the same thing, after a crash for instance, give a key that says what the thing is.
+One call of `log` logs one event, however often it is sent: all attempts carry one idempotency key. If your own code may
+call `log` again for the same thing, after a crash for instance, pass a key that names that thing.
 
 Needs: connectrpc, protobuf-py, google-auth, requests.
 """
@@ -32,25 +32,27 @@ from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.gen.google.rpc.error_details_pb import RetryInfo
 
 ATTEMPT_SECONDS: Final = 8.0
-"""Of one attempt. The service answers within 6 s, whatever is down."""
+"""For one attempt. By default the service answers within 6 s, whatever is down."""
 
 PATIENCE_SECONDS: Final = 30.0
-"""Of all attempts together."""
+"""For all attempts together."""
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
+"""Before the second attempt; it doubles with each attempt."""
+
 LONGEST_BACKOFF_SECONDS: Final = 5.0
 
 REFRESH_SECONDS: Final = 300.0
-"""How long before its expiry a token is replaced; Google's live for an hour."""
+"""How long before its expiry a token is replaced; Google's are valid for an hour."""
 
 _RETRIED: Final = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-"""Whether the event was written is not known, and its key makes it safe to ask again."""
+"""It is unknown whether the event was written; its key makes a retry safe."""
 
 TokenSource = Callable[[], Awaitable[str]]
 
 
 class EventLog:
-    """Logs events. One for each process; use it from one event loop."""
+    """Logs events. Create one per process, and use it from one event loop."""
 
     def __init__(
         self,
@@ -61,10 +63,10 @@ class EventLog:
         attempt_seconds: float = ATTEMPT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """`url` is the service's own, which is also the audience of its ID tokens.
+        """`url` is the service's address and the audience of its ID tokens.
 
-        `token` gives a valid ID token at any time; the default asks Google, as whoever the process runs.
-        `interceptors` see each attempt: connectrpc-otel's makes it a span of your trace, and the event continues that.
+        `token` returns a valid ID token; the default asks Google for one of the process's own account.
+        `interceptors` see each attempt: connectrpc-otel's makes it a span of your trace, which the service continues.
         """
         self._token = token or IdToken(url)
         self._client = EventLoggingServiceClient(url, interceptors=interceptors)
@@ -91,12 +93,13 @@ class EventLog:
         forward_to_statsig: bool | None = None,
         idempotency_key: str | None = None,
     ) -> str:
-        """The event_id, once the event is committed. `event_ts` is aware.
+        """Log one event; returns its event_id once it is committed. `event_ts` is aware.
 
         Raises:
-            ConnectError: `invalid_argument` and whatever else waiting does not help, at once; `unavailable`,
-                `deadline_exceeded` or `resource_exhausted` when all patience is gone. After the first two the event may
-                have been written: call again with the same key, or leave it.
+            ConnectError: at once if a retry cannot help (`invalid_argument` and others); `unavailable`,
+                `deadline_exceeded` or `resource_exhausted` once `patience_seconds` are used up. After `unavailable` and
+                `deadline_exceeded` the event may have been written: call again with the same key, or leave it.
+            google.auth.exceptions.GoogleAuthError: the default `token` got none from Google.
         """
         request = LogEventRequest(
             event_name=event_name,
@@ -127,12 +130,12 @@ class EventLog:
 
 
 def seconds_before_retry(error: ConnectError, attempt: int) -> float | None:
-    """How long to wait before attempt number `attempt` + 1, counted from 0; None where none would help.
+    """How long to wait after attempt number `attempt`, counted from 0; None if a retry cannot help.
 
-    The server's RetryInfo is the least; jitter on top keeps callers that failed together from coming back together.
+    The server's RetryInfo is the minimum; jitter on top keeps callers that failed together from retrying together.
     """
     asked = _retry_info_seconds(error)
-    # Too much in flight comes with RetryInfo. Too large a request comes without, and stays too large.
+    # resource_exhausted has RetryInfo if too much is in flight, and none if the request is too large.
     if error.code not in _RETRIED and not (error.code is Code.RESOURCE_EXHAUSTED and asked is not None):
         return None
     backoff = min(FIRST_BACKOFF_SECONDS * 2.0**attempt, LONGEST_BACKOFF_SECONDS)
@@ -148,12 +151,12 @@ def _retry_info_seconds(error: ConnectError) -> float | None:
 
 
 class IdToken:
-    """ID tokens of one audience, each kept until shortly before it expires."""
+    """A source of ID tokens for one audience; keeps each token until shortly before it expires."""
 
     def __init__(
         self, audience: str, *, fetch: Callable[[str], str] | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        """`fetch` gets the audience, blocks, and returns a token."""
+        """`fetch` takes the audience and returns a token; it may block, and runs in a thread."""
         self._audience = audience
         self._fetch = fetch or _fetch_from_google
         self._now = now
@@ -162,10 +165,10 @@ class IdToken:
         self._fetching = asyncio.Lock()
 
     async def __call__(self) -> str:
-        """A token that is good for some minutes more.
+        """A token, fetched anew if the last one expires within `REFRESH_SECONDS`.
 
         Raises:
-            google.auth.exceptions.GoogleAuthError: there is none to be had.
+            google.auth.exceptions.GoogleAuthError: Google issued none.
         """
         async with self._fetching:
             if self._now() >= self._good_until:
@@ -175,7 +178,7 @@ class IdToken:
 
 
 def _fetch_from_google(audience: str) -> str:
-    # Of the metadata server on Google Cloud, of GOOGLE_APPLICATION_CREDENTIALS elsewhere.
+    # From the metadata server on Google Cloud, by GOOGLE_APPLICATION_CREDENTIALS elsewhere.
     token: str = google.oauth2.id_token.fetch_id_token(google.auth.transport.requests.Request(), audience)
     return token
 

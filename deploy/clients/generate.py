@@ -1,11 +1,11 @@
-"""Writes what callers build on, from `proto/`: `make clients`.
+"""Writes the client packages from `proto/`: `make clients`.
 
     dist/clients/proto/         the service's .proto, and a FileDescriptorSet of it and all that it imports
     dist/clients/python/        an installable package, and its wheel beside it
     dist/clients/typescript/    an npm package compiled to JavaScript and its types, and its tarball beside it
 
-The Python code is `shared/gen/`, which must be what `proto/` generates. TypeScript needs node and npm; what compiles it
-is installed into `.local/clients/`, once for each content of the lock file.
+The Python code is `shared/gen/`; the command fails if that is not up to date with `proto/`. TypeScript needs node and
+npm; its compiler is installed into `.local/clients/`, once for each content of the lock file.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ DESCRIPTORS: Final = "event_logging.binpb"
 
 PYTHON_PACKAGE: Final = "nest_event_logging_client"
 NOT_FOR_CALLERS: Final = "forward_pb.py"
-"""What ingress and worker say to each other."""
+"""The messages between ingress and worker."""
 
 INSTALL_SECONDS: Final = 120.0
-"""For `npm ci`, which takes a few."""
+"""For `npm ci`, which takes a few seconds."""
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", OUTPUT], cwd=OUTPUT / "python")
     npm = shutil.which("npm")
     if npm is None:
-        print("The TypeScript client was not written: that takes node and npm.", file=sys.stderr)
+        print("The TypeScript client was not written: it needs node and npm.", file=sys.stderr)
         return 1
     write_typescript(OUTPUT / "typescript", descriptors, installed_tools(npm))
     _run([npm, "pack", "--silent", "--pack-destination", OUTPUT], cwd=OUTPUT / "typescript")
@@ -53,10 +53,10 @@ def main() -> int:
 
 
 def write_proto(output: Path) -> Path:
-    """Writes what generators read. The set of descriptors, which is returned, needs no other file."""
+    """Write the .proto files and the descriptor set, which includes all imports; returns the latter's path."""
     (output / SERVICE).parent.mkdir(parents=True)
     shutil.copy(PROTO / SERVICE, output / SERVICE)
-    # The package of google/rpc has the source beside its modules; protovalidate has no source of buf/validate.
+    # googleapis-common-protos has google/rpc's source beside its modules; protovalidate has no source of buf/validate.
     details = "google/rpc/error_details.proto"
     (output / details).parent.mkdir(parents=True)
     shutil.copy(str(distribution("googleapis-common-protos").locate_file(details)), output / details)
@@ -66,7 +66,7 @@ def write_proto(output: Path) -> Path:
 
 
 def write_python(output: Path) -> None:
-    """Writes the package: the generated code, and event_logging_client.py as what its root exports."""
+    """Write the package: the generated code, and event_logging_client.py as the package's root."""
     shutil.copytree(TEMPLATES / "python", output)
     package = output / PYTHON_PACKAGE
     shutil.copytree(GENERATED, package, ignore=shutil.ignore_patterns("__pycache__", NOT_FOR_CALLERS))
@@ -77,7 +77,7 @@ def write_python(output: Path) -> None:
 
 
 def write_typescript(output: Path, descriptors: Path, tools: Path) -> None:
-    """Generates, compiles, and writes the package. `tools` is what `installed_tools` gave."""
+    """Generate, compile and write the package. `tools` is the folder that `installed_tools` returned."""
     commands = tools / "node_modules" / ".bin"
     # Below `tools`, since compiler and node look for packages in the folders above.
     with tempfile.TemporaryDirectory(dir=tools) as scratch:
@@ -96,12 +96,20 @@ def write_typescript(output: Path, descriptors: Path, tools: Path) -> None:
 
 
 def installed_tools(npm: str) -> Path:
-    """The folder whose `node_modules` has generator, compiler, and what the examples import.
+    """The folder whose `node_modules` has the generator, the compiler and the imports of the examples.
 
     Raises:
         subprocess.SubprocessError: they could not be installed.
     """
-    template = TEMPLATES / "typescript"
+    return npm_ci(npm, TEMPLATES / "typescript")
+
+
+def npm_ci(npm: str, template: Path, *, timeout_seconds: float = INSTALL_SECONDS) -> Path:
+    """A folder with the packages of `template`, installed once for each content of its lock file.
+
+    Raises:
+        subprocess.SubprocessError: they could not be installed.
+    """
     lock = (template / "package-lock.json").read_bytes()
     parent = REPOSITORY / ".local" / "clients"
     folder = parent / hashlib.sha256(lock).hexdigest()[:16]
@@ -111,7 +119,7 @@ def installed_tools(npm: str) -> Path:
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(template / name, fresh)
         try:
-            subprocess.run([npm, "ci"], cwd=fresh, check=True, capture_output=True, timeout=INSTALL_SECONDS)
+            subprocess.run([npm, "ci"], cwd=fresh, check=True, capture_output=True, timeout=timeout_seconds)
         except subprocess.SubprocessError:
             shutil.rmtree(fresh)
             raise

@@ -1,7 +1,6 @@
 """`python -m deploy.local up|run|demo`: the whole stack on this machine, for programs and for people."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -18,9 +17,10 @@ from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from deploy.local.watching import pass_on_logs, report_deaths
 from shared.cancellation import anyio_cancellation
+from shared.process.signals import on_termination
 
 DEFAULT_PORT: Final = 8080
-"""Where people expect it; `up` takes a free one, since programs read the line it prints."""
+"""Of `run`, for people. `up` takes any free port by default: programs read it from the line of JSON."""
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -65,14 +65,14 @@ def run(*, workers: Workers = 1, ingress_port: IngressPort = DEFAULT_PORT) -> No
 
 @app.command()
 def demo(*, workers: Workers = 1) -> None:
-    """Log 200 different events, wait until each is where it belongs, print the count."""
+    """Log 200 events, wait until each is stored and delivered, print the counts."""
 
     async def count(stack: Stack) -> int:
         result = await run_demo(stack)
         terminal.show_demo(result)
         return 1 if result.problems else 0
 
-    # Names of its own: on emulators that were running already there may be another stack's events.
+    # Names of its own: emulators that were running already may hold another stack's events.
     names = StackNames.unique("demo")
     _with_stack(count, StackOptions(workers=workers), names=names, greeting="Starting the stack ...")
 
@@ -84,7 +84,7 @@ def _with_stack(
     names: StackNames | None = None,
     greeting: str = "",
 ) -> None:
-    """Exit with what the work returns, with 0 after SIGINT or SIGTERM, with 2 where the stack cannot run."""
+    """Exit with the work's result, with 0 after SIGINT or SIGTERM, with 2 if the stack cannot run."""
     run_dir = REPOSITORY / ".local" / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run_dir.mkdir(parents=True)
     try:
@@ -99,23 +99,10 @@ async def _until_signal(
     work: Callable[[Stack], Awaitable[int]], starting: AbstractAsyncContextManager[Stack], greeting: str
 ) -> int:
     code = 0
-    failure: LocalStackError | None = None
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        if greeting:
-            terminal.say(greeting)
-        async with anyio.create_task_group() as tasks:
-
-            async def stop_on_signal() -> None:
-                async for _ in signals:
-                    tasks.cancel_scope.cancel()
-
-            tasks.start_soon(stop_on_signal)
-            try:
-                async with anyio_cancellation(), starting as stack:
-                    code = await work(stack)
-            except LocalStackError as error:
-                failure = error  # outside the group, which would wrap it
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    with anyio.CancelScope() as scope:
+        async with on_termination(lambda _: scope.cancel()):
+            if greeting:
+                terminal.say(greeting)
+            async with anyio_cancellation(), starting as stack:
+                code = await work(stack)
     return code

@@ -1,4 +1,4 @@
-"""The demo: logs its events, waits until each is where it belongs, and counts."""
+"""The demo: logs its events, waits until each is stored and delivered, and counts them."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -18,12 +18,15 @@ from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.spanner.connection import create_client
 
 ARRIVAL_SECONDS: Final = 60.0
+"""For all events to be delivered; those missing then are problems."""
 POLL_SECONDS: Final = 0.2
 CALLS_AT_ONCE: Final = 16
 
 
 @dataclass(slots=True)
 class DemoResult:
+    """Counts by kind of event, and what went wrong."""
+
     sent: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     stored: Counter[str] = field(default_factory=Counter)
@@ -32,7 +35,7 @@ class DemoResult:
 
 
 async def run_demo(stack: Stack) -> DemoResult:
-    """Log every event once and account for all; `problems` is empty where everything is where it belongs."""
+    """Log every event once and account for each; without `problems` all were refused, stored and delivered as due."""
     events = demo_events(stack.run_dir.name, datetime.now(UTC))
     result = DemoResult()
     answers = await _log_all(stack.ingress_url, events, result)
@@ -43,7 +46,7 @@ async def run_demo(stack: Stack) -> DemoResult:
     }
     for index, event in enumerate(events):
         if event.duplicate_of is not None and answers.get(index) != answers.get(event.duplicate_of):
-            result.problems.append(f"{event.kind}: answered another event_id than the first call")
+            result.problems.append(f"{event.kind}: answered with another event_id than the first call")
     to_arrive = {event_id for event_id, event in expected.items() if event.forwarded}
     with anyio.move_on_after(ARRIVAL_SECONDS):
         while not to_arrive <= set(await _deliveries(stack, to_arrive)):  # noqa: ASYNC110 - a file has no event to await
@@ -86,16 +89,16 @@ async def _account(stack: Stack, expected: dict[str, DemoEvent], result: DemoRes
         copies = deliveries[event_id]
         result.delivered[event.kind] += copies
         if copies != int(event.forwarded):
-            result.problems.append(f"{event.kind}: {event_id} is at Statsig {copies} times")
+            result.problems.append(f"{event.kind}: {event_id} reached Statsig {copies} times")
         wanted = "DELIVERED" if event.forwarded else None
         if rows.get(event_id, wanted) != wanted:
             result.problems.append(f"{event.kind}: {event_id} is {rows[event_id]} in the ledger")
     if extra := set(deliveries) - set(expected):
-        result.problems.append(f"{len(extra)} events at Statsig that nobody logged")
+        result.problems.append(f"{len(extra)} events at Statsig that the demo did not log")
 
 
 async def _deliveries(stack: Stack, event_ids: Collection[str]) -> Counter[str]:
-    """From the stand-in's log; where somebody else's Statsig is used, the ledger is all there is to go by."""
+    """Copies by event id, from the stand-in's log. With a real Statsig the ledger is the only evidence."""
     if stack.statsig_log is None:
         rows = await _stored(stack, list(event_ids))
         return Counter(event_id for event_id, state in rows.items() if state == "DELIVERED")
@@ -103,7 +106,7 @@ async def _deliveries(stack: Stack, event_ids: Collection[str]) -> Counter[str]:
 
 
 async def _stored(stack: Stack, event_ids: list[str]) -> dict[str, str | None]:
-    """The ledger state, or None, of every event that has a row."""
+    """The ledger state of every event that has a row; None for one that is not forwarded."""
     client = create_client(stack.names.project, stack.emulators.spanner_host)
     database = await client.instance(stack.names.spanner_instance).database(stack.names.spanner_database)
     query = """SELECT e.event_id, f.state FROM NestEventLog AS e LEFT JOIN NestEventForward AS f USING (event_id)

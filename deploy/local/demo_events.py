@@ -1,4 +1,4 @@
-"""The demo's 200 events: every kind that callers send, and five that must be refused. Pure."""
+"""The demo's 200 events: the kinds that callers send, and five that must be refused. Pure."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from shared.gen.events.v1.event_logging_pb import LogEventRequest
 TOTAL: Final = 200
 
 LARGEST_METADATA_BYTES: Final = 65_536
+"""The default of MAX_METADATA_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,11 @@ class DemoEvent:
 
     refused: bool = False
     duplicate_of: int | None = None
-    """The index of the event whose row a retry must land on."""
+    """The index of the event that this one retries: both must be answered with one event_id."""
 
 
 def demo_events(run: str, now: datetime) -> list[DemoEvent]:
-    """All of them; `run` tells the keys of one run from those of another."""
+    """All of them. `run` makes the idempotency keys unique to one run."""
     events = [
         _event("no metadata", "demo_plain"),
         _event("unicode", "Bestellung_bezahlt_Grüße_你好_🎉", metadata={"gruß": "Grüße 你好 🎉", "rtl": "שלום"}),

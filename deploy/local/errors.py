@@ -1,4 +1,4 @@
-"""What keeps the local stack from running, each with a message for the person at the terminal."""
+"""Why the local stack cannot run; each error's message is for the person at the terminal."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,16 +11,17 @@ class LocalStackError(Exception):
 class AbsentEmulator(NamedTuple):
     name: str
     component: str
-    """Of the Google Cloud CLI's component manager."""
+    """In the Google Cloud CLI's component manager."""
 
     package: str
-    """Of apt, where the CLI came from there and has no component manager."""
+    """The apt package, for a CLI that came from apt and has no component manager."""
 
     variable: str
+    """The environment variable that names a running one."""
 
 
 class MissingEmulatorError(LocalStackError):
-    """An emulator is neither running nor installed, and no Docker engine answers. Says all that is missing at once."""
+    """An emulator neither runs nor is installed, and no Docker engine answers. Names all that is missing."""
 
     def __init__(self, absent: Sequence[AbsentEmulator], *, lacks_java: bool) -> None:
         lines = []
@@ -40,7 +41,7 @@ class MissingEmulatorError(LocalStackError):
 
 
 class PortInUseError(LocalStackError):
-    """Somebody else took the port between its choice and its use. Another port may well work."""
+    """A port is taken, perhaps since it was chosen, or none is free."""
 
 
 class StartFailedError(LocalStackError):

@@ -1,4 +1,4 @@
-"""One event's way through the stack, read from the stage lines that ingress and worker log at DEBUG."""
+"""One event's path through the stack, read from the stage lines that ingress and worker log at DEBUG."""
 
 import json
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ STAGES: Final = {
 """In the order in which an event passes them."""
 
 ARRIVAL_SECONDS: Final = 30.0
+"""For one event to be settled."""
 POLL_SECONDS: Final = 0.02
 
 
@@ -31,10 +32,10 @@ class Passed:
 
 
 async def journey_of(event_id: str, stack: Stack) -> list[Passed]:
-    """Wait until the event is settled; its stages in their order.
+    """Wait until the event is settled; returns its stages in order.
 
     Raises:
-        LocalStackError: it did not get there in time; says how far it came.
+        LocalStackError: it was not settled in time; the message names the first missing stage.
     """
     passed: dict[str, datetime] = {}
     with anyio.move_on_after(ARRIVAL_SECONDS):
@@ -44,7 +45,9 @@ async def journey_of(event_id: str, stack: Stack) -> list[Passed]:
                 return [Passed(stage, passed[stage]) for stage in STAGES]
             await anyio.sleep(POLL_SECONDS)
     missing = next(stage for stage in STAGES if stage not in passed)
-    raise LocalStackError(f"event {event_id} did not get as far as '{missing}'; the logs are in {stack.run_dir}")
+    raise LocalStackError(
+        f"event {event_id} did not reach '{missing}' in {ARRIVAL_SECONDS:g} s; the logs are in {stack.run_dir}"
+    )
 
 
 def _stages_in(run_dir: Path, event_id: str) -> dict[str, datetime]:

@@ -1,7 +1,6 @@
-"""Child processes held by their own handles, none of which outlives us, however we end."""
+"""Child processes, each held by its handle in a process group of its own; none outlives us, however we end."""
 
 import fcntl
-import logging
 import os
 import shutil
 import signal
@@ -10,7 +9,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import DEVNULL, STDOUT
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,60 +16,36 @@ import anyio
 from anyio.abc import Process
 
 from deploy.local.errors import LocalStackError, PortInUseError, StartFailedError
+from deploy.local.process_guard import Guard
 
 GRACE_SECONDS: Final = 5.0
-"""For a process to end by itself after SIGTERM. Uvicorn and the worker drain for less on an idle machine."""
+"""The default time for a process to end by itself after SIGTERM."""
 
 KILL_SECONDS: Final = 1.0
-"""For the kernel to end what got SIGKILL. Only a process stuck in the kernel needs more, and nothing helps that."""
+"""For the kernel to end a process after SIGKILL. Only one stuck in the kernel needs more, and nothing helps that."""
 
 EXIT_SECONDS: Final = 10.0
 """For a supervisor to end everything: about what a person waits after Ctrl-C before pressing it again."""
 
 _POLL_SECONDS: Final = 0.02
-"""A group's members other than its leader are not our children: their end can only be asked for."""
+"""Of a group only the leader is our child: whether the other members have ended can only be polled."""
+
+_LOG_LINES: Final = 15
+"""Of a process's log in an error message."""
 
 _PORT_TRIES: Final = 100
-"""Ports offered by the OS that another of our processes holds already. Two in a row are rare."""
-
-# The guard is a process of its own at the other end of a pipe that only we hold open for longer than an instant: end
-# of file means that we are gone, also by SIGKILL, and it then ends whatever is still on its list. It is POSIX sh, so it
-# starts in a millisecond and works on Linux and macOS alike. Linux's PR_SET_PDEATHSIG was not chosen: it is tied to
-# the parent THREAD (a child forked in a worker thread dies with that thread), reaches the child only (not
-# emulator_main below gateway_main), and needs code run between fork and exec of a threaded process.
-# SIGTERM comes before SIGKILL since a Docker client passes on the former only.
-_GUARD: Final = r"""
-trap '' HUP INT TERM
-groups= containers=
-without() { kept=; for each in $2; do [ "$each" = "$1" ] || kept="$kept $each"; done; echo "$kept"; }
-while read -r mark id; do
-  case $mark in
-    +) groups="$groups $id" ;;
-    -) groups=$(without "$id" "$groups") ;;
-    ++) containers="$containers $id" ;;
-    --) containers=$(without "$id" "$containers") ;;
-  esac
-done
-for id in $groups; do kill -s TERM -- "-$id"; done
-for id in $containers; do docker rm --force "$id"; done
-[ -z "$groups" ] || sleep 1
-for id in $groups; do kill -s KILL -- "-$id"; done
-"""
-
-# Standard input is the pipe to the guard: the program puts itself on the list before it becomes the program (exec
-# keeps the pid), so there is no instant in which it runs unguarded, and then lets go of the pipe.
-_LAUNCH: Final = 'echo "+ $$" >&0 && exec "$@" </dev/null'
+"""Attempts at a port that no other process of ours has claimed. Two failures in a row are rare."""
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, and that no other call of this gives away while we live.
+    """A TCP port of 127.0.0.1 on which nothing listens, and which no other call returns while this process lives.
 
-    The claim is a locked file, and the kernel drops it when we end. It is needed because gRPC servers listen with
-    SO_REUSEPORT: two Spanner emulators on one port both start and get every other connection. Anyone else can still
-    take the port before it is used: be ready to try another.
+    The claim is a locked file; the kernel drops the lock when we end. gRPC servers make it necessary: they listen with
+    SO_REUSEPORT, so two Spanner emulators on one port both start and get every other connection. A program that makes
+    no claims can still take the port before it is used: be ready to try another.
 
     Raises:
-        PortInUseError: No port could be had.
+        PortInUseError: No port was free.
     """
     claims = Path(tempfile.gettempdir()) / f"event-logging-ports-{os.getuid()}"
     claims.mkdir(mode=0o700, exist_ok=True)
@@ -97,18 +71,19 @@ class ManagedProcess:
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
-    """The whole environment, nothing is added."""
+    """The whole environment; nothing is added."""
 
     log_path: Path | None = None
-    """Where its output goes, appended; None passes it through to our own."""
+    """The file to which stdout and stderr are appended; None passes both through to our own."""
 
     grace_seconds: float = GRACE_SECONDS
+    """Between SIGTERM and SIGKILL."""
 
     container: str | None = None
-    """The Docker container that the program is a client of: ended by this name, as the client may not manage to."""
+    """The Docker container that the program is a client of. Removed by name: the client may fail to end it."""
 
     process: Process | None = field(default=None, init=False)
-    _guard: "_Guard | None" = field(default=None, init=False)
+    _guard: Guard | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int:
@@ -126,7 +101,7 @@ class ManagedProcess:
             raise RuntimeError(f"{self.name} was not started")
         return self.process
 
-    async def start(self, guard: "_Guard") -> None:
+    async def start(self, guard: Guard) -> None:
         """Called by `Supervisor.start`.
 
         Raises:
@@ -135,37 +110,48 @@ class ManagedProcess:
         program = shutil.which(self.argv[0], path=self.env.get("PATH"))
         if program is None:
             raise StartFailedError(f"cannot start {self.name}: no program {self.argv[0]}")
-        command = ["/bin/sh", "-c", _LAUNCH, "sh", program, *self.argv[1:]]
-        # Shielded, for milliseconds: a cancelled spawn would leave a process that nobody has a handle of.
+        argv = [program, *self.argv[1:]]
+        # Shielded, for milliseconds: a cancelled spawn would leave a process without a handle.
         with anyio.CancelScope(shield=True):
             if self.container is not None:
-                guard.note(f"++ {self.container}")
+                guard.add_container(self.container)
             if self.log_path is None:
-                self.process = await guard.spawn(command, self.env, None)
+                self.process = await guard.spawn(argv, self.env, None)
             else:
                 self.log_path.parent.mkdir(parents=True, exist_ok=True)
                 with self.log_path.open("ab") as log:
-                    self.process = await guard.spawn(command, self.env, log.fileno())
+                    self.process = await guard.spawn(argv, self.env, log.fileno())
             self._guard = guard
 
+    def log_text(self) -> str:
+        """Its whole log; empty without `log_path`."""
+        return "" if self.log_path is None else self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def log_end(self) -> str:
+        """For an error message: the path and the last lines of its log."""
+        return "\n".join([f"the end of {self.log_path}:", *self.log_text().splitlines()[-_LOG_LINES:]])
+
     async def wait(self) -> int:
+        """Wait until the program has ended; its return code."""
         return await self._started.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To every process of the group. Nothing happens where none is left."""
+        """Signal every process of the group; does nothing if none is left."""
         if self._has_members():
             os.killpg(self.pid, number)
 
     async def terminate(self, grace_seconds: float | None = None, *, kill_seconds: float = KILL_SECONDS) -> None:
-        """SIGTERM to the group, then SIGKILL to what is left of it. Not interrupted by cancellation; harmless twice.
+        """Send SIGTERM to the group, then SIGKILL to what is left of it.
+
+        Idempotent, and shielded from anyio's cancellation.
 
         Raises:
-            LocalStackError: The kernel did not end it.
+            LocalStackError: The kernel did not end it within `kill_seconds`.
         """
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self.grace_seconds if grace_seconds is None else grace_seconds):
                 self.send_signal(signal.SIGTERM)
-                # A stopped process would sit on its SIGTERM.
+                # A stopped process acts on SIGTERM only once it is continued.
                 self.send_signal(signal.SIGCONT)
                 await self._remove_container()
                 await self._gone()
@@ -175,13 +161,13 @@ class ManagedProcess:
             if self._has_members():
                 raise LocalStackError(f"could not end {self.name}: process group {self.pid} is still there")
             if self._guard is not None:
-                self._guard.note(f"- {self.pid}")
+                self._guard.remove_group(self.pid)
 
     async def _remove_container(self) -> None:
         if self.container is not None and self._guard is not None:
-            # Not checked: that it is gone already is the usual case, after its client passed on SIGTERM.
+            # Not checked: usually it is gone already, because its client passed on SIGTERM.
             await anyio.run_process(["docker", "rm", "--force", self.container], env=self.env, check=False)
-            self._guard.note(f"-- {self.container}")
+            self._guard.remove_container(self.container)
 
     async def _gone(self) -> None:
         await self.wait()
@@ -200,59 +186,12 @@ class ManagedProcess:
 
 
 def _is_live_member(stat: Path, group: int) -> bool:
-    """Zombies do not count: emulator_main becomes one in a container whose first process reaps nobody."""
+    """Zombies do not count: emulator_main becomes one in a container whose first process reaps no children."""
     try:
         state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
     except (FileNotFoundError, ProcessLookupError):
-        return False  # it ended while we looked
+        return False  # it ended meanwhile
     return int(its_group) == group and state not in "ZX"
-
-
-class _Guard:
-    """Our end of the pipe to the guard process."""
-
-    def __init__(self, process: Process, pipe: int) -> None:
-        self._process = process
-        self._pipe = pipe
-
-    @classmethod
-    async def start(cls) -> Self:
-        reading, writing = os.pipe()
-        try:
-            with anyio.CancelScope(shield=True):
-                process = await anyio.open_process(
-                    ["/bin/sh", "-c", _GUARD], stdin=reading, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
-                )
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        return cls(process, writing)
-
-    async def spawn(self, command: Sequence[str], env: Mapping[str, str], output: int | None) -> Process:
-        return await anyio.open_process(
-            command,
-            stdin=self._pipe,
-            stdout=output,
-            stderr=None if output is None else STDOUT,
-            env=env,
-            start_new_session=True,
-        )
-
-    def note(self, line: str) -> None:
-        try:
-            os.write(self._pipe, f"{line}\n".encode())
-        except BrokenPipeError:
-            # Somebody ended the guard. We still end everything ourselves, and must not fail at that because of this.
-            logging.getLogger(__name__).warning("the process guard is gone")
-
-    def close(self) -> None:
-        """The guard sees end of file, ends what is still on its list (usually nothing), and ends."""
-        os.close(self._pipe)
-
-    async def wait(self) -> None:
-        await self._process.wait()
 
 
 class Supervisor:
@@ -260,13 +199,18 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.processes: list[ManagedProcess] = []
-        self._guard: _Guard | None = None
+        self._guard: Guard | None = None
 
     async def __aenter__(self) -> Self:
-        self._guard = await _Guard.start()
+        self._guard = await Guard.start()
         return self
 
     async def start(self, process: ManagedProcess) -> ManagedProcess:
+        """Start it and return it, running but not yet ready.
+
+        Raises:
+            StartFailedError: There is no such program.
+        """
         if self._guard is None:
             raise RuntimeError("enter the supervisor first")
         await process.start(self._guard)
@@ -276,12 +220,17 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End all processes.
+
+        Raises:
+            LocalStackError: The kernel did not end some of them; the message names each.
+        """
         if self._guard is None:
             return
         stuck: list[str] = []
         with anyio.CancelScope(shield=True):
-            # The guard is let go even where asyncio's own cancellation, which no anyio scope shields from, gets us
-            # here: what we did not get to is then ended by it. The last second is for SIGKILL, and for the guard.
+            # No anyio scope shields from asyncio's own cancellation. If that interrupts the loop, closing the guard
+            # ends the processes that are left. The last second is for SIGKILL, and for the guard.
             try:
                 deadline = anyio.current_time() + EXIT_SECONDS - KILL_SECONDS
                 kill_seconds = KILL_SECONDS / 2 / max(1, len(self.processes))

@@ -1,4 +1,4 @@
-"""Creates on the emulators what the app never creates itself: instance, database, topics, subscriptions."""
+"""Creates on the emulators what ingress and worker never create: instance, database, topics, subscriptions."""
 
 import inspect
 import uuid
@@ -30,25 +30,27 @@ from deploy import schema
 from deploy.local.emulators import Emulators, local_channel
 
 MAX_DELIVERY_ATTEMPTS: Final = 100
-"""The most that Pub/Sub offers: native dead-lettering is the backstop, the worker decides long before."""
+"""The most that Pub/Sub offers: native dead-lettering is the backstop, the worker dead-letters long before."""
 
 FORWARD_ACK_DEADLINE_SECONDS: Final = 10
-"""The shortest there is: the worker extends leases, and those of a worker that died are soon given to another."""
+"""The shortest there is: the worker extends its leases, and the messages of a worker that died are redelivered soon."""
 
 RETRY_BACKOFF_MIN: Final = timedelta(seconds=10)
+"""The pause before the first redelivery of a nacked message."""
+
 RETRY_BACKOFF_MAX: Final = timedelta(seconds=600)
 """Pub/Sub's own ceiling."""
 
 DEAD_LETTER_ACK_DEADLINE_SECONDS: Final = 60
-"""For a person's command that reads, decides and replays."""
+"""For the worker to write what it pulled to Spanner: it does not extend the leases of dead letters."""
 
 DEAD_LETTER_RETENTION: Final = timedelta(days=7)
-"""The longest of a subscription without topic retention."""
+"""The longest that Pub/Sub offers a subscription without topic retention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackNames:
-    """Short names, as the settings have them."""
+    """Short names, as in the settings: without projects/PROJECT/... before them."""
 
     project: str
     spanner_instance: str
@@ -64,7 +66,7 @@ class StackNames:
 
     @classmethod
     def unique(cls, prefix: str) -> Self:
-        """Names of one test. The prefix starts with a letter, and has lower-case letters, digits and hyphens."""
+        """Names for one run or test. The prefix is a lower-case letter, then lower-case letters, digits and hyphens."""
         suffix = f"-{uuid.uuid4().hex[:12]}"
         # A database's name has 30 characters at most, an instance's 64; both start with a letter.
         short = prefix[:17] + suffix
@@ -84,7 +86,7 @@ class StackNames:
 
     @property
     def variables(self) -> dict[str, str]:
-        """As the environment of our processes."""
+        """The environment variables of our processes."""
         return {
             "GOOGLE_CLOUD_PROJECT": self.project,
             "SPANNER_INSTANCE": self.spanner_instance,
@@ -111,7 +113,7 @@ class StackNames:
 
 
 class Provisioner:
-    """The admin APIs of both emulators. Creating what exists and deleting what does not are no errors."""
+    """The admin APIs of both emulators. Idempotent: creating what exists or deleting what does not is no error."""
 
     def __init__(self, spanner: grpc.aio.Channel, pubsub: grpc.aio.Channel) -> None:
         self._instances = InstanceAdminAsyncClient(transport=InstanceAdminGrpcAsyncIOTransport(channel=spanner))
@@ -120,12 +122,15 @@ class Provisioner:
         self._subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=pubsub))
 
     async def provision(self, names: StackNames, *, max_delivery_attempts: int = MAX_DELIVERY_ATTEMPTS) -> None:
-        """Everything that ingress and worker need, as Terraform does it in production."""
+        """Create everything that ingress and worker need; in production Terraform does."""
         await self.create_database(names)
         await self.create_topics(names, max_delivery_attempts=max_delivery_attempts)
 
     async def create_database(self, names: StackNames, ddl: Sequence[str] | None = None) -> None:
-        """The instance too. A database that exists keeps its schema: drop it to get a newer one."""
+        """Create the instance and the database, with `ddl` or else the DDL of deploy/spanner.
+
+        A database that exists keeps its schema: drop it to get a newer one.
+        """
         project = f"projects/{names.project}"
         instance = Instance(
             config=f"{project}/instanceConfigs/emulator-config", display_name=names.spanner_instance, node_count=1
@@ -141,20 +146,20 @@ class Provisioner:
         await _unless_there(self._databases.create_database(request))
 
     async def drop_database(self, names: StackNames) -> None:
-        """An emulator's instance holds 100 databases at most."""
+        """Drop the database: an emulator's instance holds 100 at most."""
         await _if_there(self._databases.drop_database(database=names.database_path))
 
     async def delete_instance(self, names: StackNames) -> None:
-        """With all its databases."""
+        """Delete the instance with all its databases."""
         await _if_there(self._instances.delete_instance(name=names.instance_path))
 
     async def create_topics(self, names: StackNames, *, max_delivery_attempts: int = MAX_DELIVERY_ATTEMPTS) -> None:
-        """Both topics with their subscriptions. Pub/Sub takes 5 to 100 attempts."""
+        """Create both topics and their subscriptions. `max_delivery_attempts` is 5 to 100."""
         dead_letter_topic = names.topic_path(names.dead_letter_topic)
         forward_topic = names.topic_path(names.forward_topic)
         for topic in (dead_letter_topic, forward_topic):
             await _unless_there(self._publisher.create_topic(Topic(name=topic)))
-        # First the one that holds: a dead letter of a topic without subscription is lost.
+        # The dead-letter subscription first: a message to a topic without a subscription is lost.
         await self._subscribe(
             name=names.subscription_path(names.dead_letter_subscription),
             topic=dead_letter_topic,
@@ -172,21 +177,21 @@ class Provisioner:
         )
 
     async def delete_topics(self, names: StackNames) -> None:
-        """Subscriptions first: deleting a topic leaves them behind, with a topic named _deleted-topic_."""
+        """Delete both, subscriptions first: deleting a topic leaves them behind, with a topic named _deleted-topic_."""
         for subscription in (names.forward_subscription, names.dead_letter_subscription):
             await _if_there(self._subscriber.delete_subscription(subscription=names.subscription_path(subscription)))
         for topic in (names.forward_topic, names.dead_letter_topic):
             await _if_there(self._publisher.delete_topic(topic=names.topic_path(topic)))
 
     async def _subscribe(self, **fields: Any) -> None:
-        # An expiration policy without ttl is "never", while none at all is "after 31 idle days".
+        # An expiration policy without a ttl means never; without a policy a subscription expires after 31 idle days.
         subscription = Subscription(expiration_policy=ExpirationPolicy(), **fields)
         await _unless_there(self._subscriber.create_subscription(subscription))
 
 
 @asynccontextmanager
 async def provisioner(emulators: Emulators) -> AsyncIterator[Provisioner]:
-    """With channels of its own to exactly these emulators, whatever the process's environment says."""
+    """A provisioner with channels of its own to exactly these emulators; it ignores the process's environment."""
     async with local_channel(emulators.spanner_host) as spanner, local_channel(emulators.pubsub_host) as pubsub:
         yield Provisioner(spanner, pubsub)
 
@@ -194,7 +199,7 @@ async def provisioner(emulators: Emulators) -> AsyncIterator[Provisioner]:
 async def _unless_there(creation: Awaitable[Any]) -> None:
     try:
         created = await creation
-        # Spanner answers with a long-running operation, and may report there that somebody else was faster.
+        # Spanner answers with a long-running operation, which may be what fails with AlreadyExists.
         result = created.result() if hasattr(created, "operation") else created
         if inspect.isawaitable(result):
             await result

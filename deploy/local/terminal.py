@@ -1,4 +1,4 @@
-"""What the local stack shows a person."""
+"""The local stack's output for people."""
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +17,8 @@ def say(text: str) -> None:
 
 
 def addresses(stack: Stack) -> str:
-    """Where everything is, and a call that works as pasted."""
-    page = stack.statsig_url or "none: STATSIG_API_URL names a Statsig"
+    """The addresses, and a call that can be pasted."""
+    page = stack.statsig_url or "no page: STATSIG_API_URL names a real Statsig"
     return "\n".join(
         [
             f"Ingress          {stack.ingress_url}",

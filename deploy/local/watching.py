@@ -1,4 +1,4 @@
-"""What a running stack says: its processes' logs passed on, and each process that dies reported."""
+"""Watches a running stack: passes on its logs, and reports each process that ends."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ POLL_SECONDS: Final = 0.1
 
 
 async def report_deaths(stack: Stack) -> None:
-    """Say on stderr of each process that ends that it did; until cancelled. The others go on."""
+    """Report on stderr each process that ends; the others go on. Returns once all have ended."""
 
     async def report(name: str, process: ManagedProcess) -> None:
         code = await process.wait()
@@ -26,7 +26,7 @@ async def report_deaths(stack: Stack) -> None:
 
 
 async def pass_on_logs(stack: Stack) -> None:
-    """Copy what ingress and workers log to stderr, each line with its process before it; until cancelled."""
+    """Copy the logs of ingress and workers to stderr, each line prefixed with its process; until cancelled."""
     names = [name for name in stack.processes if name == "ingress" or name.startswith("worker-")]
     async with anyio.create_task_group() as tasks:
         for name in names:
@@ -39,7 +39,7 @@ async def _follow(name: str, log: Path) -> None:
         while True:
             chunk = await file.read(65_536)
             if not chunk:
-                await anyio.sleep(POLL_SECONDS)  # files have no end that could be awaited
+                await anyio.sleep(POLL_SECONDS)  # appending to a file sets no event that could be awaited
                 continue
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

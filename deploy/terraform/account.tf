@@ -1,4 +1,4 @@
-# Whether every accepted event is accounted for, once a day: exit code 1 is a failed execution, which alerts.
+# Once a day: checks that every accepted event is accounted for. Exit code 1 is a failed execution, which alerts.
 resource "google_cloud_run_v2_job" "account" {
   count = local.processes
 
@@ -20,8 +20,8 @@ resource "google_cloud_run_v2_job" "account" {
     template {
       service_account = google_service_account.operator.email
       max_retries     = 0
-      # Two rows read for each event of 48 hours, at low priority: four hours where nodes carry the most that ../SIZING.md plans
-      # them with, and it is to end before the next one begins.
+      # It reads two rows for each event of 48 hours, at low priority: four hours if the nodes carry the most that
+      # ../SIZING.md plans for them. It must end before the next one begins.
       timeout = "21600s"
 
       dynamic "vpc_access" {

@@ -1,13 +1,12 @@
-# What wakes people. Each alert says in a sentence what it means and links to its section of deploy/RUNBOOK.md, which has
-# its title (tests/unit/deploy/test_alerts.py). Here is what needs nothing of ours to work: log lines and Google's own metrics.
-# alerts_of_ours.tf has those of the metrics that ingress and worker export, objectives.tf those of the objectives.
+# Alerts that need no exported metric: on log lines and on Google's own metrics. Each says in a sentence what it means and
+# links to its section of deploy/RUNBOOK.md, which has its title (tests/unit/deploy/test_alerts.py). alerts_of_ours.tf has
+# the alerts on metrics that ingress and worker export, objectives.tf those on the objectives.
 
 locals {
   ingress_logs = "(resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\")"
   worker_logs  = "(resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"${var.name}-worker\")"
 
-  # A line that asks for a person. Of lines and not of metrics, since a line is there even where nothing is exported, or
-  # the exporter is what is broken.
+  # Log lines that call for a person. Not metrics: a line is there even if nothing is exported, or the exporter is broken.
   line_alerts = {
     circuit_opened = {
       section  = "circuit_opened"
@@ -55,8 +54,8 @@ locals {
       severity  = "ERROR"
     }
     dead_letters = {
-      # What the worker takes off the dead-letter subscription and into Spanner: Pub/Sub's native ones too. It says that
-      # some came; how many wait there for a person is event_log.dead_letters.open, on the dashboard.
+      # Dead letters that the worker collected from their subscription into Spanner, Pub/Sub's native ones too. This shows
+      # that some came; event_log.dead_letters.open, on the dashboard, is how many wait for a person.
       section   = "there-are-dead-letters"
       title     = "There are dead letters"
       meaning   = "Events were given up that Statsig will not take as they are, and wait for a person. Nothing else is held up by them."
@@ -70,7 +69,7 @@ locals {
       severity  = "WARNING"
     }
     uncollected = {
-      # A worker collects them within seconds. One that it cannot keep comes again and again.
+      # A worker collects them within seconds. One that it cannot store is redelivered again and again.
       section   = "dead-letters-are-not-collected"
       title     = "Dead letters are not collected"
       meaning   = "A dead letter lies on its topic for more than 10 minutes: operators do not see it yet, and Pub/Sub keeps it for 7 days."
@@ -97,8 +96,8 @@ locals {
       severity  = "CRITICAL"
     }
     spanner_cpu = {
-      # Google's recommended maximum for high-priority work, which calls and workers are: 65 % in one region, 45 % in each
-      # region of several, so that one that fails leaves room (cloud.google.com/spanner/docs/cpu-utilization).
+      # Google's recommended maximum for high-priority work, such as that of calls and workers: 65 % in one region, 45 % in
+      # each of several, which leaves room if one fails (cloud.google.com/spanner/docs/cpu-utilization).
       section   = "spanners-cpu-is-above-what-google-recommends"
       title     = "Spanner's CPU is above what Google recommends"
       meaning   = "Commits take longer, and soon calls are refused. Add processing units: a change without downtime."
@@ -112,7 +111,7 @@ locals {
       severity  = "WARNING"
     }
     spanner_cpu_day = {
-      # As above: the 24 h average of all work, Spanner's own included. Above it compaction and backups fall behind.
+      # From the same page: the 24 h average of all work, Spanner's own included. Above it compaction and backups fall behind.
       section   = "spanners-cpu-is-above-what-google-recommends"
       title     = "Spanner's CPU is above 90 % over a day"
       meaning   = "Spanner's own work falls behind, and then everything slows down. Add processing units."
@@ -127,8 +126,8 @@ locals {
     }
   }
 
-  # Shares of all calls, by Cloud Run's own count: it sees what it answers in our place too, and needs no exporter. Of
-  # LogEvents it sees one code for up to 500 events; `Events inside LogEvents are refused` sees each.
+  # Shares of all calls, by Cloud Run's own count: it includes answers that Cloud Run gives itself, and needs no exporter. It
+  # has one code for a LogEvents of up to 500 events; `Events inside LogEvents are refused` counts each event.
   calls = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-ingress\" AND metric.type=\"run.googleapis.com/request_count\""
 
   ratio_alerts = {
@@ -220,8 +219,8 @@ resource "google_monitoring_alert_policy" "metric" {
     }
   }
 
-  # A count of what rarely happens has no data most of the time. Without this its incident would stay open for a week, and the
-  # next dead letter or failed account would wake nobody. Half an hour is the least there is.
+  # The count of a rare event has no data most of the time. Without this its incident would stay open for a week, and the
+  # next dead letter or failed account would raise no alert. Half an hour is the minimum.
   alert_strategy {
     auto_close = "1800s"
   }

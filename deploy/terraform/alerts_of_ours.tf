@@ -1,18 +1,18 @@
-# Alerts of what ingress and worker export (shared/telemetry/metrics.py). By PromQL, since a filter is refused while its
-# metric does not exist yet, and that begins with the first export.
+# Alerts on metrics that ingress and worker export (shared/telemetry/metrics.py). They use PromQL: a filter is refused
+# while its metric does not exist, and a metric exists from its first export on.
 
 locals {
-  # service.namespace of what is exported (shared/telemetry/exporting.py): of this deployment alone.
+  # The service.namespace of exported metrics (shared/telemetry/exporting.py): selects this deployment alone.
   of_this_deployment = "namespace=\"${google_spanner_database.this.name}\""
 
-  # What an event is refused with where it is not the caller who has to change something (ingress/error_codes.py).
+  # The codes of refusals for which the caller has nothing to change (ingress/error_codes.py).
   refusals_of_ours = "unavailable|internal|unknown|deadline_exceeded|resource_exhausted"
 
   telemetry_alerts = {
     oldest_pending = {
-      # From Spanner, so that an event without a message is seen too. An event usually arrives within a second; one whose
-      # message was lost is published again after RECONCILE_AFTER_SECONDS, a minute. After 15 the reconciler has had more
-      # than ten rounds, and something holds it up. The highest of all workers: each asks about all events.
+      # From Spanner, so that it includes events without a message. An event usually arrives within a second; one whose
+      # message was lost is published again after RECONCILE_AFTER_SECONDS, a minute. After 15 minutes the reconciler has had
+      # more than ten rounds, and something holds the event up. The maximum of all workers: each measures all events.
       section  = "events-stay-pending"
       title    = "Events stay pending"
       meaning  = "An event was accepted more than 15 minutes ago and has not arrived. It is late, not lost."
@@ -21,8 +21,8 @@ locals {
       severity = "ERROR"
     }
     arrive_late = {
-      # What arrives, and how late. While nothing arrives at all this is silent, and `Events stay pending` speaks. One in
-      # twenty, since some suspects are tried alone for minutes and are not what this is for.
+      # The delay of events that arrive. While none arrives this is silent, and `Events stay pending` fires. One in twenty,
+      # since a few suspects are tried alone for minutes, which this is not about.
       section  = "events-arrive-late"
       title    = "Events arrive late"
       meaning  = "One event in twenty arrives more than a minute after it was accepted, for ten minutes now."
@@ -31,8 +31,8 @@ locals {
       severity = "WARNING"
     }
     commits_fail = {
-      # A commit carries up to COMMIT_ROWS events. row_exists is a caller's own retry, storage_rejected a row's fault that
-      # the search ends; a cancelled commit belongs to an instance that ends.
+      # A commit carries up to COMMIT_ROWS events. Not counted as failures: row_exists (a caller's own retry),
+      # storage_rejected (a bad row, which a search isolates), and a cancelled commit (its instance is ending).
       section  = "more-than-1-in-20-commits-fails"
       title    = "More than 1 in 20 commits fails"
       meaning  = "Spanner does not take what callers log, or not in time. Each such commit is up to 64 events answered unavailable."
@@ -41,7 +41,7 @@ locals {
       severity = "ERROR"
     }
     events_refused = {
-      # A LogEvents whose every event is refused is answered 200, which no count of calls sees.
+      # A LogEvents is answered 200 even if every one of its events is refused, so no count of calls shows it.
       section  = "events-inside-logevents-are-refused"
       title    = "Events inside LogEvents are refused"
       meaning  = "More than 1 in 100 events of LogEvents is refused for a reason that is ours, while the call itself is answered ok."
@@ -50,7 +50,7 @@ locals {
       severity = "ERROR"
     }
     publish_paused = {
-      # An ingress on which no event arrives stays paused, since nothing probes: so only where publishes failed meanwhile.
+      # An ingress without traffic stays paused, since only a publish probes. Hence only if publishes failed meanwhile.
       section  = "ingresses-do-not-publish"
       title    = "Ingresses do not publish"
       meaning  = "Pub/Sub has not taken a publish for a quarter of an hour. Events are kept and the reconciler publishes them, a minute late and more slowly."
@@ -59,8 +59,8 @@ locals {
       severity = "WARNING"
     }
     telemetry_missing = {
-      # Without it an exporter that died would hide an old event. A point is looked for in 5 minutes back: fires 15 minutes
-      # after the last one. By absent(), which unlike a metric-absence condition holds where there has never been a point.
+      # Without this alert an exporter that died would hide an old event. PromQL looks back 5 minutes, so it fires 15 minutes
+      # after the last point. absent(), unlike a metric-absence condition, also holds if there has never been a point.
       section  = "the-workers-metrics-are-missing"
       title    = "The workers' metrics are missing"
       meaning  = "No worker has exported a metric for 15 minutes. Deliveries may be well, but most alerts of ours cannot fire."

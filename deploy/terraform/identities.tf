@@ -22,8 +22,8 @@ resource "google_service_account" "export" {
   display_name = "Event Logging: export of the event log to BigQuery"
 }
 
-# Where database roles are off. Google's roles/spanner.databaseUser would allow DDL too. tests/unit/deploy/test_terraform_grants.py
-# has the call behind each permission.
+# For use without database roles. Google's roles/spanner.databaseUser would allow DDL too.
+# tests/unit/deploy/test_terraform_grants.py has the call behind each permission.
 resource "google_project_iam_custom_role" "database_writer" {
   count = var.use_database_roles ? 0 : 1
 
@@ -39,7 +39,7 @@ resource "google_project_iam_custom_role" "database_writer" {
   ]
 }
 
-# Beside the writer: several reads at one timestamp.
+# In addition to the writer: several reads at one timestamp.
 resource "google_project_iam_custom_role" "database_looker" {
   count = var.use_database_roles ? 0 : 1
 
@@ -73,7 +73,7 @@ locals {
     export   = google_service_account.export.member
   }
 
-  # Without database roles: who reads or writes is IAM's to say, for all tables alike, deletes included.
+  # Without database roles IAM decides who reads and writes, for all tables alike, deletes included.
   database_grants = var.use_database_roles ? {} : {
     ingress_writer  = { account = "ingress", role = google_project_iam_custom_role.database_writer[0].id }
     worker_writer   = { account = "worker", role = google_project_iam_custom_role.database_writer[0].id }
@@ -82,7 +82,7 @@ locals {
     export_exporter = { account = "export", role = google_project_iam_custom_role.database_exporter[0].id }
   }
 
-  # With them: each may connect, and only as its own role, whose grants are in deploy/spanner/roles.
+  # With database roles each account may connect only as its own role, whose grants are in deploy/spanner/roles.
   database_roles = var.use_database_roles ? toset(["ingress", "worker", "operator", "export"]) : toset([])
 }
 
@@ -137,7 +137,7 @@ resource "google_pubsub_subscription_iam_member" "worker_pulls" {
   member       = google_service_account.worker.member
 }
 
-# The reconciler.
+# For the reconciler.
 resource "google_pubsub_topic_iam_member" "worker_republishes" {
   project = var.project
   topic   = google_pubsub_topic.forward.name
@@ -152,7 +152,7 @@ resource "google_pubsub_topic_iam_member" "worker_dead_letters" {
   member  = google_service_account.worker.member
 }
 
-# It takes dead letters into Spanner, native ones too, where operators list and replay them.
+# The worker collects dead letters, native ones too, into Spanner, where operators list and replay them.
 resource "google_pubsub_subscription_iam_member" "worker_collects_dead_letters" {
   project      = var.project
   subscription = google_pubsub_subscription.dead_letter.name
@@ -167,7 +167,7 @@ resource "google_pubsub_topic_iam_member" "operator_replays" {
   member  = google_service_account.operator.member
 }
 
-# `nest-events doctor` compares settings.
+# `nest-events doctor` compares the settings of topics and subscriptions with what they should be.
 resource "google_pubsub_topic_iam_member" "operator_looks" {
   for_each = { forward = google_pubsub_topic.forward.name, dead_letter = google_pubsub_topic.dead_letter.name }
 
@@ -189,8 +189,8 @@ resource "google_pubsub_subscription_iam_member" "operator_looks" {
   member       = google_service_account.operator.member
 }
 
-# The two grants without which native dead-lettering does nothing, and says so only on a console page: Pub/Sub itself
-# publishes the dead letter, and then acknowledges the message.
+# Without these two grants native dead-lettering does nothing, and only a console page shows it: Pub/Sub itself publishes
+# the dead letter, and then acknowledges the message.
 resource "google_pubsub_topic_iam_member" "pubsub_dead_letters" {
   project = var.project
   topic   = google_pubsub_topic.dead_letter.name
@@ -208,11 +208,11 @@ resource "google_pubsub_subscription_iam_member" "pubsub_acknowledges" {
 # --- telemetry -------------------------------------------------------------------------------------------------------
 
 locals {
-  # A collector of your own wants no grant here.
+  # A collector of your own needs no grant here.
   exports_to_google = var.telemetry_endpoint == null ? false : can(regex("^https://[^/]*[.]googleapis[.]com(/|$)", var.telemetry_endpoint))
 
-  # Each role allows to write its one signal (docs.cloud.google.com/iam/docs/roles-permissions/telemetry). Neither can be
-  # granted on less than the project. roles/serviceusage.serviceUsageConsumer is for those who name a project to charge in
+  # Each role permits writing one signal (docs.cloud.google.com/iam/docs/roles-permissions/telemetry). Neither can be
+  # granted on less than the project. roles/serviceusage.serviceUsageConsumer is needed only with a project to charge in
   # x-goog-user-project; the credentials of Cloud Run's service accounts send none.
   export_grants = local.exports_to_google ? {
     ingress_traces   = { account = "ingress", role = "roles/telemetry.tracesWriter" }

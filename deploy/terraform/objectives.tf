@@ -1,17 +1,17 @@
-# What callers are promised, as objectives (SLOs) with a budget of what may miss them, and alerts on how fast that budget is
-# used up. An alert of alerts.tf says that something is wrong now; one of these that it has gone on for long enough to matter.
+# What callers are promised, as objectives (SLOs) with an error budget, and alerts on how fast that budget burns. An alert
+# of alerts.tf shows that something is wrong now; one of these that it has lasted long enough to matter.
 
 locals {
-  # Below this a caller notices nothing: some ten times what a commit usually takes, a tenth of what it may take.
+  # Up to this a caller notices nothing: some ten times the usual duration of a commit, a tenth of the longest.
   commit_seconds = 0.5
 
-  # What is promised of delivery. An event whose message is lost misses it, since the reconciler waits that long.
+  # The promise for delivery. An event whose message is lost misses it, since the reconciler waits that long.
   delivery_seconds = 60
 
   exported = "resource.type=\"prometheus_target\" AND resource.labels.namespace=\"${google_spanner_database.this.name}\""
 
-  # Two are made of Google's own metrics. The rest is of ours, and an objective of a metric that does not exist is refused
-  # with 400 (an alert by PromQL is not): hence var.metrics_have_arrived.
+  # Two use Google's own metrics. The others use ours, and an objective on a metric that does not exist is refused with 400
+  # (an alert by PromQL is not): hence var.metrics_have_arrived.
   objectives = {
     calls = {
       display = "Calls are answered"
@@ -19,9 +19,9 @@ locals {
       section = "the-budget-of-calls-burns"
       ours    = false
       burns   = true
-      # By Cloud Run's count, which knows of calls that no process of ours saw. A 5xx is unavailable, internal, unknown or
-      # deadline_exceeded, or Cloud Run in our place: ours. 501 is a method that there is not; 4xx is the caller's, 429
-      # included: nothing was written and the caller is told to wait, and a body that is too large is answered so too.
+      # By Cloud Run's count, which includes calls that no process of ours saw. A 5xx is unavailable, internal, unknown or
+      # deadline_exceeded, or Cloud Run's own answer: our failure. 501 is a method that does not exist. A 4xx is the caller's,
+      # 429 included: nothing was written and the caller is asked to wait, or the body was too large.
       total = local.calls
       bad   = "${local.calls} AND metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"501\""
       range = null
@@ -32,7 +32,7 @@ locals {
       section = "the-budget-of-events-burns"
       ours    = true
       burns   = true
-      # Event by event, those inside LogEvents too, whose refusals are inside an answer with 200.
+      # Counts events, also those inside LogEvents, whose refusals are inside an answer with 200.
       total = "${local.exported} AND metric.type=\"prometheus.googleapis.com/event_log.call.events/counter\""
       bad   = "${local.exported} AND metric.type=\"prometheus.googleapis.com/event_log.call.events/counter\" AND metric.labels.code=one_of(\"unavailable\",\"internal\",\"unknown\",\"deadline_exceeded\")"
       range = null
@@ -43,7 +43,7 @@ locals {
       section = "the-budget-of-commits-burns"
       ours    = true
       burns   = true
-      # Those that succeed, and those that Spanner let wait in vain: what fails at once is no matter of latency.
+      # Commits that succeeded, and those that waited for Spanner in vain. One that fails at once says nothing of latency.
       total = "${local.exported} AND metric.type=\"prometheus.googleapis.com/event_log.commit.duration/histogram\" AND metric.labels.outcome=one_of(\"ok\",\"storage_unavailable\")"
       bad   = null
       range = local.commit_seconds
@@ -54,8 +54,8 @@ locals {
       section = "the-budget-of-deliveries-burns"
       ours    = true
       burns   = true
-      # From the commit of the event. Counted when it arrives: while nothing arrives the budget stands still, and `Events
-      # stay pending` and `circuit_opened` speak; afterwards each of the late ones counts.
+      # From the commit of the event; counted when it arrives. While no event arrives the budget does not change, and `Events
+      # stay pending` and `circuit_opened` fire; afterwards every late event counts.
       total = "${local.exported} AND metric.type=\"prometheus.googleapis.com/event_log.delivery.delay/histogram\""
       bad   = null
       range = local.delivery_seconds
@@ -65,7 +65,7 @@ locals {
       goal    = var.objectives.accounts
       section = "an-accepted-event-is-not-accounted-for-or-the-account-failed"
       ours    = false
-      # One account a day: a rate of 30 points a month says nothing, and each failure alerts by itself (alerts.tf).
+      # One account a day: a rate from 30 points a month means nothing, and each failure raises its own alert (alerts.tf).
       burns = false
       total = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.name}-account\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\""
       bad   = "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${var.name}-account\" AND metric.type=\"run.googleapis.com/job/completed_execution_count\" AND metric.labels.result=\"failed\""
@@ -78,9 +78,9 @@ locals {
     if local.processes == 1 && (!objective.ours || (local.exports_to_google && var.metrics_have_arrived))
   }
 
-  # The SRE workbook's (sre.google/workbook/alerting-on-slos): a page when an hour has used 2 % of the budget, one when six
-  # hours have used 5 %; both only while the last twelfth of that time still burns so, so that an alert ends when the trouble
-  # does. Over 30 days these are rates of 14.4 and 6 times what the budget allows.
+  # From the SRE workbook (sre.google/workbook/alerting-on-slos): alert when an hour has used 2 % of the budget, and when six
+  # hours have used 5 %. Both only while the last twelfth of that time still burns as fast, so that an alert ends with its
+  # cause. Over 30 days these are burn rates of 14.4 and 6.
   burn_rates = {
     fast = { share = 0.02, hours = 1, long = "60m", short = "5m", severity = "CRITICAL", words = "fast" }
     slow = { share = 0.05, hours = 6, long = "360m", short = "30m", severity = "ERROR", words = "steadily" }

@@ -23,7 +23,7 @@ output "export_service_account" {
   value       = google_service_account.export.email
 }
 
-# Without telemetry: metrics want a region, which a laptop has not. A trace goes on through what an operator replays.
+# Without telemetry: metrics need a region, which a laptop does not have. A trace still continues through a replay.
 output "operator_environment" {
   description = "The settings of nest-events."
   value       = merge(local.common_environment, local.subscriptions_environment, local.role_environment["operator"])

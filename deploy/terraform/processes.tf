@@ -15,8 +15,9 @@ locals {
     DEAD_LETTER_SUBSCRIPTION = google_pubsub_subscription.dead_letter.name
   }
 
-  # Callers are who their token says. Cloud Run has checked that token before the process sees it: it is the only way in, with
-  # roles/run.invoker for those whom var.invokers names. Set here, where that is so, and nowhere derived.
+  # A caller's identity is that of its token. Cloud Run is the only way in, and has checked the token before the process
+  # sees it; roles/run.invoker is granted to var.invokers and operators alone. The setting is true here because that holds
+  # here, and its default is false.
   ingress_environment = {
     TRUST_CLOUD_RUN_IAM = "true"
   }
@@ -25,7 +26,7 @@ locals {
     STATSIG_ENVIRONMENT = var.statsig_environment
   }
 
-  # Empty where telemetry is off.
+  # Empty if telemetry is off.
   telemetry_environment = { for name, value in {
     OTEL_EXPORTER_OTLP_ENDPOINT = var.telemetry_endpoint
     OTEL_TRACES_SAMPLER_ARG     = tostring(var.trace_ratio)
@@ -57,7 +58,7 @@ resource "google_cloud_run_v2_service" "ingress" {
 
   template {
     service_account = google_service_account.ingress.email
-    # A call takes 15 s at the most: 10 s to arrive, 5 s to commit. SIGTERM leaves 10 s, of which the process needs 7.
+    # A call takes about 15 s at most: 10 s to arrive, 5 s to commit. SIGTERM leaves 10 s, of which the process needs 7.
     timeout                          = "30s"
     max_instance_request_concurrency = 64
 
@@ -90,21 +91,21 @@ resource "google_cloud_run_v2_service" "ingress" {
       }
 
       resources {
-        # One event loop, so one core. Memory: concurrency x MAX_REQUEST_BYTES for bodies that arrive, MAX_DECODED_BYTES,
+        # One event loop, so one core. Memory: concurrency x MAX_REQUEST_BYTES for request bodies, MAX_DECODED_BYTES,
         # COMMIT_QUEUE_BYTES, and 256 MiB for the process: 1.6 GiB.
         limits = {
           cpu    = "1"
           memory = "2Gi"
         }
-        # CPU outside of requests too. A call is answered at its commit and its event is published behind the answer; a
-        # commit of a client that hung up goes on; metrics are exported. With CPU for requests alone all of that would stand
-        # still until the next call, and the reconciler would have to publish what was gathered.
+        # CPU outside of requests too. A call is answered at its commit, and its event is published after the answer; the
+        # commit of a client that hung up goes on; metrics are exported. With CPU for requests alone all of that would
+        # stop until the next call, and the reconciler would have to publish the events.
         cpu_idle          = false
         startup_cpu_boost = true
       }
 
-      # Ready means that Spanner answers; Pub/Sub need not. The process itself gives a Spanner that does not answer 30 s. No
-      # path here ends in z: Cloud Run keeps some of those for itself.
+      # Ready means that Spanner answers; Pub/Sub need not. The process itself waits 30 s for a Spanner that does not
+      # answer. No path here ends in z: Cloud Run reserves some of those.
       startup_probe {
         http_get {
           path = "/ready"
@@ -114,8 +115,8 @@ resource "google_cloud_run_v2_service" "ingress" {
         failure_threshold = 20
       }
 
-      # Only whether the event loop turns at all: with Spanner away, `unavailable` is a better answer than no instance. Two
-      # minutes, since a process that is busy answers late, and a restart would end its 64 calls and leave the load to others.
+      # Checks only that the event loop runs: while Spanner is away, `unavailable` is a better answer than no instance. Two
+      # minutes, since a busy process answers late, and a restart would end its 64 calls and leave their load to others.
       liveness_probe {
         http_get {
           path = "/health"
@@ -215,8 +216,8 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
       args  = ["worker"]
 
       resources {
-        # From four lanes on a process is bound by Python's lock, so one core. Memory: LANES x BATCH_EVENTS x 64 KiB x 4
-        # is 256 MiB, confirmations remembered while Spanner is away 40 MB, the process 256 MiB.
+        # With four lanes and more a process is limited by Python's lock, so one core. Memory: LANES x BATCH_EVENTS x 64 KiB
+        # x 4 is 256 MiB, outcomes remembered while Spanner is away 55 MB, the process 256 MiB.
         limits = {
           cpu    = "1"
           memory = "1Gi"

@@ -1,4 +1,4 @@
-# The same settings as deploy/local/provision.py gives the emulator; a test holds both equal.
+# The same settings as in deploy/local/provision.py, for the emulator; a test holds both equal.
 
 resource "google_pubsub_topic" "forward" {
   project = var.project
@@ -31,17 +31,17 @@ resource "google_pubsub_subscription" "forward" {
     maximum_backoff = "600s"
   }
 
-  # The backstop: the worker dead-letters by itself, with a reason, long before.
+  # The backstop: the worker itself dead-letters long before, with a reason.
   dead_letter_policy {
     dead_letter_topic     = google_pubsub_topic.dead_letter.id
     max_delivery_attempts = 100
   }
 
-  # A dead letter of a topic without subscription is lost.
+  # A message to a topic without a subscription is lost: the dead-letter subscription comes first.
   depends_on = [google_pubsub_subscription.dead_letter]
 }
 
-# What passes through here the worker takes into Spanner within seconds. While it cannot, 7 days are how long that may take.
+# The worker collects dead letters from here into Spanner within seconds. If it cannot, they are kept for 7 days.
 resource "google_pubsub_subscription" "dead_letter" {
   project                    = var.project
   name                       = "${var.name}-dead-letter-hold"

@@ -1,4 +1,4 @@
-# The key itself is added by hand (deploy/README.md), so that it is never in Terraform's state.
+# The key itself is added by hand (deploy/README.md), so that Terraform's state never has it.
 resource "google_secret_manager_secret" "statsig" {
   project   = var.project
   secret_id = "${var.name}-statsig-server-secret"

@@ -1,7 +1,7 @@
 resource "google_project_service" "used" {
   for_each = toset(concat(var.binary_authorization == null ? [] : ["binaryauthorization.googleapis.com"], [
     "artifactregistry.googleapis.com",
-    # Telemetry's traces are kept by Cloud Trace: with its API off they are discarded without an error
+    # The Telemetry API stores traces in Cloud Trace: with that API off they are discarded without an error
     # (docs.cloud.google.com/stackdriver/docs/reference/telemetry/v1.traces).
     "cloudtrace.googleapis.com",
     "cloudscheduler.googleapis.com",

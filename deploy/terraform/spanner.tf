@@ -1,13 +1,14 @@
 locals {
-  # By number, whichever folder a file is in: the provider takes statements that are added at the end for a change of the
-  # schema, and any other difference for a new database (which deletion_protection then refuses).
+  # By number, whichever folder a file is in. The provider treats statements added at the end as a schema change, and any
+  # other difference as a new database (which deletion_protection then refuses).
   ddl_paths = concat(
     [for name in fileset("${path.module}/../spanner", "*.sql") : "${path.module}/../spanner/${name}"],
     [for name in fileset("${path.module}/../spanner/roles", "*.sql") : "${path.module}/../spanner/roles/${name}"],
   )
   ddl_by_number = { for ddl_path in local.ddl_paths : basename(ddl_path) => file(ddl_path) }
 
-  # Comments out, then a statement ends at a semicolon. deploy/schema.py knows the rules in full; a test holds both equal.
+  # Comments are removed, then a statement ends at a semicolon. deploy/schema.py has the rules in full; a test holds both
+  # equal.
   ddl = flatten([
     for name in sort(keys(local.ddl_by_number)) : [
       for statement in split(";", replace(local.ddl_by_number[name], "/--[^\n]*/", "")) :
@@ -33,8 +34,8 @@ resource "google_spanner_database" "this" {
   instance = google_spanner_instance.this.name
   name     = var.name
   ddl      = local.ddl
-  # The least there is, and the default. An index that works as a queue keeps what was deleted from it for as long, and every
-  # scan of what is pending begins there: with 3 days, all that was delivered in 3 days. Recovery is the backups' work.
+  # The minimum, and the default. An index that works as a queue keeps its deleted entries for as long, and a scan of what
+  # is pending passes over them: with 3 days, all that was delivered in 3 days. Backups serve recovery.
   version_retention_period = "1h"
   deletion_protection      = true
   enable_drop_protection   = true

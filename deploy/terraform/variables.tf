@@ -104,8 +104,8 @@ variable "spanner_processing_units" {
   default     = 100
 }
 
-# One for each node or two (cloud.google.com/spanner/docs/schema-design), and 32 are enough for some tens of nodes. A variable
-# of its own and no part of the settings below: ingress, worker, account and operators must all be told the same.
+# One for each node or two (cloud.google.com/spanner/docs/schema-design); 32 are enough for some tens of nodes. A variable of
+# its own and not one of the settings above: ingress, worker, account and operators must all have the same value.
 variable "forward_shards" {
   description = "Shards of the indexes by time, one for each Spanner node or two; FORWARD_SHARDS of all processes. It may be raised at any time. Lower it only where `nest-events doctor` finds nothing beyond: no worker looks into a shard that is not counted."
   type        = number
@@ -179,10 +179,10 @@ variable "runbook_url" {
   type        = string
 }
 
-# Reasons, for 30 days: 0.999 of calls and events is 43 minutes of everything failing. Cloud Run promises 99.95 % and Spanner
-# in one region 99.99 %, a call needs both, and each deployment takes some. 0.99 of commits leaves room for cold starts and
-# for splits that move. 0.99 of deliveries is an outage of Statsig of 7 hours, which nothing of ours can shorten. Of the
-# daily accounts none may fail, and the API takes no goal of 1: with 0.999 one failure misses it.
+# Why these goals, over 30 days: 0.999 of calls and events is 43 minutes of everything failing. Cloud Run promises 99.95 %
+# and Spanner in one region 99.99 %, a call needs both, and each deployment takes some. 0.99 of commits leaves room for cold
+# starts and for splits that move. 0.99 of deliveries is an outage of Statsig of 7 hours, which the service cannot shorten.
+# No daily account may fail, but the API takes no goal of 1: with 0.999 one failure misses it.
 variable "objectives" {
   description = "The goals, as shares: calls that are not answered with an error of ours; events, those inside LogEvents too, that are not refused for a reason of ours; commits within 0.5 s; deliveries within 60 s of acceptance; accounts that find everything."
   type = object({
@@ -201,7 +201,7 @@ variable "objectives" {
   }
 }
 
-# Thirty is the most that the API takes of rolling days, and what the SRE workbook's burn rates are reckoned for.
+# Thirty rolling days are the most that the API takes, and the period of the SRE workbook's burn rates.
 variable "objective_days" {
   description = "The rolling days over which an objective is looked at, 1 to 30. Burn rates follow: they alert on a share of the budget."
   type        = number
@@ -225,9 +225,9 @@ variable "telemetry_endpoint" {
   default     = "https://telemetry.googleapis.com"
 }
 
-# A recorded event is some ten spans from the call to Statsig's answer, so 0.05 is half a span an event: enough to have an
-# example of everything that is slow or fails more than now and then, at a twentieth of the price. What a caller traces
-# itself is recorded whatever this says, and metrics count every event.
+# A recorded event has some ten spans from the call to Statsig's answer, so 0.05 is half a span an event: enough to have an
+# example of everything that is slow or fails more than rarely, at a twentieth of the price. A trace that a caller has sampled
+# is recorded regardless, and metrics count every event.
 variable "trace_ratio" {
   description = "The share of traces that begin at the ingress and are recorded, 0 to 1. OTEL_TRACES_SAMPLER_ARG."
   type        = number

@@ -1,4 +1,7 @@
-"""The local stand-in for Statsig: keeps the events it accepts in a log, misbehaves on command, shows a page."""
+"""The local stand-in for Statsig: logs the events that it accepts, misbehaves on command, shows a page.
+
+Why it has an HTTP server of its own: connection.py.
+"""
 
 from deploy.local.statsig_stand_in.event_log import LoggedEvent, read_log
 from deploy.local.statsig_stand_in.request_log import LoggedRequest, read_requests

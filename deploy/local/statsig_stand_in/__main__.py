@@ -10,12 +10,12 @@ from deploy.local.statsig_stand_in.stand_in import running_stand_in
 
 
 async def serve(log_path: Path, host: str, port: int) -> None:
-    told_to_stop = asyncio.Event()
+    stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with running_stand_in(log_path, host=host, port=port) as stand_in:
         print(json.dumps({"url": stand_in.url, "api_url": stand_in.api_url, "log": str(log_path)}), flush=True)
-        await told_to_stop.wait()
+        await stopping.wait()
 
 
 def main() -> None:
@@ -24,9 +24,9 @@ def main() -> None:
         "--log",
         type=Path,
         required=True,
-        help="file to append accepted events to, one JSON a line; NAME.requests.jsonl beside it tells of each request",
+        help="file to append accepted events to, one JSON a line; NAME.requests.jsonl beside it logs each request",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes any free port")
     parser.add_argument("--host", default="127.0.0.1")
     chosen = parser.parse_args()
     try:

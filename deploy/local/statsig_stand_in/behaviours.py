@@ -1,4 +1,4 @@
-"""What the stand-in can be told to do with a request, as validated values; pure."""
+"""The behaviours: what the stand-in does with a request on command, as validated values; pure."""
 
 import re
 from typing import Annotated, Any, Final, Literal, Self
@@ -6,26 +6,29 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveFloat, model_validator
 
 FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
-"""Headers that say where an answer ends; a rule that set them would break the connection instead of the answer."""
+"""Headers that mark where an answer ends; a rule that set them would break the connection, not the answer."""
 
 _HEADER_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e]*")
 
 
 def event_id_of(event: dict[str, Any]) -> str | None:
-    """The id that the worker puts into an event's metadata; None where there is none."""
+    """The id that the worker puts into an event's metadata; None if there is none."""
     metadata = event.get("metadata")
     event_id = metadata.get("event_id") if isinstance(metadata, dict) else None
     return event_id if isinstance(event_id, str) else None
 
 
 class Spec(BaseModel):
-    """Strict and closed, so that a misspelt rule is refused instead of doing nothing."""
+    """Strict, and without extra fields: a misspelt rule is refused instead of doing nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Status(Spec):
-    """Answer this status. Keeps the events of a 2xx, unless `accept` says otherwise; at once, also where it waits."""
+    """Answer with this status. `accept` says whether the events are kept; unset, those of a 2xx are.
+
+    They are kept before any delay.
+    """
 
     kind: Literal["status"] = "status"
     status: int = Field(ge=200, le=599)

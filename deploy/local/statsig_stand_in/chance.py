@@ -1,6 +1,6 @@
-"""A behaviour that is another one for each request: everything that the stand-in can do, in a seeded sequence; pure.
+"""A behaviour that is drawn anew for each request, from all that the stand-in can do, in a seeded sequence; pure.
 
-Honest where HTTP is: an answer from which a client may conclude that nothing was kept, or that all was, never lies.
+It never contradicts HTTP: after an answer that means that nothing was kept, or that all was, that is so.
 """
 
 import random
@@ -12,10 +12,10 @@ from pydantic import Field, FiniteFloat, NonNegativeFloat
 from deploy.local.statsig_stand_in.behaviours import ACCEPT, Behaviour, Drip, Hang, Reset, Spec, Status
 
 SURELY_NOT_KEPT: Final = (302, 400, 401, 403, 404, 405, 413, 422, 429)
-"""With one of these the server says that it has not done what was asked."""
+"""Statuses which mean that the server has not done what was asked."""
 
 MAYBE_KEPT: Final = (408, 409, 418, 500, 502, 503, 504, 520, 521, 522, 523, 524)
-"""These may come from a proxy that had passed the request on; 520 to 524 are Cloudflare's."""
+"""Statuses that may come from a proxy which had passed the request on; 520 to 524 are Cloudflare's."""
 
 SUCCESSES: Final = (200, 202, 204)
 
@@ -25,21 +25,21 @@ SAYS_YES: Final = '{"success":true}'
 BODIES: Final = (SAYS_YES, '{"success":false}', "", "<html><body>proxy</body></html>", '{"succ')
 
 RETRY_AFTER: Final = (None, "0", "1", "2")
-"""Seconds that a test has to spare."""
+"""Header values, in seconds; short enough for a test to wait."""
 
 _KINDS: Final = {"status": 6, "reset": 2, "hang": 1, "drip": 1}
-"""What is done in place of accepting, and how often of ten: a hang costs a client its time-out, a status nothing."""
+"""What is done in place of accepting, with weights: a hang costs a client its timeout, a status costs it nothing."""
 
 _DRIPPED_BYTES: Final = len(SAYS_YES)
 
 
 class Chance(Spec):
-    """Accept `accepts_share` of the requests as usual; draw what is done with each of the others."""
+    """Accept `accepts_share` of the requests as usual; draw a behaviour for each of the others."""
 
     kind: Literal["random"] = "random"
     accepts_share: float = Field(ge=0, lt=1)
     longest_delay_seconds: Annotated[NonNegativeFloat, FiniteFloat] = 0.0
-    """Of an answer that is drawn, from the end of the request to that of the answer."""
+    """The longest delay of a drawn answer, from the end of the request to the end of the answer."""
 
     seed: int = 0
 
@@ -47,7 +47,7 @@ class Chance(Spec):
         return f"doing anything to {(1 - self.accepts_share) * 100:g} % of requests"
 
     def drawn(self, source: random.Random) -> Behaviour:
-        """What is done with the next request."""
+        """The behaviour for the next request."""
         if source.random() < self.accepts_share:
             return ACCEPT
         (kind,) = source.choices(tuple(_KINDS), tuple(_KINDS.values()))

@@ -1,4 +1,9 @@
-"""One HTTP/1.1 connection: parses requests, hands each out as an exchange, answers in order."""
+"""One HTTP/1.1 connection: httptools parses the requests, each is handed out as an exchange, answers go out in order.
+
+Written by hand because an ASGI application cannot reach its connection: it cannot end one with a TCP reset, and it can
+break off a body only by failing. aiohttp's server would give that access, but it would be one more dependency (nothing
+else here uses aiohttp) in place of this module alone.
+"""
 
 import asyncio
 import logging
@@ -17,7 +22,7 @@ from deploy.local.statsig_stand_in.wire import BODY_LIMIT, RefusedRequestError, 
 logger = logging.getLogger(__name__)
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: closing drops what is unsent and answers the peer with RST."""
+"""SO_LINGER on, zero seconds: closing drops unsent bytes and sends the peer an RST."""
 
 
 class Exchange:
@@ -45,7 +50,7 @@ class Exchange:
         self.query = {name: values[-1] for name, values in parse_qs(target.query, keep_blank_values=True).items()}
 
     def add_body(self, piece: bytes) -> None:
-        # Read to its end all the same: closing on a peer that still sends would cost it the answer.
+        # A body that is too large is still read to its end: a peer that is cut off while it sends loses the answer.
         self._too_large = self._too_large or len(self._body) + len(piece) > BODY_LIMIT
         if not self._too_large:
             self._body += piece
@@ -55,14 +60,14 @@ class Exchange:
         """The whole body.
 
         Raises:
-            RefusedRequestError: it was larger than the limit, and not kept.
+            RefusedRequestError: it was larger than the limit, and dropped.
         """
         if self._too_large:
             raise RefusedRequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {BODY_LIMIT} bytes")
         return bytes(self._body)
 
     def send(self, response: Response) -> bool:
-        """Answer; False where the peer is gone."""
+        """Answer; False if the connection is closing already."""
         return self.write(response.head(keep_alive=self.keep_alive) + response.payload)
 
     def write(self, piece: bytes) -> bool:
@@ -72,7 +77,7 @@ class Exchange:
         return True
 
     def reset(self) -> None:
-        """End the connection with RST; nothing to do where the peer has ended it already."""
+        """End the connection with an RST, unless it is closing already."""
         if self._transport.is_closing():
             return
         peer: socket.socket = self._transport.get_extra_info("socket")
@@ -80,7 +85,7 @@ class Exchange:
         self._transport.abort()
 
     async def peer_gone(self, within: float | None = None) -> bool:
-        """Wait until the peer has closed, at most so many seconds; whether it has."""
+        """Wait up to `within` seconds, or without end, for the connection to close; returns whether it has."""
         try:
             async with asyncio.timeout(within):
                 await self._gone.wait()
@@ -96,7 +101,7 @@ Router = Callable[[Exchange], Responder]
 
 
 class Connection(asyncio.Protocol):
-    """Keeps reading while a request is served, because only reading notices that the peer has closed."""
+    """Keeps reading while a request is served: only a read shows that the peer has closed."""
 
     def __init__(self, router: Router, connections: set["Connection"], tasks: set[asyncio.Task[None]]) -> None:
         self._router = router

@@ -1,4 +1,4 @@
-"""The log of accepted events: JSON lines that are on disk before anybody is told so."""
+"""The log of accepted events: JSON lines that are on disk before their request is answered."""
 
 import asyncio
 import json
@@ -12,26 +12,26 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One line of the log. `received_at` is Unix time; `request` numbers the request that carried the event."""
+    """One line of the log. `received_at` is Unix time in seconds; `request` is the number of the event's request."""
 
     received_at: float
     request: int
     event: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        # Not dataclasses.asdict: that copies the event in depth.
+        # Not dataclasses.asdict, which makes a deep copy of the event.
         return {"received_at": self.received_at, "request": self.request, "event": self.event}
 
 
 def read_log(path: Path) -> list[LoggedEvent]:
-    """What was accepted so far, in the order of the log."""
+    """The events accepted so far, in the order of the log."""
     with path.open("rb") as lines:
-        # A last line without its end is being written at this moment, so nobody was told of it.
+        # A last line without a newline is still being written: its request has not been answered.
         return [LoggedEvent(**json.loads(line)) for line in lines if line.endswith(b"\n")]
 
 
 class EventLog:
-    """Appends events; calls that come while the disk is busy share the next fsync."""
+    """Appends events. Calls that arrive during an fsync share the next one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class EventLog:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
 
     def open(self) -> None:
-        """Continue the file where it is whole, so that a restarted stand-in keeps what it had accepted."""
+        """Open the file and cut off a partial last line; a restarted stand-in keeps all that it had accepted."""
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._end = self.path.read_bytes().rfind(b"\n") + 1
         os.ftruncate(self._file, self._end)
@@ -54,10 +54,10 @@ class EventLog:
         os.close(self._file)
 
     async def append(self, events: Sequence[LoggedEvent]) -> None:
-        """Return when the events are on disk.
+        """Append the events; returns once they are on disk.
 
         Raises:
-            OSError: they are not, and nothing of them is left in the log.
+            OSError: writing failed; nothing of them is left in the log.
         """
         lines = b"".join(json.dumps(event.as_dict(), separators=(",", ":")).encode() + b"\n" for event in events)
         loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ class EventLog:
             failure: Exception | None = None
             try:
                 await loop.run_in_executor(self._writer, self._write, b"".join(lines for lines, _ in group))
-            except Exception as error:  # noqa: BLE001 - raised again by everyone who waits for this group
+            except Exception as error:  # noqa: BLE001 - raised again in every call that waits for this group
                 failure = error
             for _, done in group:
                 if done.cancelled():

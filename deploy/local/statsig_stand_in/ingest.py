@@ -1,4 +1,4 @@
-"""POST /v1/log_event: the rule whose turn it is decides, kept events are on disk before any answer."""
+"""POST /v1/log_event: a rule decides what is done with the batch; kept events are on disk before the answer."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ ACCEPTED: Final = json_response(HTTPStatus.ACCEPTED, {"success": True})
 
 
 class Ingest:
-    """What Statsig does with a batch."""
+    """Reads batches, and keeps and answers each as the rules say."""
 
     def __init__(self, rules: RuleBook, log: EventLog, requests: RequestLog, tally: Tally) -> None:
         self._rules = rules
@@ -37,7 +37,7 @@ class Ingest:
         self._tally = tally
 
     def open(self, exchange: Exchange) -> Responder:
-        """Number the request and pick its rules, when the headers are in."""
+        """Called when the headers are in: count the request and draw its rules, of which one may reset at once."""
         number = self._tally.request()
         turn = self._rules.turn()
         if (reset := turn.early_reset()) is not None:
@@ -82,9 +82,9 @@ class Ingest:
                 if behaviour.delay_seconds:
                     await exchange.peer_gone(within=behaviour.delay_seconds)
                 if behaviour.breaks_off:
-                    self._break_off(exchange, _as_told(behaviour))
+                    self._break_off(exchange, _response_of(behaviour))
                 else:
-                    self._answer(exchange, _as_told(behaviour))
+                    self._answer(exchange, _response_of(behaviour))
             case Slow():
                 await exchange.peer_gone(within=behaviour.delay_seconds)
                 self._answer(exchange, ACCEPTED)
@@ -107,7 +107,7 @@ class Ingest:
         self._tally.outcome(str(int(ACCEPTED.status)))
 
     def _break_off(self, exchange: Exchange, response: Response) -> None:
-        exchange.keep_alive = False  # which closes the connection behind it
+        exchange.keep_alive = False  # closes the connection once this returns
         half = response.payload[: len(response.payload) // 2]
         self._tally.outcome("broken_off" if exchange.write(response.head(keep_alive=False) + half) else "gone")
 
@@ -115,7 +115,7 @@ class Ingest:
         self._tally.outcome(str(int(response.status)) if exchange.send(response) else "gone")
 
 
-def _as_told(behaviour: Status) -> Response:
+def _response_of(behaviour: Status) -> Response:
     body = behaviour.body
     if body is None:
         body = '{"success":true}' if behaviour.status < HTTPStatus.MULTIPLE_CHOICES else '{"success":false}'

@@ -1,6 +1,6 @@
-"""The log of requests: what each one carried and what was done with it, also where nothing was kept.
+"""The log of requests: what each carried and what was done with it, even if nothing was kept.
 
-For whoever asks afterwards what an event cost. Not fsynced: no promise rests on it.
+It shows afterwards which requests an event took. Not fsynced: if the machine crashes, the last lines may be lost.
 """
 
 import json
@@ -12,14 +12,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One line of the log. `at` is Unix time; `request` is the number that the log of events has too."""
+    """One line of the log. `at` is Unix time in seconds; `request` is the same number as in the log of events."""
 
     at: float
     request: int
     event_ids: list[str]
-    """Of the batch; none where it was not read or could not be."""
+    """Of the batch; empty if that was not read or could not be decoded."""
 
     did: str
+    """What was done with it, in words."""
+
     kept: bool
 
 
@@ -29,10 +31,10 @@ def request_log_path(log_path: Path) -> Path:
 
 
 def read_requests(log_path: Path) -> Iterator[LoggedRequest]:
-    """The requests so far, of the stand-in that logs its events there; one at a time, since there may be many."""
+    """The requests so far of the stand-in whose log of events is `log_path`. A generator: there may be many."""
     with request_log_path(log_path).open("rb") as lines:
         for line in lines:
-            # A last line without its end is being written at this moment.
+            # A last line without a newline is still being written.
             if line.endswith(b"\n"):
                 yield LoggedRequest(**json.loads(line))
 
@@ -43,14 +45,14 @@ class RequestLog:
         self._file: BufferedWriter
 
     def open(self) -> None:
-        """Begin anew: unlike the log of events, it is of one process."""
+        """Empty the file: unlike the log of events it covers one process."""
         self._file = self._path.open("wb")
 
     def close(self) -> None:
         self._file.close()
 
     def note(self, *, at: float, request: int, event_ids: Sequence[str], did: str, kept: bool) -> None:
-        """Readable when this returns."""
+        """Append a line; other processes can read it once this returns."""
         noted = LoggedRequest(at, request, list(event_ids), did, kept)
         self._file.write(json.dumps(asdict(noted), separators=(",", ":")).encode() + b"\n")
         self._file.flush()

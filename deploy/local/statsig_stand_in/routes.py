@@ -1,4 +1,4 @@
-"""Which path is served by what: log_event, control, stats, events, the page."""
+"""The routes: log_event, control, stats, events, and the page."""
 
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +15,7 @@ from deploy.local.statsig_stand_in.wire import RefusedRequestError, Response, js
 EVENTS_BY_DEFAULT: Final = 100
 
 _PAGE_HEADERS: Final = {
-    # The page shows what anybody may have logged: even a mistake in it must not run or load any of that.
+    # The page shows text that any client may have logged: even with a mistake in the page it must not run or load.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",

@@ -1,4 +1,4 @@
-"""Which rule decides about a request: parsing a control body, matching in order, counting uses; pure."""
+"""The rules: parsing a control body, choosing the rule for a request in order, counting uses; pure."""
 
 import json
 import random
@@ -12,17 +12,17 @@ from deploy.local.statsig_stand_in.chance import Chance
 from deploy.local.statsig_stand_in.selection import Selection
 
 REFUSE_EVENT: Final = "refuse_event"
-"""Short for the commonest rule of all: a status, 400 unless it says otherwise, for batches that hold certain events."""
+"""Shorthand for the most common rule: a status, by default 400, for batches that hold certain events."""
 
 
 class InvalidControlError(Exception):
-    """The control body is not a list of rules; the text is one line that says where and why."""
+    """The control body is not a list of rules; the message is one line that says where and why."""
 
 
 class Rule(Spec):
-    """One instruction. `times` None means for ever; `probability` draws per request from its own seeded sequence.
+    """One instruction. Without `times` it holds forever; `probability` draws per request from a seeded sequence.
 
-    Limited to `events` it concerns requests that hold one of them, and passes the others by.
+    With `events` it applies only to requests that hold one of them.
     """
 
     behaviour: Annotated[Status | Hang | Reset | Slow | Drip | Chance, Field(discriminator="kind")]
@@ -78,7 +78,7 @@ class _ActiveRule:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.used = 0
-        # Own sequences per rule: what one rule draws does not shift what another does.
+        # Each rule has sequences of its own, so that no rule's draws shift those of another.
         self._random = random.Random(rule.seed or 0)  # noqa: S311 - repeatable faults, not cryptography
         self._chance = random.Random(getattr(rule.behaviour, "seed", 0))  # noqa: S311 - as above
 
@@ -87,7 +87,7 @@ class _ActiveRule:
         return None if self.rule.times is None else self.rule.times - self.used
 
     def draw(self) -> Behaviour | None:
-        """What it does with the next request; None where it lets that pass."""
+        """What it does with the next request; None if its probability spares that one."""
         behaviour = self.rule.behaviour
         drawn = behaviour.drawn(self._chance) if isinstance(behaviour, Chance) else behaviour
         return drawn if self.rule.probability is None or self._random.random() < self.rule.probability else None
@@ -107,15 +107,15 @@ class _ActiveRule:
 
 
 class Turn:
-    """One request's way through the rules, begun when its headers are in."""
+    """The rules that may apply to one request, drawn when its headers are in."""
 
     def __init__(self, candidates: Sequence[tuple[_ActiveRule, Behaviour]]) -> None:
         self._candidates = candidates
 
     def early_reset(self) -> Reset | None:
-        """Where the rule whose turn it is breaks the connection already now; that is its use.
+        """The reset to make before the body is read, which counts as a use; None if the body decides.
 
-        A rule ahead of it that must see the events first puts the decision off until the body is in.
+        It is made only by the first rule with times left, and not by one that is limited to `events`.
         """
         for active, behaviour in self._candidates:
             if active.left == 0:
@@ -127,7 +127,7 @@ class Turn:
         return None
 
     def decide(self, events: Sequence[dict[str, Any]]) -> Behaviour:
-        """Use the first rule with times left that concerns the events; without one, accept."""
+        """Use the first rule with times left that concerns the events; accept if there is none."""
         for active, behaviour in self._candidates:
             if active.concerns(events):
                 active.used += 1
@@ -145,7 +145,7 @@ class RuleBook:
         self._active = [_ActiveRule(rule) for rule in rules]
 
     def turn(self) -> Turn:
-        """Draws for every rule, so that the n-th draw belongs to the n-th request whatever the other rules did."""
+        """Draw for every rule: a rule's n-th draw then belongs to the n-th request, whichever rule is used."""
         drawn = [(active, active.draw()) for active in self._active]
         return Turn([(active, behaviour) for active, behaviour in drawn if behaviour is not None])
 

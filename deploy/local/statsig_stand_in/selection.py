@@ -1,4 +1,4 @@
-"""Which requests a rule is limited to: those whose batch holds one of the events that it names; pure."""
+"""The selection of a rule's requests: those whose batch holds one of certain events; pure."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -9,17 +9,17 @@ from pydantic import Field, model_validator
 from deploy.local.statsig_stand_in.behaviours import Spec, event_id_of
 
 _HASH_BYTES: Final = 8
-"""A share is then exact to one in 2**64."""
+"""A share is exact to one in 2**64."""
 
 
 class Selection(Spec):
-    """Holds every event that it names in any way: by id, by a part of the name, or as one of a share of all ids."""
+    """Events by id, by a part of the name, or as a share of all ids; it holds an event that matches any of these."""
 
     # Not strict as a container: JSON has no sets.
     event_ids: frozenset[str] = Field(default=frozenset(), strict=False)
     name_contains: str | None = Field(default=None, min_length=1)
     share: float | None = Field(default=None, gt=0, le=1)
-    """By a hash of seed and id, so that the same ids are in it whatever comes when."""
+    """By a hash of seed and id, so that it holds the same ids in any order of arrival."""
 
     seed: int | None = None
 

@@ -1,4 +1,4 @@
-"""A running stand-in: its parts put together, listening, and taken down again."""
+"""A running stand-in: wires its parts, listens, and shuts down."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ from deploy.local.statsig_stand_in.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A stand-in in this process. `api_url` is what `STATSIG_API_URL` is set to."""
+    """A stand-in in this process. `api_url` is the value for `STATSIG_API_URL`."""
 
     url: str
     log_path: Path
@@ -30,7 +30,7 @@ class StandIn:
         return f"{self.url}/v1"
 
     def behave(self, rules: Sequence[Rule]) -> None:
-        """Replace the rules, like PUT /control; none of them means accept everything."""
+        """Replace the rules, like PUT /control; without rules everything is accepted."""
         self._rules.replace(rules)
 
     def stats(self) -> dict[str, Any]:
@@ -45,10 +45,10 @@ class StandIn:
 
 @asynccontextmanager
 async def running_stand_in(log_path: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[StandIn]:
-    """Listen on a free port unless one is given; on leaving, drop every connection, then close the logs.
+    """Listen on a free port unless one is given; on exit drop every connection, then close the logs.
 
     Raises:
-        OSError: the log cannot be opened or the address cannot be listened on.
+        OSError: a log cannot be opened, or the address is taken.
     """
     log, request_log, rules, tally = EventLog(log_path), RequestLog(log_path), RuleBook(), Tally()
     routes = Routes(Ingest(rules, log, request_log, tally), rules, tally)
@@ -68,7 +68,7 @@ async def running_stand_in(log_path: Path, *, host: str = "127.0.0.1", port: int
             for connection in list(connections):
                 connection.abort()
             await server.wait_closed()
-            # Whoever was being served ends by itself now that its peer is gone.
+            # Requests being served end by themselves now that their connections are gone.
             while tasks:
                 await asyncio.wait(tasks)
     finally:

@@ -1,4 +1,4 @@
-"""What the stand-in has seen: counters for ever, the latest events for the page."""
+"""What the stand-in has seen: counters since its start, and the latest events for the page."""
 
 import time
 from collections import Counter, deque
@@ -30,7 +30,7 @@ class Tally:
         self._latest: deque[tuple[int, LoggedEvent]] = deque(maxlen=EVENTS_KEPT)
 
     def request(self) -> int:
-        """Count a request and give it its number."""
+        """Count a request; returns its number, from 1."""
         self._requests += 1
         self._arrivals.append(time.monotonic())
         self._forget_old_arrivals()
@@ -49,7 +49,7 @@ class Tally:
                 self._ids.add(event_id)
 
     def outcome(self, word: str) -> None:
-        """Count how a request ended: the status answered, or a word where none was."""
+        """Count how a request ended: the status of its answer, or a word if it had none."""
         self._outcomes[word] += 1
 
     def stats(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Tally:
         }
 
     def latest(self, *, limit: int, after: int) -> list[dict[str, Any]]:
-        """The newest events first, none whose `seq` is `after` or lower."""
+        """Up to `limit` events with a `seq` above `after`, the newest first."""
         newer = takewhile(lambda numbered: numbered[0] > after, reversed(self._latest))
         return [{"seq": seq, **event.as_dict()} for seq, event in islice(newer, limit)]
 

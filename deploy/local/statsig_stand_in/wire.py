@@ -1,4 +1,4 @@
-"""HTTP as bytes: a response and its encoding, a request body and its decoding; pure."""
+"""HTTP as bytes: encodes responses and decodes request bodies; pure."""
 
 import json
 import zlib
@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
-"""Bytes of a request body, as sent and unpacked."""
+"""Bytes of a request body, both as sent and unpacked."""
 
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class RefusedRequestError(Exception):
-    """The request cannot be served; the text is one line for whoever sent it."""
+    """The request cannot be served; the message is one line for the client."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -52,10 +52,10 @@ def refusal(error: RefusedRequestError) -> Response:
 
 
 def unpack(body: bytes, encoding: str) -> bytes:
-    """Undo the Content-Encoding.
+    """The body without its Content-Encoding.
 
     Raises:
-        RefusedRequestError: unknown, damaged, or larger than the limit once unpacked.
+        RefusedRequestError: the encoding is unknown, the body damaged, or larger than the limit once unpacked.
     """
     if encoding in {"", "identity"}:
         return body
@@ -77,7 +77,7 @@ def decode_events(body: bytes) -> list[dict[str, Any]]:
     """Read the `events` of a log_event payload.
 
     Raises:
-        RefusedRequestError: not strict JSON, or not the shape that the SDK sends.
+        RefusedRequestError: the body is not strict JSON, or has no list of events.
     """
     try:
         payload = json.loads(body, parse_constant=_refuse_constant)

@@ -1,8 +1,8 @@
 -- Fine-grained access: what each identity may do with rows. In a folder of its own, because the Spanner emulator (1.5.28)
--- knows no roles; numbered in one sequence with the files above it, which deploy/terraform applies together, by number.
--- Nobody may delete a row, and no role is granted DDL, which roles cannot have.
+-- has no roles. Numbered in one sequence with the files of the folder above: deploy/terraform applies both, by number.
+-- No role may delete a row, and none may change the schema, which cannot be granted to a role.
 
--- spanner_info_reader shows the whole schema, which a process checks when it starts; it shows no row.
+-- spanner_info_reader shows the whole schema, which a process checks when it starts, and no rows.
 CREATE ROLE ingress;
 GRANT INSERT ON TABLE NestEventLog, NestEventForward TO ROLE ingress;
 -- To compare a retried call with what was written.
@@ -11,9 +11,9 @@ GRANT ROLE spanner_info_reader TO ROLE ingress;
 
 CREATE ROLE worker;
 GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE worker;
--- What the reconciler publishes again.
+-- The reconciler publishes events again.
 GRANT SELECT(event_id, event_name, event_type, actor_id, event_ts, metadata) ON TABLE NestEventLog TO ROLE worker;
--- What a dead letter is found by.
+-- A dead letter has the caller of its event.
 GRANT SELECT(caller) ON TABLE NestEventLog TO ROLE worker;
 GRANT SELECT, INSERT, UPDATE ON TABLE NestEventDeadLetter TO ROLE worker;
 GRANT ROLE spanner_info_reader TO ROLE worker;
@@ -26,10 +26,10 @@ GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE operator;
 GRANT SELECT, UPDATE ON TABLE NestEventDeadLetter TO ROLE operator;
 GRANT ROLE spanner_info_reader TO ROLE operator;
 
--- What carries the event log to BigQuery; it sees no delivery state.
+-- The pipeline that exports the event log to BigQuery; it sees no delivery state.
 CREATE ROLE export;
 GRANT SELECT ON TABLE NestEventLog TO ROLE export;
 
--- Who may do what with NestEventProcess. A process that ends marks its row, so that here too nobody may delete one.
+-- NestEventProcess. A process that ends marks its row, so no role needs to delete rows here either.
 GRANT INSERT, UPDATE ON TABLE NestEventProcess TO ROLE ingress, worker;
 GRANT SELECT ON TABLE NestEventProcess TO ROLE operator;

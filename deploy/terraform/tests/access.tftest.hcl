@@ -1,4 +1,4 @@
-# Who may do what, and the two options that narrow it further.
+# Access: who may do what, and the two options that restrict it further.
 
 mock_provider "google" {
   source = "./tests/mocks"

@@ -1,4 +1,4 @@
-# What runs, and with which settings. In a mocked project: nothing is made, and no credentials are needed.
+# The processes and their settings. The provider is mocked: nothing is created, and no credentials are needed.
 
 mock_provider "google" {
   source = "./tests/mocks"

@@ -1,4 +1,4 @@
-# What is watched: alerts, objectives, and what each is made of.
+# Monitoring: alerts and objectives, and the metrics they use.
 
 mock_provider "google" {
   source = "./tests/mocks"

@@ -1,4 +1,4 @@
-# What Google would fill in, where the module goes on with it. Every resource of a type gets the same.
+# Values that Google would fill in and that the module uses. Every resource of a type has the same.
 
 mock_data "google_project" {
   defaults = {
