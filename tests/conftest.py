@@ -1,4 +1,4 @@
-"""What every test may use: the emulators, and names of its own on them."""
+"""Fixtures of every test: the emulators, and a database and topics of its own on them."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -8,12 +8,13 @@ from anyio.from_thread import start_blocking_portal
 
 from deploy.local.emulators import Emulators, running_emulators
 from deploy.local.errors import MissingEmulatorError
-from deploy.local.provision import StackNames, provisioner
+from deploy.local.provision import StackNames
+from tests.support.emulators.provisioned import provisioned
 
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
-    """Real emulators, found or started as the local stack does it; one pair for each process of the test run."""
+    """The emulators, found or started as the local stack does it; one pair for each process of the test run."""
     with start_blocking_portal() as portal:
         context = portal.wrap_async_context_manager(running_emulators(tmp_path_factory.mktemp("emulators")))
         try:
@@ -30,16 +31,12 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
 
 @pytest.fixture
 async def names(emulators: Emulators) -> AsyncIterator[StackNames]:
-    """A database, topics and subscriptions that only this test knows."""
-    unique = StackNames.unique("t")
-    async with provisioner(emulators) as admin:
-        await admin.provision(unique)
+    """A database, topics and subscriptions of this test's own."""
+    async with provisioned(emulators, "t") as unique:
         yield unique
-        await admin.delete_topics(unique)
-        await admin.delete_instance(unique)
 
 
 @pytest.fixture
 def environment(emulators: Emulators, names: StackNames) -> dict[str, str]:
-    """The settings that point at both."""
+    """Environment variables that point our processes at the emulators and at `names` on them."""
     return names.variables | emulators.variables

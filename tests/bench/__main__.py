@@ -40,7 +40,7 @@ def main(
     json_file: Annotated[Path, typer.Option("--json", help="Where all figures go.")] = FOLDER / "bench.json",
     chart_file: Annotated[Path, typer.Option("--chart", help="Where the chart goes.")] = FOLDER / "bench.svg",
 ) -> None:
-    """Exit 0 where all was measured, 1 where something was not, 2 where the bench cannot run here."""
+    """Exits with 0 if all was measured, 1 if something was not, 2 if the bench cannot run here."""
     try:
         measures = chosen(only)
         options = Options(

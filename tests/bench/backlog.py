@@ -1,4 +1,4 @@
-"""Rows and messages in any number, as the product writes them, and faster than by its calls."""
+"""Writes many rows and messages as the product does, faster than through its calls."""
 
 import itertools
 import uuid
@@ -9,11 +9,11 @@ from typing import Final
 from shared.events import forward_message
 from shared.events.event import EventLogRow
 from tests.bench.product import opened_event_log, opened_forward_topic
-from tests.support.events import log, normalize
+from tests.support.sample_requests import normalize, sample_request
 
 ROWS_OF_A_COMMIT: Final = 64
-"""One commit after the other, too: the emulator works on one at a time, and several only abort each other. So it took
-2,900 rows a second, with four commits of 256 at once 1,600."""
+"""Committed one after the other: the emulator works on one commit at a time, and several abort each other. So it took
+2,900 rows a second, and 1,600 with four commits of 256 at once."""
 
 MESSAGES_OF_A_PUBLISH: Final = 1000
 """Pub/Sub's limit."""
@@ -22,8 +22,8 @@ _METADATA: Final = {**{f"key_{number}": "some text of a usual length" for number
 
 
 def new_rows(count: int) -> Iterator[EventLogRow]:
-    """Rows that differ in their event_id only."""
-    row = normalize(log(_METADATA, event_name="benchmarked", actor_id="bench"))
+    """Rows that differ only in their event_id."""
+    row = normalize(sample_request(_METADATA, event_name="benchmarked", actor_id="bench"))
     for _ in range(count):
         yield replace(row, event=replace(row.event, event_id=str(uuid.uuid4())))
 

@@ -1,4 +1,4 @@
-"""One run of the bench: what a measure is, what it is given, and how one that fails leaves the others alone."""
+"""A run of the bench: its measures and their context. A measure that fails leaves the others alone."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,12 +15,12 @@ from tests.bench.world import World, open_world
 Figures = Mapping[str, float]
 
 _FAILURE_CHARACTERS: Final = 600
-"""Of a failure, in the report: enough for the end of a log."""
+"""Characters of a failure in the report: enough for the end of a log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every measure is given."""
+    """The context of every measure."""
 
     options: Options
     run_dir: Path
@@ -36,7 +36,7 @@ class Bench:
         return open_world(self.emulators, run_dir, keeps_messages=keeps_messages)
 
     async def attempt(self, key: Key, turn: int, measuring: Callable[[], Awaitable[Figures]]) -> None:
-        """Take one sample. One that fails is noted, and its key is not tried again."""
+        """Take a sample. A failure is noted, and its key is not tried again."""
         if key not in self.results.failures:
             self.display.begins(f"{key.measure} · {key.case} · {key.way}")
             try:
@@ -55,20 +55,20 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One thing that the bench measures, in all its cases and ways."""
+    """A measure of the bench, with all its cases and ways."""
 
     name: str
     unit: str
-    """What is counted by it: a call, an event."""
+    """What it counts: calls or events."""
 
     steps: Callable[[Options], int]
-    """How many samples it takes."""
+    """The number of samples it takes."""
 
     run: Callable[[Bench], Awaitable[None]]
 
 
 async def run_measures(bench: Bench, measures: Sequence[Measure]) -> None:
-    """All of them, whatever becomes of one."""
+    """Run all measures, also where one fails."""
     for measure in measures:
         try:
             await measure.run(bench)
@@ -77,7 +77,7 @@ async def run_measures(bench: Bench, measures: Sequence[Measure]) -> None:
 
 
 def words(error: Exception) -> str:
-    """In one line; of a group, the first of it."""
+    """The error in one line; of an exception group the first one."""
     if isinstance(error, ExceptionGroup):
         return words(error.exceptions[0])
     text = " ".join(f"{type(error).__name__}: {error}".split())

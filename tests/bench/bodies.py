@@ -1,4 +1,4 @@
-"""The JSON bodies that are posted, the same for every way."""
+"""The posted JSON bodies, the same for every way."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ LOG_EVENTS: Final = "/events.v1.EventLoggingService/LogEvents"
 EVENTS_OF_A_BATCH: Final = 100
 
 PAYLOADS: Final = {"0.2 KiB": (2, 48), "4 KiB": (16, 235), "64 KiB": (64, 1000)}
-"""Keys and characters of each value. Together with names and quotes they stay just below what the name says."""
+"""Number of keys, and characters of each value: with names and quotes just below the size in the name."""
 
 
 def usual_event() -> dict[str, Any]:
-    """Eight texts and a number, about half a KiB."""
+    """An event with eight texts and a number, about half a KiB."""
     texts = {f"key_{number}": "some text of a usual length" for number in range(8)}
     return {"eventName": "benchmarked", "actorId": "bench", "metadata": {**texts, "value": 3}}
 
@@ -30,7 +30,7 @@ def batch() -> dict[str, Any]:
 
 
 def written(folder: Path, name: str, body: dict[str, Any]) -> Path:
-    """A file of that body, for wrk to read."""
+    """Writes the body to a file for wrk, and returns its path."""
     path = folder / f"{name.replace(' ', '-')}.json"
     path.write_text(json.dumps(body))
     return path

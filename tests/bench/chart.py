@@ -16,7 +16,7 @@ VALUES: Final = 80
 BAR: Final = 16
 ROW: Final = 24
 HEAD: Final = 48
-"""A panel's title and its scale."""
+"""The height of a panel's title and scale."""
 
 PANELS: Final = ((RATE, "calls/s"), (CPU_MS, "CPU time of the process a call, ms"))
 
@@ -60,6 +60,6 @@ def _panel(top: int, title: str, values: Mapping[str, float]) -> Iterator[str]:
 
 
 def _decades(values: Collection[float]) -> tuple[int, int]:
-    """The powers of ten around them, two different ones at least."""
+    """The powers of ten around the values, at least two."""
     low = math.floor(math.log10(min(values)))
     return low, max(low + 1, math.ceil(math.log10(max(values))))

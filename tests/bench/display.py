@@ -1,4 +1,4 @@
-"""What the bench shows while it runs: a bar on a terminal, and a line for each sample there and in a pipe."""
+"""The bench's progress: a bar on a terminal, and a line for each sample there and in a pipe."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _UNITS: Final = {"rate": "/s", "p50_ms": " ms p50", "p99_ms": " ms p99", "cpu_ms
 
 
 class Display:
-    """Tells of steps that begin and end."""
+    """Shows steps that begin and end."""
 
     def __init__(self, console: Console, progress: Progress, steps: int) -> None:
         self._console = console

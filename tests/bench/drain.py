@@ -1,4 +1,4 @@
-"""One drain of a backlog by one worker: how fast the events reach Statsig, and what an event costs the worker."""
+"""Measures a drain of a backlog by one worker: the rate at Statsig, and the worker's CPU time of an event."""
 
 from typing import Any, Final
 
@@ -17,27 +17,27 @@ from tests.bench.ways import THIS_WORKER, Way
 from tests.bench.world import World
 
 START_SECONDS: Final = 60.0
-"""Until the first event is at Statsig."""
+"""The timeout until Statsig has the first event."""
 
 SLOWEST_PER_SECOND: Final = 20.0
-"""Events. What is slower counts as stuck."""
+"""Events a second below which a drain counts as stuck."""
 
 SETTLE_SECONDS: Final = 30.0
 SETTLE_POLL_SECONDS: Final = 0.2
 
 SETTLED: Final = "DELIVERED"
 READ_ROWS: Final = 1000
-"""Of one read by key."""
+"""Rows of a read by key."""
 
 WORKER_SETTINGS: Final = {"RECONCILE_AFTER_SECONDS": "86400"}
-"""What waits for its turn is not published again meanwhile: that would be another load."""
+"""No event of the backlog is republished meanwhile: that would be another load."""
 
 
 async def drain(world: World, way: Way, events: int) -> Figures:
-    """Pile up the events, start the worker, and wait until Statsig has each and the ledger says so.
+    """Write the backlog, start the worker, and wait until Statsig has each event and the ledger has settled it.
 
-    The CPU time is that from the first request that Statsig kept until the worker is at rest, for an event of those
-    that came after; so the start of the process is not in it.
+    CPU time counts from the end of the first request that Statsig kept until the worker is at rest, for the events
+    after that request: it does not include the start of the process.
 
     Raises:
         MeasurementError: an event came twice or not at all, or was not settled.

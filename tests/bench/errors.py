@@ -1,16 +1,16 @@
-"""What ends a measure, or the whole bench."""
+"""Errors that end a measure or the whole bench."""
 
 
 class BenchError(Exception):
-    """The root: the message is for the person at the terminal."""
+    """The root class; its messages are printed to the user."""
 
 
 class MissingLoadGeneratorError(BenchError):
-    """There is no wrk. The program ends with 2."""
+    """wrk is not installed. The program exits with 2."""
 
     def __init__(self) -> None:
         super().__init__("the bench makes its load with wrk, and there is none on PATH: apt-get install wrk")
 
 
 class MeasurementError(BenchError):
-    """A figure could not be had, or would say something else than it seems to."""
+    """A figure could not be measured, or would mislead."""

@@ -1,4 +1,4 @@
-"""What the libraries alone take, in a process that does nothing but import them."""
+"""Measures a process that only imports the libraries."""
 
 import sys
 import time
@@ -27,13 +27,13 @@ with open("/proc/self/status") as status:
     print(status.read(), flush=True)
 os._exit(0)
 """
-"""The end of an interpreter is no part of a start."""
+"""It is measured without the end of the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     seconds: float
-    """From the start of the process."""
+    """Seconds from the start of the process."""
 
     mib: float
 

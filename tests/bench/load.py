@@ -1,4 +1,4 @@
-"""A load on one server, and what it cost that server's process."""
+"""Measures a load on a server, and the CPU time of that server's process."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from tests.bench.wrk import run_wrk
 
 WARM_UP_CONNECTIONS = 8
 WARM_UP_SECONDS = 1
-"""The first call makes a session with Spanner, compiles rules and opens channels."""
+"""Seconds of calls before the measurement: the first call makes a session, compiles rules and opens channels."""
 
 
 async def load(
     server: Server, path: str, body: Path, *, connections: int, seconds: int, events_of_a_call: int = 1
 ) -> Figures:
-    """Rate and CPU are those of an event, the latencies those of a call.
+    """Rate and CPU time are for an event, latencies for a call.
 
-    wrk leaves when its time is up, with one call in flight on each connection. The server works on them all the same;
-    so the CPU time is read when it has come to rest, and they are counted with the calls that were answered.
+    When its time is up, wrk leaves with a call in flight on each connection. The server still works on these. So the
+    CPU time is read once it is at rest, and these calls count with the answered ones.
 
     Raises:
         MeasurementError: not every answer was a success, or the server ended.

@@ -1,4 +1,4 @@
-"""Where it was measured, for whoever compares figures later."""
+"""The machine of a measurement, for later comparisons."""
 
 import os
 import platform
@@ -23,13 +23,13 @@ LIBRARIES: Final = (
 )
 
 QUIET_LOAD: Final = 0.5
-"""The load average below which nothing else of note runs. It is of the last minute, what has ended included."""
+"""The load average below which the machine counts as idle. It covers the last minute, with processes that ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     cores: int
-    """That this process may use."""
+    """Cores that this process may use."""
 
     processor: str
     memory_gib: float
@@ -37,7 +37,7 @@ class Machine:
     python: str
     libraries: Mapping[str, str]
     load_before: float
-    """The load average of the minute before."""
+    """The load average of the minute before the measurement."""
 
     @property
     def is_quiet(self) -> bool:

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and numbers as they stand in them."""
+"""Tables in Markdown, and the format of their numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -8,14 +8,14 @@ TIMES: Final = "\u00d7"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Line by line."""
+    """The lines of a table."""
     yield _line(heads)
     yield _line(["---"] * len(heads))
     yield from (_line(row) for row in rows)
 
 
 def number(value: float) -> str:
-    """With three significant digits, and whole from a hundred on."""
+    """Three significant digits, and no decimals from a hundred on."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

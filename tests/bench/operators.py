@@ -1,6 +1,6 @@
 """`python -m tests.bench.operators`: how long each operators' command takes with few rows and with many.
 
-All rows but the dead ones and the latest few are delivered and old: what an operator asks about must not cost by them.
+All rows but the dead ones and the latest few are delivered and old: they must not slow what an operator asks for.
 """
 
 import base64
@@ -29,12 +29,12 @@ from shared.spanner.connection import open_database
 from shared.spanner.dead_letter_rows import INSERTED_COLUMNS
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.mutations import insert
-from tests.support.operators.nest_events import nest_events
+from tests.support.operators.nest_events import nest_events_from_nothing
 from tests.support.sample_events import sample_event
 
 ROWS_OF_A_COMMIT: Final = 100
 DEAD_OF: Final = 10
-"""One row in so many is dead, of REASONS reasons."""
+"""One row in this many is dead, for one of REASONS."""
 
 REASONS: Final = 10
 PENDING: Final = 50
@@ -63,7 +63,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass
 class Grown:
-    """What was written."""
+    """The rows that were written."""
 
     rows: int = 0
     dead: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Of each command; the median is shown.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the seconds go.")] = None,
 ) -> None:
-    """Ends in a Markdown table: seconds of each command, start of the process included, and the ratio."""
+    """Prints a Markdown table: seconds of each command, with the start of its process, and the ratio."""
     stages = [int(number) for number in rows.split(",")]
     begins = tuple(only.split(","))
     commands = {name: arguments for name, arguments in COMMANDS.items() if name.startswith(begins)}
@@ -113,7 +113,7 @@ async def _median(environment: dict[str, str], arguments: Sequence[str], rounds:
     for _ in range(rounds):
         began = time.monotonic()
         try:
-            ran = await nest_events(environment, *arguments)
+            ran = await nest_events_from_nothing(environment, *arguments)
         except TimeoutError:
             return math.inf
         took.append(time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""The files that a run leaves."""
+"""The files that a run writes."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from deploy.local.stack import REPOSITORY
 from tests.bench.report import Run
 
 FOLDER: Final = REPOSITORY / ".local" / "bench"
-"""Where they go unless told otherwise; `make clean` removes it."""
+"""The default folder of the files; `make clean` removes it."""
 
 DRAINED_GROWTH: Final = "drained_growth"
-"""What bench-growth leaves for the bench's table of targets."""
+"""The figure of bench-growth for the bench's table of targets."""
 
 
 def write(path: Path, text: str) -> None:
@@ -22,7 +22,7 @@ def write(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, run: Mapping[str, Any]) -> None:
-    """With the time of its end."""
+    """Writes the run as JSON, with the time of its end."""
     ended_at = datetime.now(UTC).isoformat(timespec="seconds")
     write(path, json.dumps({"ended_at": ended_at, **run}, indent=1) + "\n")
 
@@ -54,7 +54,7 @@ def as_json(run: Run) -> dict[str, Any]:
 
 
 def drained_growth(path: Path) -> float | None:
-    """What the last run of bench-growth found; None where there was none."""
+    """The figure of the last run of bench-growth; None where there is none."""
     try:
         found = json.loads(path.read_text())[DRAINED_GROWTH]
     except FileNotFoundError:

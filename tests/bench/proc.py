@@ -1,8 +1,8 @@
-"""What the operating system says of a process: the CPU time that it took, the memory that it holds. Linux only.
+"""A process's CPU time and memory, from the operating system. Linux only.
 
-CPU time is read from the process's own CPU-time clock (clock_getcpuclockid(3)): nanoseconds, of all its threads, those
-that ended included. /proc/PID/stat says the same in hundredths of a second, and /proc/PID/task/*/schedstat leaves out
-what ended.
+CPU time is read from the process's CPU-time clock (clock_getcpuclockid(3)): nanoseconds of all its threads, including
+those that ended. /proc/PID/stat has hundredths of a second only, and /proc/PID/task/*/schedstat lacks threads that
+ended.
 """
 
 import time
@@ -15,17 +15,17 @@ import anyio
 from tests.bench.errors import MeasurementError
 
 _PROCESS_CLOCK: Final = 2
-"""CPUCLOCK_SCHED, the low bits of a clock's number: all the time that the scheduler gave the process."""
+"""CPUCLOCK_SCHED, the low bits of a clock's number: all CPU time that the scheduler gave the process."""
 
 STILL_SECONDS: Final = 0.1
 STILL_CPU_SECONDS: Final = 0.004
-"""At rest is who takes less than 4 % of a CPU: an idle event loop with timers takes a tenth of it."""
+"""CPU time in one look below which a process is at rest: 4 % of a CPU. An idle event loop takes a tenth of that."""
 
 REST_SECONDS: Final = 30.0
-"""For what a load left behind. Calls of the slowest way that were in flight end within seconds."""
+"""The timeout until a process is at rest. Calls in flight of the slowest way end within seconds."""
 
 LEAST_AVAILABLE: Final = 0.15
-"""Of the machine's memory, for all that is measured. The Spanner emulator keeps every row in it, 12 KiB an event."""
+"""The least share of the machine's memory to go on. The Spanner emulator keeps every row in it, 12 KiB an event."""
 
 _KIB_PER_MIB: Final = 1024
 
@@ -43,7 +43,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def cpu_seconds_at_rest(pid: int) -> float:
-    """As `cpu_seconds`, once the process has nothing more to do.
+    """`cpu_seconds`, once the process is at rest.
 
     Raises:
         MeasurementError: It does not come to rest, or has ended.
@@ -60,15 +60,15 @@ async def cpu_seconds_at_rest(pid: int) -> float:
 
 
 def _is_runnable(pid: int) -> bool:
-    """Whether a thread runs, or waits for a CPU: on a busy machine that takes no CPU time either."""
+    """Whether a thread runs or waits for a CPU: on a busy machine a waiting one takes no CPU time either."""
     try:
         return any(parse_state(stat.read_text()) == "R" for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
     except (FileNotFoundError, ProcessLookupError):
-        return True  # a thread ended while we looked, so something was going on
+        return True  # a thread ended meanwhile, so the process was active
 
 
 def parse_state(stat: str) -> str:
-    """The state of a /proc/PID/task/TID/stat, in a letter. The name before it may hold anything, blanks too."""
+    """The state letter of a /proc/PID/task/TID/stat. The name before it may have any characters."""
     return stat.rpartition(")")[2].split()[0]
 
 
@@ -94,7 +94,7 @@ def parse_resident_mib(status: str) -> float:
 
 
 def available_share() -> float:
-    """How much of the machine's memory could still be given out, from 0 to 1."""
+    """The share of the machine's memory that is available, from 0 to 1."""
     return parse_available_share(Path("/proc/meminfo").read_text())
 
 

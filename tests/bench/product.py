@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient
 
+from shared.events.event_log import EventLogRepository
 from shared.process.settings import Settings, from_environment
 from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, topic_path
 from shared.spanner.connection import open_database
-from shared.spanner.event_log import EventLogRepository, SpannerEventLogRepository
+from shared.spanner.event_log import SpannerEventLogRepository
 
 TIMEOUT_SECONDS: Final = 60.0
-"""For one commit or publish: patience, since what is filled is not measured."""
+"""The timeout of a commit or publish: long, since filling is not measured."""
 
 
 def settings(environ: Mapping[str, str]) -> Settings:

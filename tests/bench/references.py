@@ -1,4 +1,4 @@
-"""What each figure is held against in the report: a limit where there is one, else the way or the case before it."""
+"""The reference of each figure in the report: a limit where there is one, otherwise the way or case before it."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from tests.bench.ways import CONNECT_ECHO
 class Reference:
     key: Key
     name: str
-    """As the report has it."""
+    """Its name in the report."""
 
 
 def reference(results: Results, key: Key, figure: str) -> Reference | None:
-    """None where there is nothing to hold it against, or it is the reference itself."""
+    """The reference of a figure; None where there is none, or it is the reference itself."""
     found = _reference(results, key, figure)
     return None if found is None or found.key == key else found
 
 
 def slower_limit(results: Results) -> Reference | None:
-    """Of the two limits of a worker; None where not both were measured."""
+    """The slower of a worker's two limits; None where not both were measured."""
     found = [
         (rate, Reference(key, case))
         for case in (limits.PULLS, limits.FLUSHES)
@@ -31,7 +31,7 @@ def slower_limit(results: Results) -> Reference | None:
 
 
 def _reference(results: Results, key: Key, figure: str) -> Reference | None:
-    # Where a figure is of an event, its CPU time is held against a whole call of the echo, as the targets have it.
+    # CPU time for an event is compared with a whole call of the echo, as in the targets.
     if key.measure in {batches.NAME, limits.NAME, drains.NAME} and figure == CPU_MS:
         return Reference(Key(calls.NAME, calls.MOST, CONNECT_ECHO.name), "the echo's call")
     if key.measure == drains.NAME:

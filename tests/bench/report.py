@@ -1,4 +1,4 @@
-"""The report in Markdown: every figure with its spread and what it is held against, the targets, what failed."""
+"""The report in Markdown: every figure with its spread and reference, the targets, what failed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ _UNITS: Final = {measure.name: measure.unit for measure in MEASURES}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """All that a report is made of."""
+    """The data of a report."""
 
     options: Options
     machine: Machine
     results: Results
     seconds: float
-    """That it took."""
+    """Duration of the run."""
 
     growth: float | None = None
-    """How many times as slowly the worker drained with the most rows as with the fewest, when bench-growth last ran."""
+    """By what factor the worker drained more slowly with the most rows, in the last run of bench-growth."""
 
     def targets(self) -> Iterator[tuple[Target, float | None]]:
-        """Each with what was reached; None where it was not measured."""
+        """Each target with what was reached; None where it was not measured."""
         for target in TARGETS:
             yield target, target.reached(self.results)
         yield GROWTH, self.growth
@@ -61,7 +61,7 @@ def report(run: Run) -> str:
 
 
 def failed(results: Results) -> list[str]:
-    """What could not be measured, and why; empty where there is no such thing."""
+    """What could not be measured, and why; empty where all was."""
     if not results.failures:
         return []
     return ["Failed:", "", *(f"- {_name(key)}: {failure}" for key, failure in results.failures.items())]
@@ -96,7 +96,7 @@ def _row(results: Results, key: Key) -> list[str]:
 
 
 def _against(names: Mapping[str, str]) -> str:
-    """In one word where all figures are held against the same."""
+    """The column of references: shorter where all figures have the same."""
     if len(set(names.values())) > 1:
         return "; ".join(f"{HEADS[figure]}: {name}" for figure, name in names.items())
     return next(iter(names.values()), NOTHING)

@@ -1,4 +1,4 @@
-"""What was measured: one sample for each round, and what the rounds say together."""
+"""What was measured: a sample for each round, and their spread."""
 
 import statistics
 from collections.abc import Iterator, Mapping
@@ -6,27 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 RATE: Final = "rate"
-"""Calls or events a second, as the measure says."""
+"""Calls or events a second, by the measure's unit."""
 
 P50_MS: Final = "p50_ms"
 P99_MS: Final = "p99_ms"
 MAX_MS: Final = "max_ms"
 
 CPU_MS: Final = "cpu_ms"
-"""CPU time of the process for one call or event, in milliseconds."""
+"""CPU time of the process for a call or event, in milliseconds."""
 
 MIB: Final = "mib"
-"""Resident memory."""
+"""Resident memory in MiB."""
 
 FIGURES: Final = (RATE, P50_MS, P99_MS, CPU_MS, MIB)
-"""Those that the report shows; samples have others beside them."""
+"""The figures of the report; samples have further ones."""
 
 HIGHER_IS_BETTER: Final = frozenset({RATE})
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a figure is of."""
+    """What was measured: measure, case and way."""
 
     measure: str
     case: str
@@ -35,7 +35,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures of one round."""
+    """The figures of a round."""
 
     key: Key
     round: int
@@ -59,16 +59,16 @@ class Results:
     failures: dict[Key, str] = field(default_factory=dict)
 
     def keys(self) -> Iterator[Key]:
-        """Each once, in the order in which they were first measured."""
+        """Each key once, in the order of the first measurements."""
         yield from dict.fromkeys(sample.key for sample in self.samples)
 
     def spread(self, key: Key, figure: str) -> Spread | None:
-        """None where it was not measured."""
+        """Returns None where it was not measured."""
         values = [sample.figures[figure] for sample in self.samples if sample.key == key and figure in sample.figures]
         return Spread(statistics.median(values), min(values), max(values)) if values else None
 
     def median(self, key: Key, figure: str) -> float | None:
-        """None where it was not measured."""
+        """Returns None where it was not measured."""
         spread = self.spread(key, figure)
         return None if spread is None else spread.median
 
@@ -92,5 +92,5 @@ class Results:
 
 
 def ratio(value: float | None, other: float | None) -> float | None:
-    """None where one of them is missing, or the other is 0."""
+    """Returns None where one of them is missing, or the other is 0."""
     return value / other if value is not None and other else None

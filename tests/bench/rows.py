@@ -1,4 +1,4 @@
-"""The rows of an event as whoever knows the schema alone writes them: the peers, and the bare commits."""
+"""An event's rows as written from the schema alone: by the other ways, and by the bare commits."""
 
 import uuid
 from datetime import UTC, datetime
@@ -17,17 +17,17 @@ SHARDS: Final = 32
 
 _DIGEST: Final = "0" * 64
 _WRITE_ID: Final = str(uuid.UUID(int=0))
-"""Columns that must be set and that only the product has a use for."""
+"""Values of columns that must be set, and that only the product uses."""
 
 
 def log_row(event_id: str, event_name: str, metadata: str) -> tuple[Any, ...]:
-    """As LOG_COLUMNS has it."""
+    """Values in the order of LOG_COLUMNS."""
     shard = _shard(event_id)
     return (event_id, event_name, datetime.now(UTC), COMMIT_TIMESTAMP, metadata, True, _DIGEST, _WRITE_ID, shard)
 
 
 def ledger_row(event_id: str) -> tuple[Any, ...]:
-    """As LEDGER_COLUMNS has it."""
+    """Values in the order of LEDGER_COLUMNS."""
     return (event_id, "PENDING", COMMIT_TIMESTAMP, _shard(event_id))
 
 

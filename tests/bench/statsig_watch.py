@@ -1,4 +1,4 @@
-"""What the stand-in has received, asked while it runs and read from its logs afterwards."""
+"""What the stand-in received: from its statistics while it runs, and from its logs afterwards."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from tests.bench.errors import MeasurementError
 from tests.bench.world import StandIn
 
 POLL_SECONDS: Final = 0.02
-"""Between two questions. One costs the stand-in a fraction of a millisecond."""
+"""The interval of polls. One costs the stand-in a fraction of a millisecond."""
 
 
 class StatsigWatch:
-    """Asks one stand-in."""
+    """Polls a stand-in."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self._url = f"{stand_in.url}/stats"
@@ -31,10 +31,10 @@ class StatsigWatch:
     async def until(
         self, condition: Callable[[dict[str, Any]], bool], *, sender: ManagedProcess, seconds: float
     ) -> dict[str, Any]:
-        """The first stats of which it is true.
+        """Waits until the condition holds for the statistics, and returns them.
 
         Raises:
-            MeasurementError: it does not come true in time, or the sender ends.
+            MeasurementError: it did not hold in time, or the sender ended.
         """
         stats: dict[str, Any] = {}
         with anyio.move_on_after(seconds):
@@ -48,7 +48,7 @@ class StatsigWatch:
 
 
 def confirmations(stand_in: StandIn) -> dict[str, float]:
-    """When each event was first kept, in Unix time: just before the request that carried it was answered."""
+    """When each event was first kept, in Unix time: just before its request was answered."""
     kept: dict[str, float] = {}
     for request in read_requests(stand_in.log):
         if request.kept:
@@ -58,10 +58,10 @@ def confirmations(stand_in: StandIn) -> dict[str, float]:
 
 
 def kept_per_second(stand_in: StandIn) -> float:
-    """Events a second from the end of the first request to that of the last, the first one's events left out.
+    """Events a second from the end of the first request to that of the last, without the first one's events.
 
     Raises:
-        MeasurementError: there were no two requests.
+        MeasurementError: there were fewer than two requests.
     """
     kept = [(request.at, len(request.event_ids)) for request in read_requests(stand_in.log) if request.kept]
     if len(kept) < 2:

@@ -1,4 +1,4 @@
-"""As much of SVG as the charts need."""
+"""The parts of SVG that the charts need."""
 
 from collections.abc import Iterable
 from html import escape
@@ -13,7 +13,7 @@ Anchor = Literal["start", "middle", "end"]
 
 
 def document(width: int, height: int, title: str, parts: Iterable[str]) -> str:
-    """On white, since the page around it may be dark."""
+    """A document on white, since the page around it may be dark."""
     size = f"viewBox='0 0 {width} {height}' width='{width}' height='{height}'"
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""What the service is to reach on two cores, and what it reached."""
+"""The targets of the service on two cores, and what it reached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from tests.bench.results import CPU_MS, MIB, P50_MS, P99_MS, RATE, Key, Results,
 from tests.bench.ways import CONNECT_ECHO, GRPCAIO, TEXTBOOK, TEXTBOOK_WORKER, THIS, TUNED, Way
 
 Reached = Callable[[Results], float | None]
-"""None where it was not measured."""
+"""Returns what was reached, or None where it was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One figure and its goal."""
+    """A figure and its goal."""
 
     measure: str
     reached: Reached
     sense: Literal["≤", "≥"]
     goal: float
     unit: str
-    """What the figure is a multiple of, or what it is counted in."""
+    """What the figure is a multiple of, or its unit."""
 
     def holds(self, reached: float) -> bool:
         return reached <= self.goal if self.sense == "≤" else reached >= self.goal
@@ -138,4 +138,4 @@ TARGETS: Final = (
 GROWTH: Final = Target(
     "worker's time for a backlog, 1,000,000 rows", lambda _: None, "≤", 1.2, f"{TIMES} that with 10,000 rows"
 )
-"""Of another program, tests/bench/growth."""
+"""Measured by another program, tests/bench/growth."""

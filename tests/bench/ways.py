@@ -1,6 +1,6 @@
-"""The ways that are measured beside one another: processes that serve the same RPC or forward the same messages.
+"""The ways that are compared: programs that serve the same RPC or forward the same messages.
 
-Servers are given their port as PORT.
+Servers get their port as PORT.
 """
 
 from collections.abc import Mapping
@@ -18,21 +18,21 @@ class Way:
 
     @property
     def arguments(self) -> list[str]:
-        """What the interpreter is started with."""
+        """The arguments of the interpreter."""
         return ["-m", self.module]
 
 
 THIS: Final = Way(
     name="this",
     module="ingress",
-    # The emulator works on one transaction at a time and aborts the others; Spanner does not, so the default is more.
+    # The emulator works on one transaction at a time and aborts the others. Spanner does not, so the default is higher.
     settings={"COMMIT_CONCURRENCY": "1"},
 )
 TEXTBOOK: Final = Way(name="textbook", module="tests.bench.servers.textbook")
 TUNED: Final = Way(
     name="tuned",
     module="tests.bench.servers.textbook",
-    # As many threads as the most connections, and what a session with the emulator teaches to set.
+    # As many threads as the most connections, and the settings that the emulator calls for.
     settings={"TEXTBOOK_THREADS": "128", "TEXTBOOK_ABORTED_RETRY_SECONDS": "0.003", "TEXTBOOK_PUBLISH_DELAY": "0"},
 )
 GRPCAIO: Final = Way(name="grpcaio", module="tests.bench.servers.grpcaio")
@@ -42,7 +42,7 @@ CONNECT_ECHO: Final = Way(name="Connect echo", module="tests.bench.servers.conne
 
 PEERS: Final = (TEXTBOOK, TUNED, GRPCAIO, INLINE)
 ECHOES: Final = (ASGI_ECHO, CONNECT_ECHO)
-"""Limits: what is left of a server where it does nothing."""
+"""Limits: servers that do nothing."""
 
 SERVERS: Final = (*PEERS, THIS, *ECHOES)
 

@@ -1,4 +1,4 @@
-"""The surroundings of one measure: a database and topics that only it knows, and the processes that it starts."""
+"""The surroundings of a measure: its own database and topics, and the processes that it starts."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -19,7 +19,7 @@ from deploy.local.stack import LOCAL_SECRET, LOCAL_TIER, REPOSITORY, Starter
 from tests.bench.ways import Way
 
 _NOT_INHERITED: Final = ("OTEL_", "STATSIG_", "SPANNER_", "PUBSUB_", "FORWARD_", "DEAD_LETTER_", "LOG_")
-"""Beginnings of variables of the person's own shell that would change what is measured."""
+"""Beginnings of the shell's variables that would change what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """The process that plays Statsig."""
+    """The process that stands for Statsig."""
 
     url: str
     api_url: str
@@ -41,7 +41,7 @@ class StandIn:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Of whoever sends to it."""
+        """Settings of a process that sends to it."""
         return {
             "STATSIG_API_URL": self.api_url,
             "STATSIG_SERVER_SECRET": LOCAL_SECRET,
@@ -51,7 +51,7 @@ class StandIn:
 
 @dataclass(slots=True)
 class World:
-    """Made by `open_world`."""
+    """Created by `open_world`."""
 
     names: StackNames
     emulators: Emulators
@@ -61,7 +61,7 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of every process of this measure."""
+        """The environment of every process of this measure."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         return {**inherited, **self.names.variables, **self.emulators.variables, "PYTHONPATH": str(REPOSITORY)}
 
@@ -74,7 +74,7 @@ class World:
         stand_in: StandIn | None = None,
         keeps_log: bool = True,
     ) -> Server:
-        """Start a server on a free port; returns once it accepts connections. A log that is not kept is written too.
+        """Start a server on a free port; returns once it accepts connections. It writes a log even if that is not kept.
 
         Raises:
             LocalStackError: it did not start.
@@ -95,7 +95,7 @@ class World:
     async def launch(
         self, way: Way, settings: Mapping[str, str], *, keeps_log: bool = True
     ) -> tuple[ManagedProcess, Path]:
-        """Start a program, and do not wait for it; the process and where it logs."""
+        """Start a program without waiting for it. Returns the process and the path of its log."""
         name = self._log_name(way.name)
         log = self.run_dir / f"{name}.log"
         if not keeps_log:
@@ -112,10 +112,10 @@ class World:
 async def open_world(
     emulators: Emulators, run_dir: Path, *, keeps_messages: bool, names: StackNames | None = None
 ) -> AsyncIterator[World]:
-    """Provision, and in the end take everything down again: what one measure wrote is no burden to the next.
+    """Provision, and delete everything in the end, so that a measure's rows do not slow the next one.
 
-    Where no worker takes the messages, `keeps_messages` is false: the forward topic then has no subscription, and the
-    emulator drops what is published. A million kept messages would slow it, and with it whoever comes last.
+    With `keeps_messages` false the forward topic has no subscription, and the emulator drops what is published. A
+    million kept messages, which no worker takes, would slow it and the last measures.
     """
     mine = names or StackNames.unique("bench")
     await anyio.Path(run_dir).mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ async def open_world(
 
 
 async def accepts(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether a process listens there."""
     try:
         await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
     except OSError:

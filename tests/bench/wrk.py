@@ -1,6 +1,6 @@
-"""The load generator: wrk, in C, so that the client is not what is measured. A closed loop.
+"""The load generator wrk: a closed loop in C, so that the client is not the bottleneck.
 
-wrk corrects its percentiles for coordinated omission: an answer that took far longer than the mean counts also for the
+wrk corrects its percentiles for coordinated omission: an answer that took far longer than the mean also counts for the
 calls that its connection would have made meanwhile. It does so for every way alike.
 """
 
@@ -19,17 +19,17 @@ from tests.bench.errors import MeasurementError, MissingLoadGeneratorError
 SCRIPT: Final = Path(__file__).with_name("post.lua")
 
 TIMEOUT_SECONDS: Final = 60
-"""wrk's own 2 s would count the slow answers of a slow way as failures, where their latency is what is asked."""
+"""wrk's default of 2 s would count slow answers as failures, while their latency is to be measured."""
 
 END_SECONDS: Final = 10.0
-"""Beyond the load itself, for wrk to start and to end. It waits for no answer when its time is up."""
+"""The time beyond the load for wrk to start and end. It waits for no answer when its time is up."""
 
 _MICROSECONDS_PER_MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What one run of wrk saw. All answers were a success."""
+    """The figures of a run of wrk. All answers were successes."""
 
     requests: int
     seconds: float
@@ -56,7 +56,7 @@ def wrk_program(environ: dict[str, str] | None = None) -> str:
 
 
 async def run_wrk(url: str, body: Path, *, connections: int, seconds: int) -> Load:
-    """POST the file's content over and over on so many connections.
+    """POST the file's content repeatedly on `connections`.
 
     Raises:
         MeasurementError: wrk failed, or not every answer was a success.
@@ -71,7 +71,7 @@ async def run_wrk(url: str, body: Path, *, connections: int, seconds: int) -> Lo
 
 
 def parse(output: str, *, returncode: int = 0) -> Load:
-    """What the script printed in wrk's last line.
+    """The figures in wrk's last line, which the script printed.
 
     Raises:
         MeasurementError: as `run_wrk`.

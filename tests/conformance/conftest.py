@@ -1,10 +1,8 @@
-"""One ingress for each module, and what it takes to start clients of other languages against it."""
+"""An ingress for each module, and helpers that run clients written in other languages."""
 
 import asyncio
-import hashlib
 import shutil
 import subprocess
-import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -14,40 +12,27 @@ import pytest_asyncio
 from protobuf import DescFile
 from protobuf.wkt.google.protobuf import descriptor_pb
 
-from deploy.local.emulators import Emulators
-from deploy.local.provision import StackNames, provisioner
-from deploy.local.stack import REPOSITORY
+from deploy.clients.generate import npm_ci
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.gen.google.rpc.error_details_pb import BadRequest
-from tests.support.wire.ingress import Ingress, Store, open_store, running_ingress
+from tests.support.fixtures import module_environment, store
+from tests.support.wire.ingress import Ingress, running_ingress
+
+__all__ = ["descriptors", "ingress", "module_environment", "node_folder", "store"]
 
 NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 50.0
+"""Shorter than a test's timeout of 60 s, so that a slow installation skips the tests."""
+
 CLIENT_SECONDS = 30.0
 READ_TIMEOUT_SECONDS = 1.0
-"""Of the ingress."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_environment(emulators: Emulators) -> AsyncIterator[dict[str, str]]:
-    names = StackNames.unique("c")
-    async with provisioner(emulators) as admin:
-        await admin.provision(names)
-        yield names.variables | emulators.variables
-        await admin.delete_topics(names)
-        await admin.delete_instance(names)
+"""The ingress's REQUEST_READ_TIMEOUT_SECONDS."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ingress(module_environment: dict[str, str]) -> AsyncIterator[Ingress]:
     async with running_ingress(module_environment, REQUEST_READ_TIMEOUT_SECONDS=str(READ_TIMEOUT_SECONDS)) as running:
         yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store(module_environment: dict[str, str]) -> AsyncIterator[Store]:
-    async with open_store(module_environment) as opened:
-        yield opened
 
 
 def program(name: str) -> str:
@@ -73,26 +58,12 @@ async def output_of(command: Sequence[str | Path], *, cwd: Path | None = None, d
 
 @pytest.fixture(scope="session")
 def node_folder() -> Path:
-    """The folder of `node/` with its packages, installed once for each content of the lock file."""
+    """A folder with the packages of `node/` installed, and its program."""
     program("node")
-    npm = program("npm")
-    lock = (NODE / "package-lock.json").read_bytes()
-    parent = REPOSITORY / ".local" / "conformance"
-    folder = parent / hashlib.sha256(lock).hexdigest()[:16]
-    if not folder.exists():
-        parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=parent))
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(NODE / name, fresh)
-        try:
-            subprocess.run([npm, "ci"], cwd=fresh, check=True, capture_output=True, timeout=INSTALL_SECONDS)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            shutil.rmtree(fresh)
-            pytest.skip(f"the packages for node could not be installed: {error}")
-        try:
-            fresh.rename(folder)
-        except OSError:  # another process of this run was first
-            shutil.rmtree(fresh)
+    try:
+        folder = npm_ci(program("npm"), NODE, timeout_seconds=INSTALL_SECONDS)
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"the packages for node could not be installed: {error}")
     shutil.copy(NODE / "client.mjs", folder)
     return folder
 

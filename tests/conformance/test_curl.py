@@ -1,4 +1,4 @@
-"""curl, which a person types."""
+"""curl against the ingress, with commands as a person types them."""
 
 import gzip
 import json

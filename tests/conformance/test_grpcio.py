@@ -1,4 +1,4 @@
-"""grpcio, without code of ours in between."""
+"""grpcio against the ingress, without generated code of this project."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Java's own HttpClient with its defaults: it asks for an upgrade to HTTP/2 with a call's body behind."""
+"""Java's own HttpClient with its defaults: it asks for an upgrade to HTTP/2, and sends the body with that request."""
 
 from pathlib import Path
 

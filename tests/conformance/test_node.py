@@ -1,4 +1,4 @@
-"""connect-node and connect-web, as their users have them."""
+"""connect-node and connect-web against the ingress."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The implementations of each port: `memory`, `emulator`, and for Pub/Sub `mannered`, as the real one behaves."""
+"""The implementations of each port: `memory`, `emulator`, and for Pub/Sub `mannered`, a double of production."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What every EventLogRepository does: the fake that the unit tests trust, and Spanner."""
+"""What every EventLogRepository does: the fake of the unit tests, and Spanner."""
 
 import json
 import uuid
@@ -9,9 +9,9 @@ import pytest
 
 from shared.errors import EventLoggingError, RowExistsError, StoragePreconditionError
 from shared.events.event import RESERVED_METADATA_KEY, EventLogRow
+from shared.events.event_log import Written
 from shared.events.forward_ledger import ForwardState, forward_shard
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
-from shared.spanner.event_log import Written
 from tests.support.emulators.storages import Storage
 from tests.support.sample_events import TYPICAL_NANOS, sample_event, sample_row
 

@@ -1,4 +1,4 @@
-"""What every ForwardLedger does when it is asked to claim."""
+"""What every ForwardLedger does when events are claimed."""
 
 import uuid
 from collections.abc import Sequence

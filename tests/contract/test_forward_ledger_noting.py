@@ -1,4 +1,4 @@
-"""What every ForwardLedger does with what is noted under a claim, and with claims of one's own."""
+"""What every ForwardLedger does with attempts noted under a claim, and with claims that are resumed."""
 
 import pytest
 

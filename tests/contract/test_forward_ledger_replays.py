@@ -1,4 +1,4 @@
-"""What every ForwardLedger does for a replay: makes the dead pending again, counts it, and leaves the rest alone."""
+"""What every ReplayLedger does: makes dead events pending again, counts the replay, and leaves others alone."""
 
 import uuid
 from dataclasses import replace
@@ -22,14 +22,14 @@ async def logged(storage: Storage) -> str:
     return row.event.event_id
 
 
-async def bury(storage: Storage, event_id: str) -> None:
+async def settle_dead(storage: Storage, event_id: str) -> None:
     await storage.ledger.claim([event_id], token="worker", seconds=60)
     await storage.ledger.settle_dead([DeliveryRecord(event_id, 2, 1, AT, "http_400", 400, (REJECTED,))], token="worker")
 
 
 async def dead(storage: Storage) -> str:
     event_id = await logged(storage)
-    await bury(storage, event_id)
+    await settle_dead(storage, event_id)
     return event_id
 
 
@@ -88,7 +88,7 @@ async def test_a_reopened_event_begins_anew(storage: Storage) -> None:
 async def test_a_reopened_event_is_the_reconcilers_where_nobody_publishes_it(storage: Storage) -> None:
     event = sample_event()
     await storage.repository.append([sample_row(event)])
-    await bury(storage, event.event_id)
+    await settle_dead(storage, event.event_id)
     await reopen(storage, event.event_id)
     await storage.time_passes(0.001)
 
@@ -132,7 +132,7 @@ async def test_an_event_that_keeps_coming_back_is_quarantined(storage: Storage) 
         assert await reopen(storage, event_id, max_replays=2) == [
             ReopenResult(event_id, ReopenOutcome.REOPENED, replays)
         ]
-        await bury(storage, event_id)
+        await settle_dead(storage, event_id)
     before = await storage.ledger_row(event_id)
 
     assert await reopen(storage, event_id, max_replays=2) == [ReopenResult(event_id, ReopenOutcome.QUARANTINED, 2)]
@@ -176,7 +176,7 @@ async def test_events_are_read_as_they_were_logged(storage: Storage) -> None:
     assert found == {event.event_id: replace(event) for event in events}
 
 
-async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_more(storage: Storage) -> None:
+async def test_a_replay_takes_an_expired_claim_from_its_holder_who_can_settle_as_dead_no_more(storage: Storage) -> None:
     row = sample_row()
     event_id = row.event.event_id
     await storage.repository.append([row])
@@ -184,10 +184,12 @@ async def test_a_replay_takes_an_expired_claim_from_its_holder_who_may_bury_no_m
     await storage.time_passes(0.1)
 
     found = await storage.replays.reopen([event_id], max_replays=3)
-    buried = await storage.ledger.settle_dead([DeliveryRecord(event_id, 1, 0, AT, "http_400", 400, ())], token="worker")
+    settled = await storage.ledger.settle_dead(
+        [DeliveryRecord(event_id, 1, 0, AT, "http_400", 400, ())], token="worker"
+    )
     claimed = await storage.ledger.claim([event_id], token="next", seconds=60)
 
     assert found[event_id].found is ReopenOutcome.PENDING
-    assert buried == set()
+    assert settled == set()
     assert claimed[event_id].outcome is ClaimOutcome.CLAIMED
     assert claimed[event_id].possible_duplicates == 1

@@ -1,165 +1,18 @@
-"""What every RepublishLedger does: lists what stayed pending, and gives each row to one reconciler an interval."""
+"""What every RepublishLedger does with marks: a row belongs to one reconciler for an interval, then it is due again."""
 
 import uuid
-from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import anyio
 import pytest
 
-from shared.events.forward_ledger import DEFAULT_SHARDS, ClaimOutcome, DeliveryRecord, forward_shard
-from shared.events.republish_ledger import Cursor, Marked
+from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord
+from shared.events.republish_ledger import Marked
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.emulators.claiming import LONG, SHORT, attempt, row_of, token
+from tests.support.emulators.republishing import AGE, HELD, NEVER, SHARD, due, logged, mark, seconds_between
 from tests.support.emulators.storages import Storage
-from tests.support.fakes.memory_event_log import LedgerRow
-from tests.support.sample_events import in_shard, sample_event, sample_row
-
-AT = datetime(2026, 3, 4, 5, 6, 7, 891_011, UTC)
-AGE = 0.1
-SHARD = 3
-HELD = 1.0
-"""Long enough for a few calls to the emulator."""
-
-NEVER = (3600.0,)
-"""Intervals that no test waits for."""
-
-
-async def logged(storage: Storage, shard: int = SHARD) -> str:
-    event_id = in_shard(shard)
-    await storage.repository.append([sample_row(event_id=event_id)])
-    return event_id
-
-
-async def logged_together(storage: Storage, count: int) -> list[str]:
-    """In one commit, which gives all of them the same pending_since; in the order of the index."""
-    event_ids = sorted(in_shard(SHARD) for _ in range(count))
-    await storage.repository.append([sample_row(event_id=event_id) for event_id in event_ids])
-    return event_ids
-
-
-async def unpublished(
-    storage: Storage, *, shard: int = SHARD, after: Cursor | None = None, age: float = 0.0, limit: int = 100
-) -> list[str]:
-    page = await storage.republishing.unpublished(shard=shard, after=after, older_than_seconds=age, limit=limit)
-    return page.event_ids
-
-
-async def mark(storage: Storage, *event_ids: str, interval: float = 3600.0, force: bool = False) -> list[str]:
-    found = await storage.republishing.mark_republished(event_ids, intervals=(interval,), force=force)
-    return [each.event_id for each in found]
-
-
-async def due(storage: Storage, *, limit: int = 100) -> list[str]:
-    return await storage.republishing.due_again(shard=SHARD, limit=limit)
-
-
-def seconds_between(row: LedgerRow) -> float:
-    """From the mark to when it is due again."""
-    assert row.again_at is not None
-    assert row.republished_at is not None
-    return (row.again_at - row.republished_at).total_seconds()
-
-
-async def test_what_is_pending_comes_oldest_first_and_no_more_than_asked_for(storage: Storage) -> None:
-    event_ids = []
-    for _ in range(4):
-        event_ids.append(await logged(storage))
-        await storage.time_passes(0.001)
-
-    assert await unpublished(storage) == event_ids
-    assert await unpublished(storage, limit=2) == event_ids[:2]
-
-
-async def test_only_what_is_older_than_asked_for_is_listed(storage: Storage) -> None:
-    old = await logged(storage)
-    assert await unpublished(storage, age=AGE) == []
-
-    await storage.time_passes(AGE + 0.01)
-    await logged(storage)
-
-    assert await unpublished(storage, age=AGE) == [old]
-    assert await unpublished(storage, age=60) == []
-
-
-async def test_pages_go_on_from_their_cursor_also_within_one_moment(storage: Storage) -> None:
-    event_ids = await logged_together(storage, 5)
-    await storage.time_passes(0.001)
-    event_ids += await logged_together(storage, 4)
-    await storage.time_passes(0.001)
-
-    pages, cursor = [], None
-    while (
-        page := await storage.republishing.unpublished(shard=SHARD, after=cursor, older_than_seconds=0, limit=2)
-    ).event_ids:
-        pages.append(page.event_ids)
-        cursor = page.cursor
-
-    assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
-    assert [event_id for page in pages for event_id in page] == event_ids
-    assert cursor is not None
-    assert page.cursor >= cursor, "never back"
-    assert await unpublished(storage, after=cursor, age=60) == [], "nothing up to a minute ago lies behind it"
-    later = await logged(storage)
-    await storage.time_passes(0.001)
-    assert await unpublished(storage, after=cursor) == [later]
-
-
-async def test_where_nothing_is_found_the_cursor_moves_on_and_passes_no_row(storage: Storage) -> None:
-    """Else each round would pass, from the beginning of time, all that was delivered within the last hour."""
-    nothing = await storage.republishing.unpublished(shard=SHARD, after=None, older_than_seconds=0.5, limit=2)
-    event_id = await logged(storage)
-    await storage.time_passes(0.6)
-
-    young = await storage.republishing.unpublished(shard=SHARD, after=nothing.cursor, older_than_seconds=60, limit=2)
-    old = await storage.republishing.unpublished(shard=SHARD, after=nothing.cursor, older_than_seconds=0.5, limit=2)
-
-    assert nothing.event_ids == []
-    assert young.event_ids == []
-    assert young.cursor == nothing.cursor, "not back, where less is looked at than before"
-    assert old.event_ids == [event_id]
-    assert old.cursor > nothing.cursor
-
-
-async def test_a_page_may_begin_behind_any_number_of_one_moment(storage: Storage) -> None:
-    event_ids = await logged_together(storage, 130)
-    await storage.time_passes(0.001)
-
-    for place in (0, 40, 60, 120, 129):
-        row = await row_of(storage, event_ids[place])
-        assert row.pending_since is not None
-        after = Cursor(row.pending_since, row.event_id)
-        assert await unpublished(storage, after=after, limit=2) == event_ids[place + 1 : place + 3]
-
-
-async def test_each_shard_lists_its_own_and_all_shards_together_everything(storage: Storage) -> None:
-    rows = [sample_row() for _ in range(40)]
-    await storage.repository.append(rows)
-    await storage.time_passes(0.001)
-
-    by_shard = [await unpublished(storage, shard=shard) for shard in range(DEFAULT_SHARDS)]
-
-    assert sorted(event_id for event_ids in by_shard for event_id in event_ids) == sorted(
-        row.event.event_id for row in rows
-    )
-    for shard, event_ids in enumerate(by_shard):
-        assert {forward_shard(event_id) for event_id in event_ids} <= {shard}
-
-
-async def test_what_is_settled_or_not_to_be_forwarded_is_neither_listed_nor_marked(storage: Storage) -> None:
-    delivered, dead = await logged(storage), await logged(storage)
-    await storage.repository.append([sample_row(event_id=in_shard(SHARD), forward=False)])
-    await storage.ledger.settle_delivered([attempt(delivered)])
-    ours = token()
-    await storage.ledger.claim([dead], token=ours, seconds=60)
-    await storage.ledger.settle_dead([attempt(dead)], token=ours)
-    await storage.time_passes(0.001)
-    before = [await row_of(storage, event_id) for event_id in (delivered, dead)]
-
-    assert await unpublished(storage) == []
-    assert await mark(storage, delivered, dead, force=True) == []
-    assert [await row_of(storage, event_id) for event_id in (delivered, dead)] == before
+from tests.support.sample_events import sample_event, sample_row
 
 
 async def test_a_mark_is_counted_and_says_when_the_row_is_due_again(storage: Storage) -> None:
@@ -392,25 +245,3 @@ async def test_metadata_without_anything_in_it_is_an_event(storage: Storage) -> 
     (marked,) = await storage.republishing.mark_republished([event.event_id], intervals=NEVER)
 
     assert marked.event == event
-
-
-async def test_the_oldest_pending_event_of_all_shards_tells_the_age(storage: Storage) -> None:
-    assert await storage.ledger.oldest_pending_seconds() is None
-
-    oldest = await logged(storage, shard=15)
-    await storage.time_passes(10 * AGE)  # longer than the reads of all shards take
-    await logged(storage, shard=0)
-    both = await storage.ledger.oldest_pending_seconds()
-    await storage.ledger.settle_delivered([attempt(oldest)])
-    younger = await storage.ledger.oldest_pending_seconds()
-
-    assert both is not None
-    assert younger is not None
-    assert both >= 10 * AGE > 0
-    assert 0 <= younger < both
-
-
-def test_cursors_are_in_the_order_of_the_index() -> None:
-    places = [Cursor(AT, "a"), Cursor(AT, "b"), Cursor(AT.replace(year=2027), "a")]
-
-    assert all(earlier < later for earlier, later in pairwise(places))

@@ -1,4 +1,4 @@
-"""What every ForwardLedger does when a claim ends: settled as delivered, buried, or released."""
+"""What every ForwardLedger does when a claim ends: settled as delivered, settled as dead, or released."""
 
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ async def test_a_release_without_an_attempt_keeps_what_was_noted_of_the_last(sto
     assert (row.claim_token, row.claimed_until) == (None, None)
 
 
-async def test_who_does_not_hold_the_claim_can_neither_release_nor_bury(storage: Storage) -> None:
+async def test_who_does_not_hold_the_claim_can_neither_release_nor_settle_as_dead(storage: Storage) -> None:
     mine, unclaimed, settled = await logged(storage, 3)
     holder, stranger = token(), token()
     await storage.ledger.claim([mine], token=holder, seconds=LONG)
@@ -96,7 +96,7 @@ async def test_who_does_not_hold_the_claim_can_neither_release_nor_bury(storage:
     assert [await row_of(storage, event_id) for event_id in (mine, unclaimed, settled)] == before
 
 
-async def test_the_holder_buries(storage: Storage) -> None:
+async def test_the_holder_settles_as_dead(storage: Storage) -> None:
     (event_id,), ours = await logged(storage), token()
     await storage.ledger.claim([event_id], token=ours, seconds=LONG)
 
@@ -108,7 +108,7 @@ async def test_the_holder_buries(storage: Storage) -> None:
     assert row.settled_at is not None
 
 
-async def test_a_claim_that_has_expired_buries_no_more(storage: Storage) -> None:
+async def test_a_claim_that_has_expired_settles_nothing_as_dead(storage: Storage) -> None:
     (event_id,), ours = await logged(storage), token()
     await storage.ledger.claim([event_id], token=ours, seconds=SHORT)
     await storage.time_passes(SHORT + 0.05)
@@ -226,7 +226,7 @@ async def test_the_holder_settles_a_delivery_with_its_account(storage: Storage, 
     assert (row.state, row.attempts, row.claim_token) == (ForwardState.DELIVERED, 3, None)
 
 
-async def test_a_burial_tells_for_which_events_it_was_written(storage: Storage) -> None:
+async def test_settling_as_dead_returns_the_events_that_were_written(storage: Storage) -> None:
     (mine, expired), ours = await logged(storage, 2), token()
     await storage.ledger.claim([expired], token=ours, seconds=SHORT)
     await storage.time_passes(SHORT + 0.05)

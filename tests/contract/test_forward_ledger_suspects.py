@@ -1,4 +1,4 @@
-"""What every ForwardLedger does with a suspect: it steps aside, waits, is tried again, and ends like any other."""
+"""What every ForwardLedger does with a suspect: it is set aside, waits, is tried again, and ends like any other."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What our adapters do when the session that the client works on is gone, which after 28 days it can be."""
+"""What our adapters do when Spanner's session of the client is gone, as it can be after 28 days."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

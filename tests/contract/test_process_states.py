@@ -1,4 +1,4 @@
-"""What every ProcessStates does: keeps the last that each process told, and tells how long ago that was."""
+"""What every ProcessStates does: keeps each process's latest report, and returns how old it is."""
 
 import uuid
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What every Publisher and Subscription do: the fakes that the unit tests trust, and Pub/Sub."""
+"""What every Publisher and Subscription do: the fakes of the unit tests, and Pub/Sub."""
 
 from collections.abc import Sequence
 

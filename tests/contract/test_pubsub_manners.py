@@ -1,4 +1,4 @@
-"""The double for the production Pub/Sub shows each manner to our adapters: of pulls, leases and failures."""
+"""The double of production's Pub/Sub shows our adapters each manner: of pulls, leases and failures."""
 
 from collections.abc import AsyncIterator
 from itertools import chain, pairwise

@@ -1,4 +1,4 @@
-"""The double for the production Pub/Sub refuses what production does, in its words."""
+"""The double of production's Pub/Sub refuses what production refuses, with the same messages."""
 
 from collections.abc import AsyncIterator
 

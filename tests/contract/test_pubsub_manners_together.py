@@ -1,4 +1,4 @@
-"""The double with all its manners, with none, with the same twice, and as a process."""
+"""The double of production's Pub/Sub with all manners, with none, twice with the same seed, and as a process."""
 
 import re
 import uuid

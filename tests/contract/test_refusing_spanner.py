@@ -1,4 +1,4 @@
-"""A Spanner to which no connection comes to be: what our reads then cost, and that they go on afterwards."""
+"""A Spanner that no connection reaches: what our reads cost meanwhile, and that they work again afterwards."""
 
 import uuid
 from collections import Counter

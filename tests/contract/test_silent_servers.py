@@ -60,7 +60,7 @@ class SilentServers:
 
 @pytest.fixture
 async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentServers]:
-    monkeypatch.setattr("worker.subscription.CALL_SECONDS", BOUND_SECONDS)
+    monkeypatch.setattr("worker.subscription.CALL_TIMEOUT_SECONDS", BOUND_SECONDS)
     connections: list[asyncio.StreamWriter] = []
 
     async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

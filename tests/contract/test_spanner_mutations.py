@@ -1,4 +1,4 @@
-"""Raw mutations: what the client (google-cloud-spanner 3.71) would have written."""
+"""Our raw mutations write what the client's own would have written (google-cloud-spanner 3.71)."""
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

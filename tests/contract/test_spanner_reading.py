@@ -1,4 +1,4 @@
-"""Reads by key: keys as raw protobuf messages are the client's (google-cloud-spanner 3.71)."""
+"""Reads by key: our raw protobuf keys are those that the client makes (google-cloud-spanner 3.71)."""
 
 import uuid
 from typing import Any

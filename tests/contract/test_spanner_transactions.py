@@ -1,4 +1,4 @@
-"""Transactions of one process on the emulator: in turn, and waiting for one's turn is no outage."""
+"""Transactions of one process on the emulator take turns, and the wait for a turn is not taken for an outage."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Real processes on real emulators: what is answered is delivered once, whatever process ends when."""
+"""Real processes on real emulators: an answered event is delivered once, whichever process ends and when."""
 
 import json
 import signal

@@ -18,7 +18,7 @@ from shared.events.event import Event
 from tests.support.delivery import deliveries, until_delivered
 from tests.support.emulators.pubsub_manners.manners import Manners
 from tests.support.emulators.pubsub_manners.process import with_manners
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters, graveyard
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 
@@ -36,23 +36,15 @@ async def mannered(emulators: Emulators, environment: dict[str, str], tmp_path: 
         yield environment | {"PUBSUB_EMULATOR_HOST": seen.pubsub_host}
 
 
-@pytest.fixture
-async def ground(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
-    async with graveyard(environment) as found:
-        yield found
-
-
-async def replayed(ground: SeededDeadLetters, events: list[Event]) -> int:
-    states = await ground.states()
+async def replayed(seeded: SeededEvents, events: list[Event]) -> int:
+    states = await seeded.states()
     return sum(states[event.event_id][1] > 0 for event in events)
 
 
-async def replay_and_kill(
-    environment: dict[str, str], ground: SeededDeadLetters, events: list[Event], *, at: int
-) -> None:
+async def replay_and_kill(environment: dict[str, str], seeded: SeededEvents, events: list[Event], *, at: int) -> None:
     """Start replaying the half, and kill -9 once so many are reopened."""
     process = start_nest_events(environment, "dead-letters", "replay", *HALF, "--rate", RATE, "--yes")
-    while await replayed(ground, events) < at:
+    while await replayed(seeded, events) < at:
         assert process.poll() is None, process.communicate()
         await anyio.sleep(0.05)
     process.kill()
@@ -67,39 +59,39 @@ async def replay(environment: dict[str, str], *filters: str) -> dict[str, int]:
     return outcomes
 
 
-async def until_collected(ground: SeededDeadLetters, count: int) -> None:
+async def until_collected(seeded: SeededEvents, count: int) -> None:
     with anyio.fail_after(120 * SCALE):
-        while len(await ground.open_letters()) < count:
+        while len(await seeded.open_letters()) < count:
             await anyio.sleep(0.2)
 
 
 @pytest.mark.timeout(150 * SCALE)
 async def test_2000_dead_letters_through_kills_and_two_operators_reach_statsig_once(
-    emulators: Emulators, names: StackNames, mannered: dict[str, str], ground: SeededDeadLetters, tmp_path: Path
+    emulators: Emulators, names: StackNames, mannered: dict[str, str], seeded: SeededEvents, tmp_path: Path
 ) -> None:
-    first = await ground.log(1000 * SCALE, name="half")
-    quarantined = await ground.log(50 * SCALE, name="half")
-    others = await ground.log(300 * SCALE, name="other")
-    native = await ground.log(400 * SCALE, name="native")
-    await ground.bury(first[: 700 * SCALE], "http_400")
-    await ground.bury(first[700 * SCALE :], "http_413")
-    await ground.bury(others, "http_422")
-    await ground.bury(quarantined, "http_400")
-    await ground.set_replays(quarantined, 3)
-    await ground.bury_natively(native)
-    await ground.letters_only([sample_event(name="gone") for _ in range(100 * SCALE)], "row_missing")
-    await ground.bury_poison(150 * SCALE)
+    first = await seeded.log(1000 * SCALE, name="half")
+    quarantined = await seeded.log(50 * SCALE, name="half")
+    others = await seeded.log(300 * SCALE, name="other")
+    native = await seeded.log(400 * SCALE, name="native")
+    await seeded.dead_letter(first[: 700 * SCALE], "http_400")
+    await seeded.dead_letter(first[700 * SCALE :], "http_413")
+    await seeded.dead_letter(others, "http_422")
+    await seeded.dead_letter(quarantined, "http_400")
+    await seeded.set_replays(quarantined, 3)
+    await seeded.dead_letter_natively(native)
+    await seeded.publish_letters([sample_event(name="gone") for _ in range(100 * SCALE)], "row_missing")
+    await seeded.publish_poison(150 * SCALE)
 
     settings = {"RECONCILE_AFTER_SECONDS": "20", "RECONCILE_INTERVAL_SECONDS": "1"}
     options = StackOptions(settings=settings | {"PUBSUB_EMULATOR_HOST": mannered["PUBSUB_EMULATOR_HOST"]})
     async with running_stack(tmp_path, options, names=names, emulators=emulators) as stack:
-        await until_collected(ground, 2000 * SCALE)
+        await until_collected(seeded, 2000 * SCALE)
         began = time.monotonic()
-        await replay_and_kill(mannered, ground, first, at=150 * SCALE)
-        await replay_and_kill(mannered, ground, first, at=400 * SCALE)
+        await replay_and_kill(mannered, seeded, first, at=150 * SCALE)
+        await replay_and_kill(mannered, seeded, first, at=400 * SCALE)
         half = await replay(mannered, *HALF)
         assert half["quarantined"] == 50 * SCALE
-        assert await replayed(ground, first) == 1000 * SCALE
+        assert await replayed(seeded, first) == 1000 * SCALE
 
         both: list[dict[str, int]] = []
 
@@ -142,17 +134,15 @@ def _log(stack: Stack) -> Path:
 
 
 @pytest.mark.timeout(90)
-async def test_listing_10000_is_exact_and_leases_nothing(
-    environment: dict[str, str], ground: SeededDeadLetters
-) -> None:
-    events = await ground.log(10_000)
-    await ground.bury_natively(events)
-    await ground.collect()
+async def test_listing_10000_is_exact_and_leases_nothing(environment: dict[str, str], seeded: SeededEvents) -> None:
+    events = await seeded.log(10_000)
+    await seeded.dead_letter_natively(events)
+    await seeded.collect()
 
     began = time.monotonic()
     listed = (await nest_events(environment, "dead-letters", "list", "--json")).json
     took = time.monotonic() - began
 
     assert listed["events"] == listed["by_caller"]["caller@example.com"] == 10_000
-    assert {letter.subject for letter in await ground.open_letters()} == {event.event_id for event in events}
+    assert {letter.subject for letter in await seeded.open_letters()} == {event.event_id for event in events}
     assert took < 15

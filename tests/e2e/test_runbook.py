@@ -13,7 +13,7 @@ from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from shared.events.event_ids import event_id_of_key
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters, graveyard
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import nest_events
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
@@ -37,12 +37,6 @@ async def stack(emulators: Emulators, names: StackNames, tmp_path: Path) -> Asyn
         yield running
 
 
-@pytest.fixture
-async def ground(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
-    async with graveyard(environment) as found:
-        yield found
-
-
 def test_the_runbook_names_every_command() -> None:
     verbs = {" ".join(each.split()[:2]) if each.startswith("dead") else each.split()[0] for each in commands()}
 
@@ -54,19 +48,19 @@ def test_the_runbook_names_every_command() -> None:
 
 @pytest.mark.timeout(150)
 async def test_every_command_of_the_runbook_works(
-    stack: Stack, ground: SeededDeadLetters, environment: dict[str, str]
+    stack: Stack, seeded: SeededEvents, environment: dict[str, str]
 ) -> None:
     assert stack.statsig_url is not None
     settings = environment | {"INGRESS_URL": stack.ingress_url, "STATSIG_API_URL": f"{stack.statsig_url}/v1"}
     # Nothing that is replayed is accepted, so that there is something for every command.
     refusal = b'[{"behaviour": {"kind": "refuse_event", "name_contains": "refused"}}]'
     await pyqwest.Client().put(f"{stack.statsig_url}/control", content=refusal)
-    (event,) = await ground.log(1, name="refused", event_id=EXAMPLE_ID)
-    await ground.bury([event], "http_400")
+    (event,) = await seeded.log(1, name="refused", event_id=EXAMPLE_ID)
+    await seeded.dead_letter([event], "http_400")
     keyed = event_id_of_key("104893205", "order-17-paid", is_verified=True)
-    await ground.log(1, caller="checkout@example.com", name="order_paid", event_id=keyed)
+    await seeded.log(1, caller="checkout@example.com", name="order_paid", event_id=keyed)
     with anyio.fail_after(20):
-        while not await ground.open_letters():
+        while not await seeded.open_letters():
             await anyio.sleep(0.05)
 
     for command in commands():

@@ -1,4 +1,4 @@
-"""The stack as a program sees it: `up --json`, and what it says and does when things are missing or end."""
+"""The local stack as a program uses it: `up --json`, and its messages when something is missing or ends."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One event's trace through every process, read back from what they exported; metrics and log lines beside it."""
+"""One event's trace through every process, read from what they exported, with its metrics and log lines."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -33,7 +33,7 @@ from shared.telemetry.metrics import (
     Metric,
 )
 from tests.support.delivery import log_events, until_delivered
-from tests.support.emulators.seeded_dead_letters import graveyard
+from tests.support.emulators.seeded_events import seeded_events
 from tests.support.operators.nest_events import nest_events
 from tests.support.wire.ingress import open_store
 from tests.support.wire.otlp import Receiver, SeenSpan, otlp_receiver
@@ -104,9 +104,9 @@ async def test_one_trace_spans_caller_to_statsig_for_an_event_delivered_at_its_t
                 await anyio.sleep(0.05)
 
     await tell_statsig(stack, 503, 202)
-    async with graveyard(environment) as ground:
+    async with seeded_events(environment) as seeded:
         with anyio.fail_after(20):
-            while not await ground.open_letters():
+            while not await seeded.open_letters():
                 await anyio.sleep(0.05)
     ran = await nest_events(environment | receiver.environment, "dead-letters", "replay", "--yes")
     assert ran.code == 0, ran.err

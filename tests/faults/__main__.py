@@ -35,7 +35,7 @@ def main(
     full: Annotated[bool, typer.Option(help="The scenarios as long as the promise says.")] = False,
     manners: Annotated[bool, typer.Option(help="Pub/Sub behaves as the real one, not as the emulator.")] = False,
 ) -> None:
-    """Exit 0 where every row that can be run here holds; with --without where at least one fails, as it must."""
+    """Exits with 0 if every row that this machine can run holds; with --without, if at least one fails."""
     if without and without not in GUARDS:
         raise typer.BadParameter(f"no guard {without}; there are {', '.join(GUARDS)}")
     named = chosen(rows or (",".join(ROWS_OF_GUARD[without]) if without else ""))
@@ -61,7 +61,7 @@ def main(
     failed = any(verdict.breaches for verdict in verdicts)
     if without:
         print(f"Without the guard '{without}' the lab {'sees it' if failed else 'SEES NOTHING'}.", file=sys.stderr)
-    # That nothing could be run is no success.
+    # A run without rows is no success.
     raise typer.Exit(int(not verdicts or failed != bool(without)))
 
 
@@ -78,7 +78,7 @@ async def _run(runs: list[tuple[Row, int]], options: RunOptions) -> list[RunVerd
                 try:
                     verdict = await run_row(row, seed=seed, emulators=emulators, run_dir=row_dir, options=options)
                 except (LocalStackError, TimeoutError, ExceptionGroup) as error:
-                    # One row that cannot be run must not take the others' results with it.
+                    # A row that breaks off must not lose the results of the others.
                     verdict = not_run(row, seed, error)
                 verdicts.append(verdict)
                 shown.ended(verdict, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""The adversary's plan: everything that it will do in one run, drawn from the run's seed. Values only."""
+"""The adversary's plan: all that it does in one run, drawn from the run's seed. Values only."""
 
 import random
 from collections.abc import Mapping
@@ -11,50 +11,50 @@ KINDS: Final[tuple[tuple[int | str, ...], ...]] = (
     (409, 500, 503),
     ("reset", "hang"),
 )
-"""What a poisoned event may draw, by what the answer proves: of each kind as often."""
+"""Answers to a poisoned event, grouped by what they prove; each group is drawn equally often."""
 
 MAYBE_KEPT: Final = frozenset({409, 500, 503, "reset", "hang"})
-"""What also Statsig may answer that has kept the events."""
+"""Answers after which Statsig may have kept the events all the same."""
 
 SETS: Final = (2, 4)
-"""Of poisoned events, at least and at most; each draws one thing for ever."""
+"""The least and the most sets of poisoned events; each set draws the same answer all the time."""
 
 SHARE_OF_A_SET: Final = (0.003, 0.007)
-"""Of all event ids: one to two in a hundred altogether."""
+"""The share of all event ids in a set: the sets together have one to two in a hundred."""
 
 ACCEPTED_SHARE: Final = 0.6
 LONGEST_DELAY_SECONDS: Final = 1.5
-"""Of an answer: some outlast STATSIG_TIMEOUT_SECONDS, which the rows set to one."""
+"""The longest delay of an answer: some outlast STATSIG_TIMEOUT_SECONDS, which the rows set to 1 s."""
 
 ACTS: Final = 8
 PAST_A_CLAIM_SECONDS: Final = (11.0, 13.0)
-"""For a worker to be stopped so long that another one takes over what it has at Statsig."""
+"""Stops that outlast a worker's claims, so that another worker takes over its events."""
 
 SHORT_STOP_SECONDS: Final = (0.3, 3.0)
-"""Within the deadline of a call, which is five."""
+"""Stops within the deadline of a call, which is 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What is done to a process."""
+    """A kill or a stop of a process."""
 
     at: float
-    """Of the time that the adversary has, between 0 and 1."""
+    """When, as a share of the adversary's time: 0 to 1."""
 
     process: str
     what: Literal["kill", "stop"]
     seconds: float
-    """Until it is started again, or goes on."""
+    """Seconds until it is started again, or continued."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     poison: tuple[Mapping[str, Any], ...]
-    """The stand-in's rules that stay."""
+    """Rules of the stand-in that hold from the start to the end."""
 
     chance: Mapping[str, Any]
-    """And the one that goes with the heal."""
+    """The rule of random answers, which ends with the heal."""
 
     acts: tuple[Act, ...]
 
@@ -82,7 +82,7 @@ def _poisoned_set(source: random.Random) -> dict[str, Any]:
 
 
 def _act(source: random.Random, workers: int) -> Act:
-    # Workers three times as often: what they do has more steps between which to die.
+    # Workers three times as often: they have more steps to be killed between.
     worker = f"worker-{source.randint(1, workers)}"
     process = source.choice(("ingress", worker, worker, worker))
     what: Literal["kill", "stop"] = source.choice(["kill", "stop"])

@@ -1,7 +1,7 @@
 """`python -m tests.faults.altered WHAT PROGRAM`: ingress or worker with one thing about it changed.
 
-For showing that the lab notices when a guard is missing, and for a clock that is wrong. The product has no switch for
-any of this: it is changed from outside, and then the product's own main runs.
+It shows that the lab finds a missing guard, and runs a program with a wrong clock. The product has no switch for this:
+its functions are replaced from outside, and then its own main runs.
 """
 
 import runpy
@@ -17,16 +17,16 @@ from shared.events.republish_ledger import Marked
 from shared.spanner import event_log
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
-from worker.accounts import BatchAttempts, EventAttempts
+from worker.attempts import BatchAttempts, EventAttempts
 from worker.circuit import Circuit
 from worker.poison import PoisonDetector, Suspicion
 from worker.statsig.client import StatsigClient
 from worker.statsig.outcome import SendOutcome, SendVerdict
-from worker.subscription import PULL_SECONDS, PubSubSubscription, ReceivedMessage
+from worker.subscription import PULL_TIMEOUT_SECONDS, PubSubSubscription, ReceivedMessage
 
 
 def without_claim() -> None:
-    """Every event may be sent by whoever holds a message of it."""
+    """Claims always succeed: every worker that has a message of an event sends it."""
 
     async def claim(
         self: SpannerForwardLedger,
@@ -43,7 +43,7 @@ def without_claim() -> None:
 
 
 def without_born_pending() -> None:
-    """The ledger row exists, but as one that nobody looks for."""
+    """The ledger row is written without `pending_since`, by which the reconciler finds it."""
     original = event_log._born_pending
 
     def born_unmarked(row: EventLogRow, shard: int) -> tuple[object, ...]:
@@ -54,7 +54,7 @@ def without_born_pending() -> None:
 
 
 def without_raise() -> None:
-    """The SDK's callback tells the outcome and returns, and the SDK goes on to its own retries."""
+    """The SDK's callback records the outcome and returns, so that the SDK retries by itself."""
     original = StatsigClient._flushed
 
     def flushed(
@@ -73,7 +73,7 @@ def without_ack_after_settle() -> None:
     original = PubSubSubscription.pull
 
     async def pull(
-        self: PubSubSubscription, *, max_messages: int, wait_seconds: float = PULL_SECONDS
+        self: PubSubSubscription, *, max_messages: int, wait_seconds: float = PULL_TIMEOUT_SECONDS
     ) -> list[ReceivedMessage]:
         messages = await original(self, max_messages=max_messages, wait_seconds=wait_seconds)
         await self.acknowledge([message.ack_id for message in messages])
@@ -83,7 +83,7 @@ def without_ack_after_settle() -> None:
 
 
 def without_count_unknowns() -> None:
-    """What nobody knows the outcome of counts as not kept, as a 5xx would if its word were taken."""
+    """An ambiguous outcome counts as not kept by Statsig."""
     original = BatchAttempts.learn
 
     def learn(self: BatchAttempts, outcomes: dict[str, SendOutcome]) -> None:
@@ -96,30 +96,30 @@ def without_count_unknowns() -> None:
 
 
 def without_step_aside() -> None:
-    """What failed alone goes back to be pulled and tried with others again."""
+    """A suspect is nacked, to be pulled and tried with others again, instead of being set aside."""
     original = PoisonDetector.judge
 
-    def judge(self: PoisonDetector, account: EventAttempts) -> Suspicion:
-        ruling = original(self, account)
-        return Suspicion.UNDECIDED if ruling is Suspicion.SUSPECT else ruling
+    def judge(self: PoisonDetector, event: EventAttempts) -> Suspicion:
+        suspicion = original(self, event)
+        return Suspicion.UNDECIDED if suspicion is Suspicion.SUSPECT else suspicion
 
     PoisonDetector.judge = judge  # type: ignore[method-assign]
     PoisonDetector.is_notorious = lambda self, event_name: False  # type: ignore[method-assign]  # noqa: ARG005 - the signature
 
 
 def without_relative_guilt() -> None:
-    """Whatever fails alone is to blame, whether others are confirmed or not."""
+    """An event that fails alone is poison, whether others are confirmed or not."""
     original = PoisonDetector.judge
 
-    def judge(self: PoisonDetector, account: EventAttempts) -> Suspicion:
+    def judge(self: PoisonDetector, event: EventAttempts) -> Suspicion:
         self._circuit = cast("Circuit", SimpleNamespace(confirmed_since=lambda moment: True, open_reason=None))  # noqa: ARG005 - as above
-        return original(self, account)
+        return original(self, event)
 
     PoisonDetector.judge = judge  # type: ignore[method-assign]
 
 
 def without_mark_first() -> None:
-    """A reconciler publishes what it finds pending, whoever has marked it before."""
+    """A reconciler publishes the pending rows that it finds, also those that another one has marked."""
     original = SpannerRepublishLedger.mark_republished
 
     async def mark_republished(

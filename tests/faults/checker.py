@@ -1,4 +1,4 @@
-"""The one checker: holds the client's log against Spanner, Statsig's log and the dead letters, and counts."""
+"""The checker of all rows: compares the client's log with Spanner, Statsig's log and the dead letters."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from tests.faults.verdict import Run, RunVerdict
 from tests.support.histories import explains
 
 LATE_SECONDS: Final = 0.25
-"""What an answer may come later than its deadline."""
+"""How much later than its deadline an answer may come."""
 
 MAX_NAMED: Final = 3
-"""Ids in the text of a breach."""
+"""The most ids in the text of a breach."""
 
 
 def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, run: Run) -> RunVerdict:
@@ -96,7 +96,7 @@ def _counting(evidence: Evidence, duplicated: int, allowed: int) -> Iterator[str
 
 def _ledger(evidence: Evidence, dead: set[str], excused: set[str]) -> Iterator[str]:
     copies = evidence.copies
-    # All that Statsig has of it came from attempts that nobody knows the outcome of: it need not count as delivered.
+    # Statsig has it from ambiguous attempts only: the ledger need not count it as delivered.
     unsure = {
         event_id
         for event_id, count in copies.items()
@@ -137,7 +137,7 @@ def _answers(row: Row, attempts: Sequence[Attempt]) -> Iterator[str]:
         if attempt.key not in last or attempt.number >= last[attempt.key].number:
             last[attempt.key] = attempt
     final = Counter(attempt.code for attempt in last.values())
-    # Several calls may share a key: an attempt is a last one where no later one is known.
+    # Several calls may share a key: the last attempt is one without a later one.
     earlier = Counter(attempt.code for attempt in attempts if attempt.number < last[attempt.key].number)
     for code, allowed, which in (
         *((code, row.expect.failures, "last") for code in final),

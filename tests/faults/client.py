@@ -1,4 +1,4 @@
-"""An open-loop client: sends at a fixed rate whatever becomes of the answers, and writes down every attempt."""
+"""An open-loop client: sends at a fixed rate regardless of answers, and logs every attempt."""
 
 import json
 import random
@@ -16,10 +16,10 @@ from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 OK: Final = "ok"
 ABANDONED: Final = "abandoned"
-"""The code of a call whose caller hung up on it."""
+"""The code of a call whose caller hung up."""
 
 RETRIED_CODES: Final = frozenset({"unavailable", "deadline_exceeded", "resource_exhausted", "unknown", "internal"})
-"""What a cautious caller tries again under the same key; a connection that is refused is `unavailable` too."""
+"""Codes that a caller retries under the same key; a refused connection is `unavailable` too."""
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -27,11 +27,11 @@ LONGEST_PAUSE_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call and its answer, a line of the client's log. Times are Unix seconds."""
+    """A call and its answer: a line of the client's log. Times are Unix seconds."""
 
     key: str
     number: int
-    """Of the attempts on this key, from 1."""
+    """Counts the attempts on this key, from 1."""
 
     sent_at: float
     done_at: float
@@ -40,7 +40,7 @@ class Attempt:
     event_id: str
     duplicate: bool
     answered: bool
-    """By the service; False where there was no connection, or none any more."""
+    """Whether the service answered; False where there was no connection, or it broke."""
 
     @property
     def seconds(self) -> float:
@@ -49,24 +49,24 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is sent."""
+    """The events to send, and how."""
 
     events: int
     per_second: float
     tries: int = 1
-    """Attempts on one key at most."""
+    """The most attempts on a key."""
 
     deadline_seconds: Callable[[int], float] = lambda _: 5.0
-    """Of one attempt, by the event's number."""
+    """The deadline of an attempt, by the event's number."""
 
     event_name: Callable[[int], str] = lambda _: "fault_lab"
     abandon_after: Callable[[random.Random], float] | None = None
-    """Seconds after which the caller hangs up; None: it waits."""
+    """Seconds after which the caller hangs up; None never does."""
 
 
 @dataclass(slots=True)
 class OpenLoopClient:
-    """Sends loads to one ingress; an async context manager."""
+    """Sends loads to one ingress. Use it as an async context manager."""
 
     url: str
     log_path: Path
@@ -91,7 +91,7 @@ class OpenLoopClient:
         self._log.close()
 
     async def run(self, load: Load, *, prefix: str = "e") -> None:
-        """Send all of it, and return when every event has its last answer."""
+        """Send the load, and return when every event has its last answer."""
         begin = time.monotonic()
         async with anyio.create_task_group() as calls:
             for number in range(load.events):
@@ -113,13 +113,13 @@ class OpenLoopClient:
             await anyio.sleep(self._random.uniform(bound / 2, bound))
 
     def forget_failures(self, key: str) -> None:
-        """Leave out what the fault itself has judged: attempts on this key that were refused on purpose."""
+        """Drop failed attempts on this key, which the fault provoked and checked itself."""
         self.attempts = [attempt for attempt in self.attempts if attempt.key != key or attempt.code == OK]
 
     async def call(
         self, request: LogEventRequest, *, key: str, number: int = 1, deadline: float = 5.0, load: Load | None = None
     ) -> Attempt:
-        """One attempt; never raises for what the service or the network does."""
+        """Make one attempt; failures of service or network are no exceptions but its code."""
         sent_at = time.time()
         code, event_id, duplicate, answered = ABANDONED, "", False, False
         hang_up = None if load is None or load.abandon_after is None else load.abandon_after(self._random)
@@ -128,9 +128,9 @@ class OpenLoopClient:
                 response = await self._client.log_event(request, timeout_ms=max(1, int(deadline * 1000)))
                 code, event_id, duplicate, answered = OK, response.event_id, response.duplicate, True
         except ConnectError as error:
-            # The client library answers a cancellation with an error of its own.
+            # The client library turns a cancellation into its own error.
             code = ABANDONED if patience.cancel_called else error.code.value
-            # Only the service adds details; what the client makes of a broken connection has none.
+            # Only the service adds details; the client's error for a broken connection has none.
             answered = bool(error.details) or code == "deadline_exceeded"
         attempt = Attempt(key, number, sent_at, time.time(), deadline, code, event_id, duplicate, answered)
         self.attempts.append(attempt)

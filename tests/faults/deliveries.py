@@ -1,4 +1,4 @@
-"""How long events took to reach Statsig."""
+"""How long events took from their call to Statsig."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from tests.faults.client import OK, Attempt
 
 
 def first_received(received: Iterable[LoggedEvent]) -> dict[str, float]:
-    """When Statsig had the first copy of each event, Unix seconds by event_id."""
+    """When Statsig got the first copy of each event: Unix seconds by event_id."""
     times: dict[str, float] = {}
     for entry in received:
         times.setdefault(str(entry.event["metadata"]["event_id"]), entry.received_at)
@@ -15,7 +15,7 @@ def first_received(received: Iterable[LoggedEvent]) -> dict[str, float]:
 
 
 def first_sent(attempts: Iterable[Attempt]) -> dict[str, float]:
-    """When the first call that led to each event began, Unix seconds by event_id."""
+    """When the first call of each event began: Unix seconds by event_id."""
     keys: dict[str, float] = {}
     for attempt in attempts:
         keys[attempt.key] = min(attempt.sent_at, keys.get(attempt.key, attempt.sent_at))
@@ -30,7 +30,7 @@ def waits(attempts: Sequence[Attempt], received: Iterable[LoggedEvent], *, since
 
 
 def events_per_second(attempts: Sequence[Attempt], received: Iterable[LoggedEvent], among: set[str]) -> float:
-    """How fast these events were delivered, from the first call to the last delivery; 0 where none was."""
+    """The rate at which these events were delivered, from the first call to the last delivery; 0 where none was."""
     times = {each: at for each, at in first_received(received).items() if each in among}
     sent = [at for each, at in first_sent(attempts).items() if each in times]
     return len(times) / (max(times.values()) - min(sent)) if sent else 0.0

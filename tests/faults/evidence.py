@@ -1,4 +1,4 @@
-"""What was left behind when a run is over: rows, ledger, Statsig's log, dead letters, process logs. Only reads."""
+"""Reads what a run left: rows, ledger, Statsig's log, dead letters, process logs."""
 
 import base64
 import json
@@ -25,8 +25,8 @@ from worker.dead_letter_publisher import PREFIX
 
 EMPTY_SECONDS: Final = 0.5
 QUIET_PULLS: Final = 2
-"""So many pulls in a row without a message for so long, after which a subscription counts as read: one is a busy
-machine's."""
+"""Empty pulls in a row, each this long, after which a subscription counts as read. A single one may be due to a busy
+machine."""
 
 _ROWS: Final = """
 SELECT e.event_id, e.actor_id, e.forward_to_statsig, f.state, f.possible_duplicates, e.event_name, e.event_type,
@@ -40,7 +40,7 @@ _LETTERS: Final = "SELECT message_id, attributes, data FROM NestEventDeadLetter"
 _DEAD: Final = "SELECT event_id FROM NestEventForward WHERE state = 'DEAD'"
 
 LEASE_SECONDS: Final = 75.0
-"""What the dead-letter subscription's ack deadline allows, and some more."""
+"""The dead-letter subscription's ack deadline, and some more."""
 
 _PENDING_NAMES: Final = """
 SELECT f.event_id, e.event_name
@@ -53,7 +53,7 @@ class StoredEvent:
 
     event_id: str
     actor_id: str
-    """The client's key: two rows with one key are one call that became two events."""
+    """The client's key: two rows with the same key are a call that became two events."""
 
     forwarded: bool
     state: str | None
@@ -69,7 +69,7 @@ class StoredEvent:
 class FoundDeadLetter:
     message_id: str
     event_id: str
-    """Empty where the message names none."""
+    """Empty where the message has none."""
 
     reason: str
     data: bytes
@@ -77,7 +77,7 @@ class FoundDeadLetter:
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything that the checker looks at, the client's log aside."""
+    """All that the checker reads, except the client's log."""
 
     stored: dict[str, StoredEvent] = field(default_factory=dict)
     received: list[LoggedEvent] = field(default_factory=list)
@@ -86,13 +86,13 @@ class Evidence:
 
     @property
     def copies(self) -> Counter[str]:
-        """How often each event_id is at Statsig."""
+        """How many copies of each event_id Statsig has."""
         return Counter(str(entry.event["metadata"]["event_id"]) for entry in self.received)
 
 
 @asynccontextmanager
 async def open_checker_database(stack: Stack) -> AsyncIterator[Any]:
-    """The run's database, past every proxy."""
+    """Opens the run's database, past every proxy."""
     client = create_client(stack.names.project, stack.emulators.spanner_host)
     database = await client.instance(stack.names.spanner_instance).database(stack.names.spanner_database)
     try:
@@ -108,7 +108,7 @@ async def pending_events(database: Any) -> int:
 
 
 async def pending_names(database: Any) -> dict[str, str]:
-    """The names of what is pending, by event_id."""
+    """The names of pending events, by event_id."""
     async with database.snapshot() as snapshot:
         return {row[0]: row[1] async for row in await snapshot.execute_sql(_PENDING_NAMES)}
 
@@ -133,9 +133,9 @@ async def stored_events(database: Any) -> dict[str, StoredEvent]:
 
 
 async def gather_evidence(stack: Stack, database: Any, found: Mapping[str, FoundDeadLetter]) -> Evidence:
-    """`found` are dead letters that were read before, by their message ids."""
+    """Reads all evidence; `found` are dead letters that were read before, by message id."""
     assert stack.statsig_log is not None
-    # Statsig's log first: a poisoned event may still be tried, and what is counted later includes what came before.
+    # Statsig's log first: a poisoned event may still be tried, and the ledger that is read later counts that too.
     received = read_log(stack.statsig_log)
     requests = list(read_requests(stack.statsig_log))
     return Evidence(
@@ -147,10 +147,10 @@ async def gather_evidence(stack: Stack, database: Any, found: Mapping[str, Found
 
 
 async def dead_letters(stack: Stack, database: Any) -> dict[str, FoundDeadLetter]:
-    """All of them by their message ids, collected or not. Those on the topic's subscription can be read once.
+    """All dead letters by message id, collected or not. Those on the topic's subscription can be read only once.
 
-    What a worker had leased when it was killed comes again when its lease ends: until every dead event has a letter
-    they are read again.
+    Letters that a killed worker had leased are redelivered when their leases end: it reads again until every dead event
+    has a letter.
     """
     found: dict[str, FoundDeadLetter] = {}
     with anyio.move_on_after(LEASE_SECONDS):
@@ -186,7 +186,7 @@ async def _dead_events(database: Any) -> set[str]:
 
 
 async def all_messages(stack: Stack, subscription: str) -> list[PubsubMessage]:
-    """Everything that a subscription holds and nobody has leased."""
+    """Pulls and acknowledges all messages of a subscription that are not leased."""
     found: dict[str, PubsubMessage] = {}
     path = stack.names.subscription_path(subscription)
     quiet = 0

@@ -1,8 +1,7 @@
 """`python -m tests.faults.first_process PROGRAM`: ingress or worker as process 1 of a PID namespace, as in a container.
 
-To process 1 the kernel delivers no signal that it has no handler for, and nobody else there passes one on. A signal to
-the process group reaches it as Cloud Run's does, from outside its namespace; this process only waits for it, and ends
-as it ended.
+The kernel delivers to process 1 only signals that it handles, and no init process forwards any. A signal to the process
+group reaches it from outside its namespace, as Cloud Run's does; this process waits for it, and exits as it did.
 """
 
 import ctypes
@@ -25,7 +24,7 @@ STARTED: Final = "first_process_started"
 
 @functools.cache
 def why_impossible() -> str | None:
-    """What is in the way on this machine; None where nothing is. A process of its own tries: there is no way back."""
+    """Why this machine allows no namespaces, or None. Tried in a process of its own, since it cannot be undone."""
     asked = subprocess.run(
         [sys.executable, "-m", "tests.faults.first_process", CHECK], capture_output=True, text=True, check=False
     )
@@ -34,10 +33,10 @@ def why_impossible() -> str | None:
 
 
 def enter_namespaces() -> None:
-    """The next child is process 1. The user namespace makes this a right of everybody's, where the kernel has it.
+    """Makes the next child process 1. The user namespace allows this without privileges, where the kernel has it.
 
     Raises:
-        OSError: it has not, or somebody forbids it.
+        OSError: the kernel lacks it, or it is forbidden.
     """
     uid, gid = os.getuid(), os.getgid()
     if not sys.platform.startswith("linux"):
@@ -47,7 +46,7 @@ def enter_namespaces() -> None:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     own = Path("/proc/self")
-    # Without these the program would be nobody. A group may be mapped only once setgroups is given up.
+    # Without these maps the program would run as nobody. A group can be mapped only after setgroups is denied.
     (own / "uid_map").write_text(f"{uid} {uid} 1")
     (own / "setgroups").write_text("deny")
     (own / "gid_map").write_text(f"{gid} {gid} 1")
@@ -56,7 +55,7 @@ def enter_namespaces() -> None:
 def main() -> int:
     program = sys.argv[1]
     enter_namespaces()
-    # A handler, not SIG_IGN, which the program would inherit; before the fork, so that no signal ends us first.
+    # A handler, since the program would inherit SIG_IGN; before the fork, so that no signal ends this process first.
     signal.signal(signal.SIGTERM, lambda *_: None)
     child = os.fork()
     if child == 0:

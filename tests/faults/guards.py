@@ -1,4 +1,4 @@
-"""Which rows must fail when a guard is off, and how a program is started without it."""
+"""The rows that must fail without a guard, and how a program is started without it."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,7 @@ ROWS_OF_GUARD: Final[dict[str, tuple[str, ...]]] = {
 }
 
 _OF_THE_INGRESS: Final = frozenset({"born_pending"})
-"""The others are the worker's."""
+"""Guards of the ingress; the others are the worker's."""
 
 
 def arguments_without(guard: str) -> dict[str, Sequence[str]]:

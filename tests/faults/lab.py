@@ -1,9 +1,8 @@
-"""The running system of one row, and what a fault may do to it."""
+"""The running system of a row, and what its fault can do to it."""
 
 import json
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,19 +37,19 @@ T = TypeVar("T")
 
 POLL_SECONDS: Final = 0.02
 POLL_SHARE: Final = 0.2
-"""Of the time, that asking may take: a look at a large ledger is work for the emulator too."""
+"""The share of the time that polling may take: reading a large ledger is work for the emulator too."""
 
 PATIENCE_SECONDS: Final = 30.0
 
 SENDING_SECONDS: Final = 600.0
-"""For a load to be sent: longer than any takes."""
+"""The timeout for a load to be sent: longer than any takes."""
 
 NO_FAULT_POINTS: Final = {"FAULT_POINTS": ""}
 
 
 @dataclass(slots=True)
 class Lab:
-    """What a fault is given. `require` and `incidents` are how it tells the checker what it saw and did."""
+    """The interface of a fault. It reports to the checker through `require` and `incidents`."""
 
     row: Row
     stack: Stack
@@ -61,18 +60,18 @@ class Lab:
     memory: MemoryWatch
     random: random.Random
     scale: float = 1.0
-    """Of the fault's durations: below 1 for a quick look."""
+    """Multiplies the fault's durations: below 1 in a quick look."""
 
     full: bool = False
     events: int = 0
-    """Of the run, those that the fault is to send included."""
+    """Events of the run, including those that the fault sends."""
 
     incidents: int = 0
-    """Deaths and lost answers: what bounds duplicates."""
+    """Kills and lost answers, which bound the duplicates."""
 
     breaches: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What was measured, for the table."""
+    """Measurements for the table."""
 
     found_dead_letters: dict[str, FoundDeadLetter] = field(default_factory=dict)
     fault_at: float = 0.0
@@ -86,23 +85,23 @@ class Lab:
         self.notes.append(what)
 
     def some(self, share: float) -> int:
-        """So many of the run's events, one at least."""
+        """This share of the run's events, one at least."""
         return max(1, int(share * self.events))
 
     def long(self, seconds: float, *, short: float) -> float:
-        """How long a scenario's fault lasts."""
+        """The duration of a scenario's fault: `seconds` in a full run, otherwise `short`, scaled."""
         return seconds if self.full else short * self.scale
 
     def unless_quick(self, *values: T) -> tuple[T, ...]:
-        """What is left out where a quick look is enough."""
+        """The values, or none in a quick look."""
         return values if self.scale >= 1 else ()
 
     async def hold(self, seconds: float) -> None:
-        """Let the fault last."""
+        """Let the fault last for `seconds`, scaled."""
         await anyio.sleep(seconds * self.scale)
 
     async def until(self, holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> bool:
-        """Wait until it holds; a breach where it does not come to that."""
+        """Wait until it holds. Returns False after `seconds`, and notes a breach."""
 
         async def asked() -> bool:
             return holds()
@@ -112,7 +111,7 @@ class Lab:
     async def until_true(
         self, holds: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS
     ) -> bool:
-        # Not move_on_after: grpc.aio turns its cancellation into one that anyio does not know for its own.
+        # Not move_on_after: grpc.aio replaces its cancellation by one that anyio does not recognize.
         asked_at = anyio.current_time()
         give_up_at = asked_at + seconds
         while not await holds():
@@ -125,12 +124,12 @@ class Lab:
         return True
 
     async def until_sent(self, share: float) -> None:
-        """Until that share of the load's events has been sent."""
+        """Wait until this share of the load's events was sent."""
         await self.until(lambda: self.client.started >= share * self.load.events, f"{share:.0%} sent", SENDING_SECONDS)
 
     @asynccontextmanager
     async def broken(self, mode: Mode, *names: str, delay_seconds: float = 0.1) -> AsyncIterator[None]:
-        """These links in this mode meanwhile; `ingress` stands for both links of the ingress, and so on."""
+        """Switches the links whose names contain one of `names` to `mode`, and back at the end."""
         chosen = [link for name, link in self.links.items() for wanted in names if wanted in name]
         for link in chosen:
             await link.switch(mode, delay_seconds=delay_seconds)
@@ -153,14 +152,14 @@ class Lab:
     async def statsig(
         self, *behaviours: Mapping[str, Any], times: int | None = None, probability: float | None = None
     ) -> None:
-        """Have the stand-in behave so, in this order; none means accept everything but what the row poisons."""
+        """Set the stand-in's behaviours, in this order; without any it accepts all that the row does not poison."""
         more: dict[str, Any] = {} if times is None else {"times": times}
         if probability is not None:
             more |= {"probability": probability, "seed": self.client.seed}
         await self.statsig_rules(*({"behaviour": behaviour, **more} for behaviour in behaviours))
 
     async def statsig_rules(self, *rules: StandInRule) -> None:
-        """Replace the rules of the stand-in by the row's lasting ones and these, in this order."""
+        """Replace the stand-in's rules by the row's lasting ones and these, in this order."""
         wanted = [dict(rule) for rule in (*self.row.lasting(self.client.seed), *rules)]
         response = await pyqwest.Client().put(f"{self.stack.statsig_url}/control", content=json.dumps(wanted).encode())
         assert response.status == 200, response.content
@@ -171,18 +170,18 @@ class Lab:
         return stats
 
     async def requests(self) -> int:
-        """That the stand-in has begun to read so far."""
+        """How many requests the stand-in has begun to read."""
         return int((await self.statsig_stats())["requests"])
 
     async def settled(self) -> bool:
-        """Whether nothing is pending, but poisoned events that may be."""
+        """Whether no event is pending, except poisoned ones that may be."""
         expect = self.row.expect.poisoned
         if expect is not None and expect.may_stay_pending:
             return await self.others_settled()
         return await self.pending() == 0
 
     async def others_settled(self) -> bool:
-        """Whether nothing but poisoned events is pending."""
+        """Whether only poisoned events are pending."""
         names = await pending_names(self.database)
         return not names.keys() - Poison.of(self.row, self.client.seed).among(names)
 
@@ -194,12 +193,12 @@ class Lab:
         return await pending_events(self.database)
 
     async def dead_letters(self) -> list[FoundDeadLetter]:
-        """All that are there now; they can be read once, so they are kept for the checker."""
+        """All dead letters so far. They can be read only once, so they are kept for the checker."""
         self.found_dead_letters |= await dead_letters(self.stack, self.database)
         return list(self.found_dead_letters.values())
 
     async def forget_row(self, event_id: str) -> None:
-        """Take a row away that the fault itself has made, with what became of it."""
+        """Delete a row that the fault made itself, with its ledger row."""
         await delete_row(self.database, event_id)
 
     async def stored(self) -> dict[str, StoredEvent]:
@@ -221,7 +220,7 @@ class Lab:
         self.incidents += 1
 
     async def until_ended(self, name: str, seconds: float = PATIENCE_SECONDS) -> int | None:
-        """Until it ended by a fault point, or by a signal that was sent to it; its exit code."""
+        """Wait until it ended by a fault point or a signal, and return its exit code. Counts an incident."""
         code: int | None = None
         with anyio.move_on_after(seconds):
             code = await self.stack.processes[name].wait()
@@ -235,21 +234,10 @@ class Lab:
         try:
             await self.stack.start_again(name, settings)
         except StartFailedError:
-            # Under load a fault point may be hit before anybody has seen the process ready.
+            # Under load a fault point may be hit before the process was seen to be ready.
             if not settings.get("FAULT_POINTS") or self.stack.processes[name].returncode != EXIT_CODE:
                 raise
 
     async def publish(self, messages: Iterable[PubsubMessage]) -> None:
-        """To the forward topic, past every proxy."""
+        """Publish to the forward topic, past every proxy."""
         await publish_to(self.stack, self.stack.names.forward_topic, list(messages))
-
-
-@asynccontextmanager
-async def timed(lab: Lab) -> AsyncIterator[None]:
-    """The fault's beginning and end, unless the fault notes better ones itself."""
-    begun = time.time()
-    try:
-        yield
-    finally:
-        lab.fault_at = lab.fault_at or begun
-        lab.healed_at = lab.healed_at or time.time()

@@ -1,4 +1,4 @@
-"""LogEvents calls that are as large as a call may be, as raw JSON: what they say costs the client next to nothing."""
+"""LogEvents calls of the largest size, as raw JSON, which costs the client next to nothing."""
 
 import json
 import time
@@ -15,11 +15,11 @@ BODY_BYTES: Final = 4 * 1024 * 1024
 """MAX_REQUEST_BYTES."""
 
 METADATA_BYTES: Final = 16_384
-"""A quarter of what is allowed: the reconciler asks for 200 rows at once, and the Spanner client's channel to an
-emulator, unlike Google's own, takes no more than 4 MiB in one answer."""
+"""A quarter of what is allowed: the reconciler reads 200 rows at once, and the Spanner client's channel to an emulator,
+unlike that to Google, accepts at most 4 MiB in an answer."""
 
 DEADLINE_SECONDS: Final = 30.0
-"""Cloud Run's for a call of ours."""
+"""Cloud Run's timeout of a call, as deployed."""
 
 _BROKEN: Final = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
 
@@ -27,7 +27,7 @@ Metadata = Mapping[str, Any]
 
 
 def long_text() -> Metadata:
-    """The cheapest metadata of that size: one value."""
+    """The cheapest metadata of that size: a single value."""
     return {"text": "x" * (METADATA_BYTES - 100)}
 
 
@@ -38,7 +38,7 @@ class LargeCall:
 
 
 def large_call(prefix: str, metadata: Metadata) -> LargeCall:
-    """As many events as fit, each with its own key."""
+    """A call with as many events as fit, each with its own key."""
     filling = json.dumps(metadata, separators=(",", ":")).encode()
     size = len(_event(f"{prefix}-000", filling)) + 1
     keys = [f"{prefix}-{number}" for number in range((BODY_BYTES - 100) // size)]
@@ -53,7 +53,7 @@ def _event(key: str, metadata: bytes) -> bytes:
 
 
 async def send(url: str, call: LargeCall) -> list[Attempt]:
-    """One attempt for each of its events; never raises for what the service or the network does."""
+    """Send the call, and return an attempt for each of its events; failures of service or network are their code."""
     sent_at = time.time()
     headers = {
         "content-type": "application/json",
@@ -69,7 +69,7 @@ async def send(url: str, call: LargeCall) -> list[Attempt]:
             )
             answers, answered = _answers(response.status, json.loads(response.content), len(call.keys)), True
         except _BROKEN:
-            # What a broken connection is to the lab's other client too.
+            # As the lab's other client records a broken connection.
             pass
     if patience.cancelled_caught:
         answers = [("deadline_exceeded", "")] * len(call.keys)

@@ -1,4 +1,4 @@
-"""Which events a row's lasting rules poison: those that the stand-in for Statsig never lets through."""
+"""The events that a row's lasting rules poison: the stand-in for Statsig never accepts them."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -9,7 +9,7 @@ from tests.faults.row import Row
 
 
 class Poison:
-    """The stand-in's own selections: what it does to a request and what is expected of an event cannot differ."""
+    """Uses the stand-in's own selections, so that the lab expects exactly what the stand-in does."""
 
     def __init__(self, selections: tuple[Selection, ...]) -> None:
         self._selections = selections
@@ -22,7 +22,7 @@ class Poison:
         return cls(tuple(rule.events for rule in rules if rule.events is not None))
 
     def among(self, names: Mapping[str, str]) -> set[str]:
-        """Those of the events that are poisoned; names by event_id."""
+        """The poisoned ones of these events, which are names by event_id."""
         return {
             event_id
             for event_id, name in names.items()

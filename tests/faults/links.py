@@ -1,4 +1,4 @@
-"""The links of a run: a TCP proxy for each pair of program and emulator, by name."""
+"""A run's links: a TCP proxy for each pair of program and emulator, by name."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +11,7 @@ Links = Mapping[str, TcpProxy]
 
 @asynccontextmanager
 async def linked(emulators: Emulators) -> AsyncIterator[Links]:
-    """`ingress-spanner`, `ingress-pubsub`, `worker-spanner`, `worker-pubsub`: the workers share theirs."""
+    """The links `ingress-spanner`, `ingress-pubsub`, `worker-spanner` and `worker-pubsub`, which all workers share."""
     async with AsyncExitStack() as stack:
         yield {
             f"{program}-{emulator}": await stack.enter_async_context(tcp_proxy(host))
@@ -21,7 +21,7 @@ async def linked(emulators: Emulators) -> AsyncIterator[Links]:
 
 
 def settings_of(links: Links) -> dict[str, dict[str, str]]:
-    """What points each program at its links."""
+    """Settings that point each program at its links."""
     return {
         program: {
             "SPANNER_EMULATOR_HOST": links[f"{program}-spanner"].address,

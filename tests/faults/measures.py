@@ -1,4 +1,4 @@
-"""What a run is measured by: latency percentiles by phase, memory of processes, requests that reached Statsig."""
+"""Measurements of a run: latency percentiles, memory of processes, requests to Statsig."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from tests.faults.client import ABANDONED, Attempt
 SAMPLE_SECONDS: Final = 0.25
 
 BURST_WINDOW_SECONDS: Final = 10.0
-"""After a heal, in which a storm would show."""
+"""Seconds after a heal, in which a storm of retries would show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of answered attempts, in milliseconds; zeros where there are none."""
+    """Percentiles of answered attempts in milliseconds; zeros where there are none."""
 
     count: int = 0
     p50: float = 0.0
@@ -42,7 +42,7 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def requests_per_second(received: Iterable[LoggedEvent], since: float) -> float:
-    """The busiest second of those after `since`, by requests that Statsig accepted."""
+    """Accepted requests in the busiest second after `since`."""
     seconds: dict[int, set[int]] = {}
     for entry in received:
         offset = entry.received_at - since
@@ -53,16 +53,16 @@ def requests_per_second(received: Iterable[LoggedEvent], since: float) -> float:
 
 @dataclass(slots=True)
 class MemoryWatch:
-    """Samples the resident memory of our processes, those that end meanwhile included."""
+    """Samples the resident memory of the processes, including those that end meanwhile."""
 
     processes: Mapping[str, ManagedProcess]
-    """The stack's own, so that a process that was started again is followed."""
+    """The stack's own mapping, so that restarted processes are followed."""
 
     samples: dict[str, list[float]] = field(default_factory=dict)
     """MiB, by process name."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Samples until it is cancelled."""
         while True:
             for name, process in self.processes.items():
                 if (name == "ingress" or name.startswith("worker-")) and process.returncode is None:
@@ -73,13 +73,13 @@ class MemoryWatch:
         return {name: max(values) for name, values in self.samples.items()}
 
     def marks(self) -> dict[str, int]:
-        """Where the samples end now, for `growth_since`."""
+        """The number of samples so far, for `growth_since`."""
         return {name: len(values) for name, values in self.samples.items()}
 
     def growth_since(self, marks: Mapping[str, int]) -> float:
-        """MiB that the process that grew most has had since then beyond what it ever had before.
+        """The largest growth of a process since then, in MiB: its peak beyond its peak before.
 
-        Not beyond the last sample before: of a process that was just started again that is next to nothing.
+        Not beyond its last sample before: a process that has just been restarted has next to nothing then.
         """
         return max(
             (
@@ -92,7 +92,7 @@ class MemoryWatch:
 
 
 def resident_mib(pid: int) -> float:
-    """0 for a process that is gone."""
+    """The resident memory of a process; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

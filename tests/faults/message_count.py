@@ -1,4 +1,4 @@
-"""Counting the forward messages of each event, by a subscription of the lab's own."""
+"""Counts the forward messages of each event, with a subscription of the lab's own."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from shared.events.forward_message import EVENT_ID_ATTRIBUTE
 from tests.faults.evidence import all_messages
 
 LEASE_SECONDS: Final = 600
-"""Pub/Sub's longest: what was counted must not come again while the rest is counted."""
+"""Pub/Sub's longest ack deadline: counted messages must not be redelivered while the others are counted."""
 
 
 @asynccontextmanager
 async def counted_messages(stack: Stack) -> AsyncIterator[Counter[str]]:
-    """How many messages of each event_id were published meanwhile; empty until it ends."""
+    """Counts, by event_id, the messages published in the block; the counter is filled at its end."""
     counts: Counter[str] = Counter()
     name = f"{stack.names.forward_topic}-count"
     path = stack.names.subscription_path(name)

@@ -1,4 +1,4 @@
-"""Messages that a fault publishes itself, past the ingress."""
+"""Messages that faults publish, past the ingress."""
 
 import random
 import uuid
@@ -16,7 +16,7 @@ from tests.faults.evidence import StoredEvent
 
 
 def message_of(stored: StoredEvent) -> PubsubMessage:
-    """The forward message of an event of the lab's client, as the ingress publishes it."""
+    """The forward message of an event, as the ingress publishes it."""
     return _message(
         Event(stored.event_id, stored.event_name, stored.event_type, stored.actor_id, stored.event_ts_nanos, {})
     )

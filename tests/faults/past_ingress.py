@@ -1,4 +1,4 @@
-"""Rows that get into the event log past the ingress: a backlog, and one whose forward message no worker decodes."""
+"""Rows written past the ingress: a backlog, and a row whose forward message no worker decodes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ _PENDING_SINCE: Final = event_log._BORN_COLUMNS.index("pending_since")
 
 
 async def insert_unpublishable(database: Any) -> str:
-    """Its id. Its name is blank, which the ingress refuses and a decoder too."""
+    """Inserts a row with a blank name, which ingress and decoder refuse, and returns its event_id."""
     row = sample_row()
     event_id, now = row.event.event_id, datetime.now(UTC)
     log = (
@@ -41,7 +41,7 @@ async def insert_unpublishable(database: Any) -> str:
 
 
 async def insert_pending(database: Any, rows: Sequence[EventLogRow], *, age_seconds: float) -> None:
-    """In one commit, as the ingress writes them, but pending for so long already."""
+    """Inserts rows as the ingress does, in one commit, but pending for `age_seconds` already."""
     since = datetime.now(UTC) - timedelta(seconds=age_seconds)
     placed = [(row, forward_shard(row.event.event_id)) for row in rows]
     born = [list(event_log._born_pending(row, shard)) for row, shard in placed]

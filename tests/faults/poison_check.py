@@ -1,4 +1,4 @@
-"""Checks of events that Statsig never takes, and of how soon it has the others."""
+"""Checks of poisoned events, which Statsig never accepts, and of how soon it has the others."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from tests.faults.verdict import Run
 
 
 def waived(row: Row, evidence: Evidence, poisoned: set[str]) -> set[str]:
-    """Poisoned events that are pending still, where that is no breach."""
+    """Poisoned events that are still pending, where that is no breach."""
     if row.expect.poisoned is None or not row.expect.poisoned.may_stay_pending:
         return set()
     return {event_id for event_id in poisoned if evidence.stored[event_id].state == "PENDING"}
 
 
 def of_poisoned(row: Row, evidence: Evidence, poisoned: set[str]) -> Iterator[str]:
-    """What became of them, what they cost, and who died with them."""
+    """The breaches of poisoned events: their state, their dead letters, their cost, and other dead letters."""
     expect = row.expect.poisoned
     assert expect is not None
     if not poisoned:
@@ -42,7 +42,7 @@ def of_poisoned(row: Row, evidence: Evidence, poisoned: set[str]) -> Iterator[st
 
 
 def _failed_alone(row: Row, evidence: Evidence) -> set[str]:
-    """The dead letters for which the log of requests has the reason: the status, or as many trials as it takes."""
+    """The dead letters whose reason the log of requests confirms: the status, or enough trials alone."""
     trials = int({**IMPATIENT, **row.settings}["SUSPECT_ATTEMPTS"])
     alone: dict[str, list[str]] = {}
     for request in evidence.requests:
@@ -69,7 +69,7 @@ def _cost(row: Row, evidence: Evidence, poisoned: set[str]) -> Iterator[str]:
 
 
 def cost_of(row: Row, evidence: Evidence, poisoned: set[str]) -> list[str]:
-    """What was measured of them, for the table."""
+    """Measurements of poisoned events, for the table."""
     if row.expect.poisoned is None:
         return []
     most = max(carried(evidence, poisoned).values(), default=0)
@@ -82,14 +82,14 @@ def cost_of(row: Row, evidence: Evidence, poisoned: set[str]) -> list[str]:
 
 
 def carried(evidence: Evidence, event_ids: set[str]) -> Counter[str]:
-    """How many requests carried each of them."""
+    """How many requests carried each event."""
     return Counter(
         event_id for request in evidence.requests for event_id in set(request.event_ids) if event_id in event_ids
     )
 
 
 def share_of_requests(evidence: Evidence, event_ids: set[str]) -> float:
-    """Of all requests, those that carried any of them."""
+    """The share of requests that carried any of these events."""
     with_any = sum(not event_ids.isdisjoint(request.event_ids) for request in evidence.requests)
     return with_any / max(1, len(evidence.requests))
 
@@ -97,7 +97,7 @@ def share_of_requests(evidence: Evidence, event_ids: set[str]) -> float:
 def of_deliveries(
     row: Row, attempts: Sequence[Attempt], evidence: Evidence, run: Run, spared: set[str]
 ) -> Iterator[str]:
-    """How long the events took, those that died or were poisoned aside."""
+    """The breaches of delivery times, except for `spared` events: dead and poisoned ones."""
     for what, bound, since in (
         ("its call", row.expect.delivered_within_seconds, 0.0),
         ("its call or the heal", row.expect.delivered_after_heal_seconds, run.healed_at),

@@ -1,4 +1,4 @@
-"""What a run of the lab shows while it lasts: a live bar on a terminal, plain lines in a pipe."""
+"""The progress of a run of the lab: a live bar on a terminal, plain lines in a pipe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tests.faults.verdict import RunVerdict
 
 
 class Display:
-    """Tells of runs that begin and end."""
+    """Shows runs that begin and end."""
 
     def __init__(self, console: Console, progress: Progress, runs: int) -> None:
         self._console = console

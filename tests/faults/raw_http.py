@@ -1,4 +1,4 @@
-"""Clients that no library would be: requests that are never finished."""
+"""Raw clients whose requests are never finished."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +14,7 @@ HEAD = (
 
 @asynccontextmanager
 async def half_sent_request(port: int) -> AsyncIterator[SocketStream]:
-    """A connection on which the whole head and half of the body were sent."""
+    """A connection on which the head and half of the body were sent."""
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(HEAD + b'{"eventName": "half')
         yield stream
@@ -22,7 +22,7 @@ async def half_sent_request(port: int) -> AsyncIterator[SocketStream]:
 
 @asynccontextmanager
 async def slow_clients(port: int, *, heads: int, bodies: int) -> AsyncIterator[list[SocketStream]]:
-    """So many connections with half a head, and so many with half a body."""
+    """Opens `heads` connections with half a head, and `bodies` with a head and the beginning of a body."""
     async with AsyncExitStack() as stack:
         streams: list[SocketStream] = []
         for number in range(heads + bodies):
@@ -33,7 +33,7 @@ async def slow_clients(port: int, *, heads: int, bodies: int) -> AsyncIterator[l
 
 
 async def until_closed(stream: SocketStream) -> None:
-    """Read until the other side has closed."""
+    """Reads until the other side has closed."""
     try:
         while True:
             await stream.receive()

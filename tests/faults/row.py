@@ -1,4 +1,4 @@
-"""A row of the fault matrix: what is done to the system, and what must hold afterwards. Values only."""
+"""A row of the fault matrix: its fault, and what must hold afterwards. Values only."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,87 +20,87 @@ IMPATIENT: Final[Mapping[str, str]] = {
     "RECONCILE_EVENTS_PER_SECOND": "2000",
     "COMMIT_TIMEOUT_SECONDS": "2",
     "PUBLISH_TIMEOUT_SECONDS": "0.5",
-    # The emulator runs one read-write transaction at a time, and forgets those of a session beyond the 32nd: with more
-    # at once it is the emulator that is tested.
+    # The emulator runs one read-write transaction at a time, and drops those of a session beyond the 32nd: more at once
+    # would test the emulator.
     "COMMIT_CONCURRENCY": "1",
     "LANES": "1",
 }
-"""Every process's settings, unless a row says otherwise: what waits for minutes in production waits for seconds."""
+"""Settings of every process, unless a row overrides them: minutes of production become seconds."""
 
 QUICK: Final[Mapping[str, str]] = {"RETRY_BUDGET_SECONDS": "1", "CLAIM_SECONDS": "8"}
-"""On top of them for a quick look: the shortest claim that these allow."""
+"""Further settings of a quick look: the shortest claim that the others allow."""
 
 RECONCILER_OFF: Final[Mapping[str, str]] = {"RECONCILE_AFTER_SECONDS": "3600"}
-"""For rows that must heal by redelivery alone."""
+"""Settings of rows that must heal by redelivery alone."""
 
 PUBLISH_BUDGET_MS: Final = 1000 * float(IMPATIENT["PUBLISH_TIMEOUT_SECONDS"])
 
 IN_FLIGHT: Final = int(IMPATIENT["LANES"]) * int(IMPATIENT["BATCH_EVENTS"])
-"""Events that one worker process can have at Statsig when it dies."""
+"""The most events that a worker process can have in flight at Statsig when it is killed."""
 
 Fault = Callable[["Lab"], Awaitable[None]]
 
 StandInRule = Mapping[str, Any]
-"""A rule of the stand-in for Statsig, as its control takes it."""
+"""A rule of the stand-in for Statsig, as its control endpoint takes it."""
 
 DEFAULT_SEEDS: Final = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisoned:
-    """What must hold of a row's poisoned events: those that its lasting rules never let through."""
+    """What must hold for a row's poisoned events, which its lasting rules never accept."""
 
     reasons: frozenset[str]
-    """That their dead letters may have."""
+    """Reasons that their dead letters may have."""
 
     requests_each: int
-    """That carry one of them, at most: until it is found, and for its trials."""
+    """The most requests that carry one of them: those of the search, and its trials."""
 
     share_of_requests: float = 1.0
-    """Of all requests, those that carry any of them, at most."""
+    """The largest share of all requests that carry any of them."""
 
     may_stay_pending: bool = False
-    """Whether the run is over once everything else is settled: their trials have pauses that grow."""
+    """Whether the run ends once all other events are settled: the trials' pauses grow."""
 
     others_may_die: Callable[[int], int] = lambda _: 0
-    """How many events that are not poisoned may be dead letters, of any reason, by the number of events."""
+    """How many other events may be dead letters, for any reason, by the number of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """What may be seen; everything else is a breach."""
+    """What a row allows; everything else is a breach."""
 
     duplicates_per_incident: int | None = 0
-    """Copies at Statsig beyond the first, for each incident that the fault noted; 0 allows none at all, None as many as
-    the ledger counts as possible. That each is counted there must hold in any case."""
+    """Allowed copies at Statsig beyond the first, for each incident that the fault noted. None allows as many as the
+    ledger counts as possible duplicates. The ledger must count each copy in any case."""
 
     failures: frozenset[str] = frozenset()
-    """Codes that an event's last attempt may have ended with."""
+    """Error codes that an event's last attempt may have."""
 
     attempt_failures: frozenset[str] = frozenset()
-    """As above for attempts that were followed by another one."""
+    """Error codes that earlier attempts may have."""
 
     dead_letters: Mapping[str, int] = field(default_factory=dict)
-    """At most so many by reason; of a row with poisoned events that decides instead."""
+    """The most dead letters by reason. In a row with `poisoned` that decides instead."""
 
     poisoned: Poisoned | None = None
 
     delivered_within_seconds: float | None = None
-    """From when a call begins until Statsig has its event, unless that is poisoned or dead."""
+    """The longest time from a call until Statsig has its event, unless that is poisoned or dead."""
 
     delivered_after_heal_seconds: float | None = None
-    """As above, from the end of the fault where that is later."""
+    """The same, from the end of the fault where that is later than the call."""
 
     p99_during_ms: float | None = None
     drain_seconds: float = 45.0
     memory_growth_mib: float = 150.0
-    """During the run of any process, from the first event on."""
+    """The most MiB that a process may grow beyond its peak before the fault."""
 
     requests_per_second: float | None = None
-    """To Statsig in the first seconds after the heal."""
+    """The most requests to Statsig in a second, in the first seconds after the heal."""
 
     log_may_break: bool = False
-    """Whether a line of a process's log may be cut off."""
+    """Whether lines of a process's log may be cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,28 +115,28 @@ class Row:
     deadline_seconds: Callable[[int], float] = lambda _: 5.0
     event_name: Callable[[int], str] = lambda _: "fault_lab"
     lasting: Callable[[int], Sequence[StandInRule]] = lambda _: ()
-    """By the seed: rules of the stand-in that hold from before the first event to the end, ahead of the fault's."""
+    """Rules of the stand-in by seed, which hold from before the first event to the end, ahead of the fault's."""
 
     seeds: tuple[int, ...] = DEFAULT_SEEDS
-    """Unless the command line names others."""
+    """The seeds, unless the command line names others."""
 
     wrappers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By program: the module of the lab that starts it, and its arguments; `{run_dir}` stands for the run's folder."""
+    """By program: the lab's module that starts it, and its arguments; `{run_dir}` stands for the run's folder."""
 
     cannot_run: Callable[[], str | None] = lambda: None
-    """Why not on this machine, asked when it is the row's turn."""
+    """Returns why this machine cannot run the row, or None."""
 
     abandon: bool = False
-    """Callers hang up after some milliseconds."""
+    """Whether callers hang up after some milliseconds."""
 
     load_share: float = 1.0
-    """Of the run's events that are sent steadily; the others are the fault's to send."""
+    """The share of the run's events that are sent steadily; the fault sends the others."""
 
     load_seconds: float = 7.0
-    """How long sending takes at the default number of events, at least."""
+    """The least time of sending the default number of events."""
 
     full_load_seconds: float | None = None
-    """As above for a run of full length, where it differs."""
+    """The same for a run of full length, where it differs."""
 
     linger_seconds: float = 0.0
-    """Watched after everything is settled, for what redelivery may still do."""
+    """Seconds to watch after everything is settled, for what redelivery may still do."""

@@ -22,7 +22,7 @@ from tests.faults.rows_statsig import STATSIG_ROWS
 from tests.faults.rows_worker import WORKER_ROWS
 
 _KINDS: Final = "FSA"
-"""Faults, long scenarios, the adversary."""
+"""The first letters of ids: faults, long scenarios, the adversary."""
 
 
 def _place(row: Row) -> tuple[int, int, str]:
@@ -56,14 +56,14 @@ ROWS: Final = tuple(
 
 
 def chosen(ids: str) -> tuple[Row, ...]:
-    """By full ids, or by the matrix's (`F10` is F10a, F10b and F10c), separated by commas; none means all.
+    """Rows by ids, or by the matrix's groups (`F10` is F10a, F10b and F10c), separated by commas; none means all.
 
     Raises:
         ValueError: there is no such row.
     """
     if not ids:
         return ROWS
-    # Each once, also where F51 and F51b are both named: two runs would share a folder.
+    # Each row once, also where F51 and F51b are both named: two runs would share a folder.
     rows: dict[str, Row] = {}
     for one in ids.split(","):
         found = [row for row in ROWS if one in (row.id, row.id.rstrip(ascii_lowercase))]

@@ -1,7 +1,7 @@
-"""The adversary (A1): Statsig does anything, some events are poisoned, processes die and stand still, all at random.
+"""The adversary (A1): Statsig does anything, some events are poisoned, processes are killed and stopped, all at random.
 
-Nothing is known of what should happen but what must hold in any case. Everything is drawn from the seed, and the plan
-is written to the run's folder: a seed that fails fails again, as far as the machine's own timing lets it.
+Only what must hold in any case is checked. The plan is drawn from the seed and written to the run's folder: a seed that
+failed fails again, as far as the machine's timing allows.
 """
 
 import json
@@ -22,7 +22,7 @@ WORKERS: Final = 2
 
 SPAN_SECONDS: Final = 15.0
 QUICK_SPAN_SECONDS: Final = 2.0
-"""In which the acts begin."""
+"""The time in which the acts begin."""
 
 QUICK_ACTS: Final = 2
 
@@ -31,22 +31,23 @@ SEEDS: Final = tuple(range(1, 21))
 ANY_REASON: Final = frozenset(
     {"exhausted", *(f"http_{code}" for code in (400, 401, 403, 404, 405, 408, 409, 413, 418, 422, 429))}
 )
-"""The last answer to a poisoned event need not be the one that it is poisoned with."""
+"""A random answer, and not the one that it is poisoned with, may be a poisoned event's last."""
 
 REQUESTS_EACH: Final = 40
-"""That carry one poisoned event. Requests fail without its doing too, so that it is searched for again and again: as
-many as the trials and, for each time that a process dies with it, a search more."""
+"""Requests that may carry one poisoned event. Others fail at random, so that it is searched for repeatedly: the trials,
+and one search more for each kill of a process that has it."""
 
 DELIVERED_SECONDS: Final = 60.0
-"""After the last fault. A claim may have to end (10 s), a message's backoff too (10 s, then 20 s), a suspect to wait
-for its next trial, and the circuit for its next probe (5 s at the most)."""
+"""Seconds after the last fault. A claim may have to end (10 s), and a message's backoff (10 s, then 20 s); a suspect
+may wait for its next trial, and the circuit for its next probe (5 s at most)."""
 
 
 def others_may_die(events: int) -> int:
-    """Good events that are blamed by chance: each fails alone while others are confirmed, as two requests in five do.
+    """How many good events may be dead-lettered by chance: two requests in five fail, also of good events alone.
 
-    A 400, 413 or 422 is believed at once. One request in 35 draws one, and most carry a single event while so many
-    fail. Twenty more may be believed without any confirmation. The log of requests must have the reason of each.
+    A 400, 413 or 422 dead-letters at once where others are confirmed. One request in 35 draws one, and while so many
+    fail most carry a single event. Without any confirmation twenty more may be dead-lettered. The log of requests must
+    have the reason of each.
     """
     return 20 + events // 10
 
@@ -62,7 +63,7 @@ async def everything_at_once(lab: Lab) -> None:
     await lab.statsig_rules(plan.chance)
     acts = plan.acts if lab.scale >= 1 else plan.acts[:QUICK_ACTS]
     span = SPAN_SECONDS if lab.scale >= 1 else QUICK_SPAN_SECONDS
-    # One at a time for each process; several processes may be down at once.
+    # One act at a time for each process; several processes may be down at once.
     turns: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
     async with anyio.create_task_group() as tasks:
         for act in acts:
@@ -87,7 +88,7 @@ async def _perform(lab: Lab, act: Act, span: float, turn: anyio.Lock) -> None:
 
 
 def name_of(number: int) -> str:
-    """Several, since bad events of one name bring it into disrepute."""
+    """Several names, since bad events make the name of all their events suspect."""
     return f"fault_lab_{number % 7}"
 
 
@@ -103,11 +104,11 @@ ADVERSARY_ROWS: Final = (
         tries=RESTARTS,
         load_seconds=SPAN_SECONDS + 5,
         linger_seconds=1.0,
-        # As deployed: with three, one good event in sixteen that failed once would die by chance.
+        # As deployed: with three, one good event in sixteen that failed once would be dead-lettered by chance.
         settings={"SUSPECT_ATTEMPTS": "6"},
         expect=Expectations(
             duplicates_per_incident=None,
-            # A caller may give up while the ingress is killed again and again: it was told so.
+            # A caller may give up while the ingress is killed repeatedly; its last answer is an error then.
             failures=STORAGE_TROUBLE,
             poisoned=Poisoned(
                 reasons=ANY_REASON,

@@ -1,4 +1,4 @@
-"""Fault rows of a large backlog (F58): what nobody has published, in the tables before a worker starts."""
+"""Fault rows of a large backlog (F58): unpublished events in the tables before a worker starts."""
 
 import signal
 import time
@@ -13,23 +13,23 @@ from tests.support.sample_events import sample_event, sample_row
 
 BACKLOG: Final = 100_000
 BACKLOG_SHARE: Final = 10
-"""Rows for each event of the run, up to BACKLOG; with --full always as many as that."""
+"""Rows for each event of the run, up to BACKLOG; with --full always BACKLOG."""
 
 ROWS_OF_A_COMMIT: Final = 500
 """About 12,000 of the 80,000 mutations that Spanner takes; the emulator is no faster with more."""
 
 DRAINED_PER_SECOND: Final = 200.0
-"""At the least, by three workers: their own part is a tenth of that, the rest is the emulators' on two cores."""
+"""The least events a second of three workers. They take a tenth of the time; the emulators on two cores the rest."""
 
 TOO_MANY: Final = 1.1
-"""Republished events for each row: the reconcilers do the work once, a round that died with its mark aside."""
+"""The most republished events for each row: the reconcilers publish each once, except a round that was killed."""
 
 AFTER_SECONDS: Final = 300.0
-"""Before a row is republished the first time, and from then to the second time: longer than a backlog takes."""
+"""Seconds until a row is republished first, and from then to the second time: longer than a backlog takes."""
 
 
 async def backlog(lab: Lab) -> None:
-    """The workers find it when they start."""
+    """The backlog is there when the workers start."""
     await lab.until_sent(1.0)
     for name in lab.worker_names():
         lab.stack.processes[name].send_signal(signal.SIGTERM)

@@ -18,18 +18,18 @@ from tests.faults.stepping_clock import step
 
 HOUR: Final = 3600.0
 STEPS: Final = (HOUR, -HOUR, 0.0)
-"""What the clocks are wrong by, one after the other: forward, back past what is right, and forward again."""
+"""The clocks' offsets, one after the other: forward, back beyond the right time, and forward to it."""
 
 SLACK_SECONDS: Final = 0.05
-"""Of our word for when a clock was stepped."""
+"""The lab's uncertainty of when a clock was stepped."""
 
 IN_FLIGHT_SECONDS: Final = 0.3
-"""What Statsig takes: for so long each claim is there to be taken early."""
+"""Statsig's delay: each claim lasts at least this long, in which it could be taken over too early."""
 
 CLOCK_OF_ITS_OWN: Final = ("tests.faults.stepping_clock", "{run_dir}")
 
 Steps = Sequence[tuple[float, float]]
-"""When, and by how much the clock was wrong from then on."""
+"""Each step: when, and the clock's offset from then on."""
 
 
 async def passing_time(lab: Lab) -> None:
@@ -37,7 +37,7 @@ async def passing_time(lab: Lab) -> None:
 
 
 async def stepping(lab: Lab) -> None:
-    """The clocks of the ingress and of one of two workers, while each message is there for the other one too."""
+    """Steps the clocks of the ingress and of one of two workers, while both get each message."""
     await lab.statsig({"kind": "slow", "delay_seconds": IN_FLIGHT_SECONDS})
     steps: list[tuple[float, float]] = [(0.0, 0.0)]
 
@@ -66,7 +66,7 @@ async def judge_times(lab: Lab, steps: Steps) -> None:
     stored = await lab.stored()
     ids = {attempt.key: attempt.event_id for attempt in lab.client.attempts if attempt.code == OK}
     told: dict[str, set[float]] = {event_id: set() for event_id in ids.values()}
-    # By any attempt on its key: one whose answer says that it failed may have written the row.
+    # Any attempt on its key: one that was answered with an error may have written the row.
     for attempt in lab.client.attempts:
         if attempt.key in ids:
             event_id = ids[attempt.key]
@@ -85,13 +85,13 @@ async def judge_times(lab: Lab, steps: Steps) -> None:
     noted = [entry for event in stored.values() for entry in event.history]
     taken = sum(entry.kind is HistoryKind.TAKE_OVER for entry in noted)
     lab.require(taken == 0, f"{taken} claims were taken over although nobody died")
-    # An attempt has the worker's time.
+    # The time of an attempt is the worker's.
     ahead = {round((entry.at.timestamp() - lab_time) / HOUR) for entry in noted if entry.at is not None}
     lab.require(ahead == {-1, 0, 1}, f"attempts at hours {sorted(ahead)} only: the worker's clock did not step")
 
 
 def offsets_during(attempt: Attempt, steps: Steps) -> Iterator[float]:
-    """What the clock was wrong by at any time of the call."""
+    """The clock's offsets at any time of the call."""
     ends = [*(began for began, _ in steps[1:]), float("inf")]
     for (began, offset), ended in zip(steps, ends, strict=True):
         if began - SLACK_SECONDS <= attempt.done_at and attempt.sent_at <= ended + SLACK_SECONDS:
@@ -99,7 +99,7 @@ def offsets_during(attempt: Attempt, steps: Steps) -> Iterator[float]:
 
 
 def is_told(seconds: float, attempt: Attempt) -> bool:
-    """Whether the ingress can have read this time, corrected, within the call."""
+    """Whether the ingress can have read this time within the call, given the clock's offsets."""
     return attempt.sent_at - SLACK_SECONDS <= seconds <= attempt.done_at + SLACK_SECONDS
 
 
@@ -118,7 +118,7 @@ CLOCK_ROWS: Final = (
         workers=2,
         load_seconds=12.0,
         linger_seconds=1.0,
-        # The Spanner client measures by time.time() for how long it repeats what was aborted: a step forward ends that.
+        # The Spanner client bounds its retries of aborted transactions by time.time(): a step forward ends them.
         tries=RESTARTS,
         expect=Expectations(attempt_failures=UNAVAILABLE),
     ),

@@ -1,4 +1,4 @@
-"""Fault rows of collecting: a worker dies while it brings dead letters into Spanner (F61)."""
+"""Fault rows of collecting: a worker is killed while it writes dead letters to Spanner (F61)."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ WHERE f.state = 'DEAD'"""
 
 
 async def killed_while_collecting(lab: Lab) -> None:
-    """Twice, between the commit and the ack; then each dead event has one open letter."""
+    """Killed twice between commit and ack; then each dead event has one open letter."""
     await lab.statsig({"kind": "refuse_event", "name_contains": SPOILED, "status": 400})
     for settings in (*lab.unless_quick(DIES), NO_FAULT_POINTS):
         code = await lab.until_ended(WORKER, 60)

@@ -1,4 +1,4 @@
-"""Fault rows of the ingress: it dies, Spanner or Pub/Sub do not answer, callers misbehave (F1 to F13, F19)."""
+"""Fault rows of the ingress: it is killed, Spanner or Pub/Sub do not answer, callers misbehave (F1 to F13, F19)."""
 
 import signal
 from typing import Final
@@ -14,7 +14,7 @@ from tests.faults.row import PUBLISH_BUDGET_MS, Expectations, Fault, Row
 from tests.support.wire.tcp_proxy import Mode
 
 RESTARTS: Final = 12
-"""Tries that outlast a restart of the ingress."""
+"""Attempts on a key that outlast a restart of the ingress."""
 
 UNAVAILABLE: Final = frozenset({"unavailable"})
 STORAGE_TROUBLE: Final = frozenset({"unavailable", "deadline_exceeded", "resource_exhausted"})
@@ -26,13 +26,13 @@ async def killed_before_commit(lab: Lab) -> None:
     async with lab.broken(Mode.BLACKHOLE, "ingress-spanner"):
         await lab.hold(0.5)
         await lab.kill("ingress")
-        # What lies in the proxy must not be committed after all.
+        # Bytes held by the proxy must not be committed later.
         await lab.links["ingress-spanner"].switch(Mode.RESET)
     await lab.restart("ingress")
 
 
 def dying_ingress(point: str) -> Fault:
-    """Dies twice (once in a quick look) at the point named by the row's FAULT_POINTS, then lives."""
+    """Crashes twice (once in a quick look) at the row's FAULT_POINTS, then runs on."""
 
     async def fault(lab: Lab) -> None:
         for settings in (*lab.unless_quick({"FAULT_POINTS": f"{point}=exit@8"}), NO_FAULT_POINTS):
@@ -69,7 +69,7 @@ def broken(mode: Mode, *links: str, seconds: float = 2.5, delay_seconds: float =
 
 
 async def commit_answers_lost(lab: Lab) -> None:
-    # The one answer that is dropped may have been ABORTED, which the emulator says to every fifth or so.
+    # The dropped answer may have been ABORTED, which the emulator answers about every fifth time.
     for _ in range(5):
         async with lab.broken(Mode.DROP_RESPONSE, "ingress-spanner"):
             await lab.hold(1.0)
@@ -121,7 +121,7 @@ async def one_key_at_once(lab: Lab) -> None:
     async with anyio.create_task_group() as calls:
         for number in range(50):
             calls.start_soon(call, other if number % 10 == 9 else same)
-    # Whichever content came first is the event; the other content is refused.
+    # The content that came first is the event; the other is refused.
     accepted = {is_same for is_same, code in answers if code == OK}
     lab.require(len(accepted) == 1, "two contents were accepted under one key")
     lab.require({code for _, code in answers} == {OK, "already_exists"}, f"answers {set(answers)}")

@@ -1,4 +1,4 @@
-"""Fault rows of requests that Statsig keeps although it does not say so: every copy must be counted (F55, F56)."""
+"""Fault rows of requests that Statsig keeps without confirming them: every copy must be counted (F55, F56)."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ from tests.faults.rows_statsig import status
 from tests.faults.rows_worker import WORKER
 
 KEPT_AND_FAILED: Final = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
-"""What a proxy may answer after it has passed the request on; 520 to 524 are Cloudflare's."""
+"""What a proxy may answer after it forwarded the request; 520 to 524 are Cloudflare's."""
 
 TIMES: Final = 2
-"""Of each in a row: one more, and the circuit opens and makes seconds of each."""
+"""Failures of each code in a row: one more would open the circuit, and each code would take seconds."""
 
 UNANSWERED: Final = 3
-"""Requests with the event, of which the worker does not live to see the end of the last one."""
+"""Requests with the event; the worker is killed during the last one."""
 
 HELD: Final = "held"
 
@@ -47,7 +47,7 @@ async def until_accepted_more(lab: Lab) -> None:
 
 
 async def killed_in_the_third_attempt(lab: Lab) -> None:
-    """Two attempts time out, and the worker dies during the third: Statsig has kept the events of all three."""
+    """Two attempts time out, and the worker is killed during the third: Statsig keeps the events of all three."""
     hang = {"kind": "hang", "accept": True}
     rule = {"behaviour": hang, "events": {"name_contains": HELD}, "times": UNANSWERED}
     await lab.statsig_rules(rule)

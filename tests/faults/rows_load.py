@@ -1,4 +1,4 @@
-"""Fault rows of the ingress's surroundings: too many calls, clients that dawdle, a log that is full (F15 to F17)."""
+"""Fault rows of the ingress's surroundings: too many calls, slow clients, a full log (F15 to F17)."""
 
 import resource
 import time
@@ -20,7 +20,7 @@ CLOSED_WITHIN_SECONDS: Final = 13.0
 """The head of a request may take 10 s; the rest is slack for a busy machine."""
 
 ROOM_BYTES: Final = 20_000
-"""What the log still takes before it is full."""
+"""Bytes that the log can still take."""
 
 
 async def burst(lab: Lab) -> None:
@@ -44,7 +44,7 @@ async def dawdling_clients(lab: Lab) -> None:
 
 
 async def full_log(lab: Lab) -> None:
-    """The ingress may write no more than so many bytes to its log, as on a full disk."""
+    """Limits the size of the ingress's log, as a full disk does."""
     process = lab.stack.processes["ingress"]
     log = anyio.Path(lab.stack.run_dir / "ingress.log")
     size = (await log.stat()).st_size
@@ -56,7 +56,7 @@ async def full_log(lab: Lab) -> None:
 
 
 async def unread_log(lab: Lab) -> None:
-    """A pipe takes 64 KiB, the lines of some hundred calls."""
+    """A pipe whose reader stalls: it takes 64 KiB, the lines of some hundred calls."""
     await lab.until_sent(0.7)
     lab.require(not lab.logged("ingress", "rpc"), "the ingress's log was read")
     let_read(lab.stack.run_dir, lab.stack.processes["ingress"].pid)

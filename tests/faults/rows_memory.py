@@ -1,4 +1,4 @@
-"""Fault rows of a cap on memory (F18): as many calls at once as Cloud Run lets in, each as large as it may be."""
+"""Fault rows of a cap on memory (F18): as many calls at once as Cloud Run admits, each of the largest size."""
 
 import resource
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from tests.faults.row import Expectations, Fault, Row
 from tests.support.parsers.hcl import read_module
 
 REFUSED: Final = frozenset({"resource_exhausted", "unavailable"})
-"""No room to wait; and what waited in vain, since the emulator takes its time over commits of megabytes."""
+"""Codes of shed calls: no room to wait, or too long a wait, since the emulator's commits of megabytes are slow."""
 
 
 def as_deployed() -> tuple[int, float]:
-    """How many calls at once an ingress is given, and how many MiB."""
+    """How many calls at once a deployed ingress gets, and how many MiB of memory."""
     service = read_module(REPOSITORY / "deploy" / "terraform").resources["google_cloud_run_v2_service.ingress"]
     (template,) = service["template"]
     memory: str = template["containers"][0]["resources"][0]["limits"]["memory"]
@@ -54,7 +54,7 @@ def large_calls_at_once(metadata: Callable[[], Metadata]) -> Fault:
 
 
 def cap(pid: int, mebibytes: float) -> None:
-    """Let it map as much more as it would take to hold so much: tighter than a limit on what it holds."""
+    """Limits the address space to the present one and the memory still allowed: tighter than a limit on residence."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
     room = mebibytes - status_mib(pid, "VmRSS")
     resource.prlimit(pid, resource.RLIMIT_AS, (int((status_mib(pid, "VmSize") + room) * 1024 * 1024), hard))
@@ -70,7 +70,7 @@ MEMORY_ROWS: Final = tuple(
         id=f"F18{letter}",
         title=f"64 calls of 4 MiB at once, of {what}, the ingress's memory capped",
         fault=large_calls_at_once(metadata),
-        # The deployed ones: a commit here is of megabytes.
+        # As deployed: a commit has megabytes here.
         settings={"COMMIT_TIMEOUT_SECONDS": "5", "PUBLISH_TIMEOUT_SECONDS": "1"},
         deadline_seconds=lambda _: DEADLINE_SECONDS,
         expect=Expectations(failures=REFUSED, memory_growth_mib=2048, drain_seconds=100),

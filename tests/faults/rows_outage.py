@@ -1,4 +1,4 @@
-"""Fault rows of outages that last: what they leave behind, and who can start in one (F57, F59)."""
+"""Fault rows of long outages: what they leave behind, and which process can start in one (F57, F59)."""
 
 from datetime import datetime
 from typing import Final
@@ -15,18 +15,20 @@ from tests.faults.rows_worker import WORKER
 from tests.support.wire.tcp_proxy import Mode
 
 MINUTE: Final = 0.2
-"""What stands for the minute after which an event is republished first: the ten, the hour and the six hours after it
-are 2, 12 and 72 s then."""
+"""Stands for the minute after which an event is republished first: the later intervals of ten minutes, an hour and six
+hours are 2, 12 and 72 s then."""
 
 A_DAY_SECONDS: Final = 90.0
+"""Stands for an outage of a day."""
+
 HALF_AN_HOUR_SECONDS: Final = 30.0
-"""Of an outage in these terms. The shorter one has all intervals but the last, and is what a usual run has time for."""
+"""Stands for a shorter outage, for which a usual run has time: it has all intervals but the last."""
 
 MESSAGES_EACH: Final = 5
-"""Of one event: the ingress's own, and one for each interval that may pass around the outage."""
+"""The most messages of an event: the ingress's own, and one for each interval that may pass around the outage."""
 
 ROUND_SECONDS: Final = 1.0
-"""For a round that had begun when the circuit opened."""
+"""The time of a round that had begun when the circuit opened."""
 
 
 async def days_outage(lab: Lab) -> None:
@@ -34,7 +36,7 @@ async def days_outage(lab: Lab) -> None:
     await lab.until_true(lab.settled, "everything settled before the outage")
     async with counted_messages(lab.stack) as messages:
         await lab.statsig(status(503))
-        # The load has been sent by now: these are the events of the outage.
+        # The load was sent before: these are the events of the outage.
         await lab.client.run(lab.load, prefix="outage")
         await lab.until(lambda: bool(lab.logged(WORKER, "circuit_opened")), "an open circuit")
         await anyio.sleep(lab.long(A_DAY_SECONDS, short=HALF_AN_HOUR_SECONDS))
@@ -50,7 +52,7 @@ async def days_outage(lab: Lab) -> None:
 
 
 def published_while_open(lab: Lab) -> int:
-    """Events that the reconciler published while it could know that they cannot be sent."""
+    """Events that the reconciler published while the circuit was open."""
     opened = [moment(line) for line in lab.logged(WORKER, "circuit_opened")]
     closed = [*(moment(line) for line in lab.logged(WORKER, "circuit_closed")), float("inf")]
     return sum(
@@ -61,7 +63,7 @@ def published_while_open(lab: Lab) -> int:
 
 
 def moment(line: dict[str, str]) -> float:
-    """When a process wrote the line."""
+    """When a process wrote the line, in Unix seconds."""
     return datetime.fromisoformat(line["time"]).timestamp()
 
 

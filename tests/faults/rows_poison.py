@@ -1,4 +1,4 @@
-"""Fault rows of events that Statsig never takes, beside good ones (F52 to F54)."""
+"""Fault rows of poisoned events, which Statsig never accepts, among good ones (F52 to F54)."""
 
 import itertools
 import time
@@ -14,40 +14,40 @@ BAD: Final = "poisoned"
 GOOD: Final = "fault_lab"
 
 THE_ONE: Final = 5
-"""The number of the event in rows with a single bad one: early, so that most good ones come after it."""
+"""The number of the bad event in rows with a single one: early, so that most good ones follow."""
 
 REQUESTS_EACH: Final = 15
-"""That carry one bad event. A search takes three of a batch of 50, and begins anew where a neighbour was found in it or
-the circuit opened; the row's three trials follow."""
+"""Requests that may carry one bad event. A search takes three in a batch of 50, and starts again after it found another
+bad event or the circuit opened; the row's three trials follow."""
 
 FOUND_SECONDS: Final = 15.0
-"""From the call to the delivery of a good event, where failing takes no time: a search, the backoff in it, and a
+"""Seconds from the call to the delivery of a good event, where requests fail at once: a search, its backoff, and a
 circuit that a few failures in a row opened may each take some seconds."""
 
 FOUND_AMONG_HANGS_SECONDS: Final = 25.0
-"""As above where each failing request of the search takes STATSIG_TIMEOUT_SECONDS or twice that."""
+"""The same where each failing request of the search takes STATSIG_TIMEOUT_SECONDS or twice that."""
 
 BURST_PER_SECOND: Final = 200.0
-"""Of a caller whose events are all bad: as fast as a busy caller, within what the ingress carries."""
+"""The rate of a caller whose events are all bad: that of a busy caller, within the ingress's capacity."""
 
 BURST: Final = 0.2
-"""Of the run's events: four hundred, as a rule."""
+"""The share of the run's events in a burst: four hundred by default."""
 
 BURST_TO_TRY: Final = 0.1
-"""As above of events that take three trials each, of which there is time for some six in a second."""
+"""The same for events that take three trials each, of which some six fit into a second."""
 
 BURST_DELIVERED_SECONDS: Final = 20.0
-"""From the call to the delivery of a good event beside a burst of bad ones, as FOUND_SECONDS."""
+"""FOUND_SECONDS beside a burst of bad events."""
 
 OTHERS_PER_SECOND: Final = 4.0
-"""Good events that come while bad ones are tried: a few batches between two trials."""
+"""The rate of good events while bad ones are tried: a few batches between two trials."""
 
-BURIED_SECONDS: Final = 300.0
-"""For trials of some hundred suspects, which take a fifth of the time at the most."""
+TRIALS_SECONDS: Final = 300.0
+"""The time of the trials of some hundred suspects, which take a fifth of a worker's time at most."""
 
 
 def poisoning(behaviour: Mapping[str, Any]) -> Callable[[int], tuple[StandInRule, ...]]:
-    """Every request with an event of the bad name gets it, from the start to the end."""
+    """Rules that answer every request with a bad event so, from the start to the end."""
     rule = {"behaviour": behaviour, "events": {"name_contains": BAD}}
     return lambda _: (rule,)
 
@@ -66,12 +66,12 @@ def all_bad(_: int) -> str:
 
 async def everything_sent(lab: Lab) -> None:
     await lab.until_sent(1.0)
-    await others_until_buried(lab)
+    await others_until_poisoned_settled(lab)
 
 
-async def others_until_buried(lab: Lab) -> None:
-    """Good events go on coming now and then: where nothing is confirmed any more, nothing is blamed either."""
-    give_up_at = time.monotonic() + BURIED_SECONDS
+async def others_until_poisoned_settled(lab: Lab) -> None:
+    """Sends a few good events until all bad ones are settled: without confirmations no event is dead-lettered."""
+    give_up_at = time.monotonic() + TRIALS_SECONDS
     for number in itertools.count():
         if await lab.poisoned_settled() or time.monotonic() > give_up_at:
             return
@@ -79,7 +79,7 @@ async def others_until_buried(lab: Lab) -> None:
 
 
 def a_burst_of_bad_ones(share: float) -> Fault:
-    """While others log good events one caller logs bad ones only; then another one logs good ones."""
+    """One caller logs only bad events while others log good ones; then another one logs good ones."""
 
     async def fault(lab: Lab) -> None:
         bad = Load(events=lab.some(share), per_second=BURST_PER_SECOND, event_name=all_bad)
@@ -90,14 +90,14 @@ def a_burst_of_bad_ones(share: float) -> Fault:
 
 
 async def good_ones_after_bad_ones(lab: Lab) -> None:
-    """Nothing but bad events has ever been sent when the first good one comes."""
+    """Only bad events were sent before the first good one."""
     await lab.until_sent(1.0)
     await good_ones(lab)
 
 
 async def good_ones(lab: Lab) -> None:
     await lab.client.run(Load(events=lab.some(0.3), per_second=BURST_PER_SECOND), prefix="good")
-    await others_until_buried(lab)
+    await others_until_poisoned_settled(lab)
 
 
 EXHAUSTED: Final = Poisoned(reasons=frozenset({"exhausted"}), requests_each=REQUESTS_EACH)
@@ -133,7 +133,7 @@ POISON_ROWS: Final = (
             lasting=poisoning(status(code)),
             load_share=0.5,
             expect=Expectations(
-                poisoned=poisoned, delivered_within_seconds=BURST_DELIVERED_SECONDS, drain_seconds=BURIED_SECONDS
+                poisoned=poisoned, delivered_within_seconds=BURST_DELIVERED_SECONDS, drain_seconds=TRIALS_SECONDS
             ),
         )
         for letter, code, poisoned, share in (("a", 400, REFUSED_400, BURST), ("c", 500, EXHAUSTED, BURST_TO_TRY))
@@ -147,7 +147,7 @@ POISON_ROWS: Final = (
         load_share=BURST,
         load_seconds=2.0,
         expect=Expectations(
-            poisoned=REFUSED_400, delivered_within_seconds=BURST_DELIVERED_SECONDS, drain_seconds=BURIED_SECONDS
+            poisoned=REFUSED_400, delivered_within_seconds=BURST_DELIVERED_SECONDS, drain_seconds=TRIALS_SECONDS
         ),
     ),
     *(
@@ -160,7 +160,7 @@ POISON_ROWS: Final = (
             expect=Expectations(
                 poisoned=Poisoned(reasons=frozenset({f"http_{code}"}), requests_each=REQUESTS_EACH),
                 delivered_within_seconds=FOUND_SECONDS,
-                drain_seconds=BURIED_SECONDS,
+                drain_seconds=TRIALS_SECONDS,
             ),
         )
         for letter, code in (("a", 403), ("b", 404), ("c", 409), ("d", 422))

@@ -1,4 +1,4 @@
-"""Fault rows of what a process lives in: its process id (F14)."""
+"""Fault rows of the process's environment: process id 1 (F14)."""
 
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ def as_first(name: str, fault: Fault) -> Fault:
 
 
 def require_first(lab: Lab, name: str) -> None:
-    """The kernel's word for it: of the ids that the process has, that of the innermost namespace comes last."""
+    """Checks with /proc that it is process 1: the id in the innermost namespace comes last."""
     pid = lab.logged(name, STARTED)[-1]["pid"]
     status = Path(f"/proc/{pid}/status").read_text()
     ids = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))

@@ -1,4 +1,4 @@
-"""Fault rows of what poisoned events cost the others (F60): the same load without them and then with them."""
+"""Fault rows of what poisoned events cost good ones (F60): the same load without them, then with them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,19 +10,19 @@ from tests.faults.deliveries import events_per_second
 from tests.faults.lab import Lab
 from tests.faults.row import Expectations, Poisoned, Row, StandInRule
 from tests.faults.rows_poison import (
-    BURIED_SECONDS,
     REQUESTS_EACH,
+    TRIALS_SECONDS,
     one_in_a_hundred_bad,
-    others_until_buried,
+    others_until_poisoned_settled,
     poisoning,
 )
 from tests.faults.rows_statsig import status
 
 LEAST_RATIO: Final = 0.8
-"""Of the good events' rate beside bad ones to their rate alone."""
+"""The least ratio of the good events' rate beside bad ones to their rate alone."""
 
 ANSWER_SECONDS: Final = 0.1
-"""What a request takes, as it would on the way to Statsig: else searching would cost nothing here."""
+"""The delay of a request, like that on the way to Statsig: without it a search would cost nothing here."""
 
 PATIENCE_SECONDS: Final = 120.0
 
@@ -36,18 +36,18 @@ async def with_and_without(lab: Lab) -> None:
     ratio = beside / max(alone, 0.001)
     lab.note(f"good events at {beside:.0f}/s beside bad ones, at {alone:.0f}/s alone: {ratio:.2f}")
     lab.require(ratio >= LEAST_RATIO, f"good events at {ratio:.2f} of their rate, {LEAST_RATIO} asked for")
-    await others_until_buried(lab)
+    await others_until_poisoned_settled(lab)
 
 
 def good_per_second(lab: Lab, prefix: str) -> float:
-    """Of the load whose keys begin so. What Statsig has by now is good."""
+    """The rate of the load whose keys begin with `prefix`. Statsig has only good events."""
     assert lab.stack.statsig_log is not None
     ours = {a.event_id for a in lab.client.attempts if a.code == OK and a.key.startswith(prefix)}
     return events_per_second(lab.client.attempts, read_log(lab.stack.statsig_log), ours)
 
 
 def slowly(behaviour: Mapping[str, Any]) -> Callable[[int], tuple[StandInRule, ...]]:
-    """What poisons, and everything else, takes its time."""
+    """The poisoning rule, and one that delays all other requests as well."""
     rules = (*poisoning(behaviour)(0), {"behaviour": {"kind": "slow", "delay_seconds": ANSWER_SECONDS}})
     return lambda _: rules
 
@@ -58,21 +58,21 @@ RATE_ROWS: Final = tuple(
         title=f"the rate beside one event in a hundred that {what}",
         fault=with_and_without,
         lasting=slowly(behaviour),
-        # As deployed: how long a search holds others up depends on both.
+        # As deployed: how long a search delays others depends on both.
         settings={"LANES": "2", "BATCH_EVENTS": "500"},
         load_share=0.5,
         load_seconds=seconds,
         expect=Expectations(
-            poisoned=Poisoned(reasons=frozenset({reason}), requests_each=REQUESTS_EACH), drain_seconds=BURIED_SECONDS
+            poisoned=Poisoned(reasons=frozenset({reason}), requests_each=REQUESTS_EACH), drain_seconds=TRIALS_SECONDS
         ),
     )
     for letter, what, seconds, reason, behaviour in (
-        # 100 events a second: half of what an emulator commits that takes one commit at a time. Beyond it the ratio
-        # tells of the emulator: a search notes and settles in commits of its own.
+        # 100 events a second: half of what the emulator commits, which takes one commit at a time. Beyond that the
+        # ratio would measure the emulator, since a search makes commits of its own.
         ("a", "draws a 400", 10.0, "http_400", status(400, delay_seconds=ANSWER_SECONDS)),
         ("b", "draws a 500", 10.0, "exhausted", status(500, delay_seconds=ANSWER_SECONDS)),
         ("c", "has the connection reset", 10.0, "exhausted", {"kind": "reset"}),
-        # What waits beside a hang is late by the seconds of its search, however long the load lasts.
+        # Events beside a hang are late by the seconds of its search, however long the load lasts.
         ("d", "makes Statsig hang", 20.0, "exhausted", {"kind": "hang"}),
     )
 )

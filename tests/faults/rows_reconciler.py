@@ -11,7 +11,7 @@ from tests.faults.rows_worker import at, dying_worker
 from tests.support.wire.tcp_proxy import Mode
 
 CEILING: Final = 100
-"""Events a second of the row that watches the rate."""
+"""Events a second in the row that bounds the rate."""
 
 
 async def three_after_an_outage(lab: Lab) -> None:
@@ -36,7 +36,7 @@ async def still_down(lab: Lab) -> None:
 
 
 async def throttled_drain(lab: Lab) -> None:
-    """New calls are not the slower for a backlog that is being drained."""
+    """Draining a backlog does not slow new calls."""
     async with lab.broken(Mode.REFUSE, "ingress-pubsub"):
         await lab.until_sent(0.6)
     healed = lab.healed_at = time.time()
@@ -50,7 +50,7 @@ async def throttled_drain(lab: Lab) -> None:
 
 
 async def racing(lab: Lab) -> None:
-    """With a Statsig that is slower than the events come, so that some wait to be claimed when the reconciler looks."""
+    """Statsig is slower than the events come, so that some are still unclaimed when the reconciler reads them."""
     await lab.statsig({"kind": "slow", "delay_seconds": 0.4})
     await lab.until_sent(1.0)
     await lab.statsig()

@@ -1,4 +1,4 @@
-"""The long scenarios of the promise; `--full` runs them as long as it says, otherwise they are shortened."""
+"""The long scenarios: `--full` runs them at full length, otherwise they are shortened."""
 
 import time
 from typing import Final
@@ -14,7 +14,7 @@ KILL_EVERY_SECONDS: Final = 3.0
 MEMORY_IS_FLAT_MIB: Final = 60.0
 
 REQUESTS_PER_SECOND: Final = 60.0
-"""What one lane that never waits sends at most here; a storm would be retries on top of it."""
+"""The most that a lane without pauses sends here; a storm would be retries on top of it."""
 
 
 async def killed_again_and_again(lab: Lab) -> None:
@@ -42,7 +42,7 @@ async def statsig_unavailable(lab: Lab) -> None:
     seconds = lab.long(120, short=12)
     await anyio.sleep(seconds)
     made = await lab.requests() - before
-    # The first probe after half a second, the wait doubling up to five: an outage costs few requests.
+    # The first probe comes after half a second, and the wait doubles up to five: an outage costs few requests.
     lab.require(made <= 8 + seconds, f"{made} requests in {seconds:.0f} s of 503")
     await lab.statsig()
 

@@ -1,4 +1,4 @@
-"""Fault rows of what Statsig and foreign messages do to the worker (F36 to F44)."""
+"""Fault rows of Statsig's answers and of foreign messages (F36 to F44)."""
 
 import signal
 import time
@@ -16,7 +16,7 @@ from tests.faults.rows_worker import WORKER
 SPOILED: Final = "spoiled"
 
 NOBODYS_HOST: Final = "statsig.invalid"
-"""RFC 2606 promises that no resolver finds it."""
+"""A name that no resolver finds (RFC 2606)."""
 
 
 def one_in(number: int) -> bool:
@@ -28,7 +28,7 @@ def spoiled_names(number: int) -> str:
 
 
 def answering(*behaviours: Mapping[str, Any], seconds: float = 3.0) -> Fault:
-    """Each in turn for its share of the seconds."""
+    """Answers with each behaviour in turn, for an equal share of `seconds`."""
 
     async def fault(lab: Lab) -> None:
         for behaviour in behaviours:
@@ -51,7 +51,7 @@ async def failing_now_and_then(lab: Lab) -> None:
 
 
 async def too_many_requests(lab: Lab) -> None:
-    """The requests are spaced as Retry-After says, a start of each lane aside."""
+    """The requests are spaced by Retry-After, except for the first of each lane."""
     asked = 2.0
     await lab.statsig(status(429, headers={"Retry-After": "2"}))
     began = time.monotonic()
@@ -75,7 +75,7 @@ async def outcomes_lost(lab: Lab) -> None:
 
 
 async def unresolvable(lab: Lab) -> None:
-    """The worker is started with a host name that nobody has, and later with the right address again."""
+    """The worker is started with a host name that does not resolve, and later with the right address."""
     right = lab.stack.processes[WORKER].env["STATSIG_API_URL"]
     host = urlsplit(right).hostname
     assert host is not None
@@ -117,7 +117,7 @@ async def poisoned(lab: Lab) -> None:
         lambda: len(lab.logged("worker-1", "message_dead_lettered")) >= len(chosen), "every poison a dead letter", 40
     )
 
-    # What a worker is just collecting is neither on the topic's subscription nor in Spanner yet.
+    # Letters that a worker is collecting now are neither on the subscription nor in Spanner yet.
     async def are_kept() -> bool:
         return {poison.data for poison in chosen} <= {letter.data for letter in await lab.dead_letters()}
 
@@ -132,7 +132,7 @@ async def rowless(lab: Lab) -> None:
 
 
 EVERYTHING_400: Final = Expectations(dead_letters={"http_400": 20}, drain_seconds=60)
-"""As many as may be blamed while nothing is confirmed."""
+"""As many as may be dead-lettered while nothing is confirmed."""
 
 
 STATSIG_ROWS: Final = (

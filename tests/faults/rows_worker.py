@@ -1,4 +1,4 @@
-"""Fault rows of the worker's processes: it dies, stands still, or meets a copy of itself (F30 to F35, F45 to F50)."""
+"""Fault rows of worker processes: killed, stopped, or beside another worker (F30 to F35, F45 to F50)."""
 
 import signal
 import time
@@ -15,11 +15,11 @@ from tests.support.wire.tcp_proxy import Mode
 WORKER: Final = "worker-1"
 
 LEASE_SECONDS: Final = 12.0
-"""The subscription's ack deadline of 10 s, and some."""
+"""The subscription's ack deadline of 10 s, and some more."""
 
 
 def dying_worker(point: str) -> Fault:
-    """Dies twice (once in a quick look) at the point named by the row's FAULT_POINTS, then lives."""
+    """Crashes twice (once in a quick look) at the row's FAULT_POINTS, then runs on."""
 
     async def fault(lab: Lab) -> None:
         for settings in (*lab.unless_quick({"FAULT_POINTS": f"{point}=exit@2"}), NO_FAULT_POINTS):
@@ -46,7 +46,7 @@ async def terminated(lab: Lab) -> None:
 
 
 async def killed(lab: Lab) -> None:
-    """Every 3 s, three times."""
+    """Killed three times, every 3 s."""
     for _ in range(3):
         await anyio.sleep(lab.random.uniform(0.2, 1.0))
         await lab.kill(WORKER)
@@ -67,7 +67,7 @@ async def lease_lost(lab: Lab) -> None:
 
 
 def published_again(*, latest: int, times: int) -> Fault:
-    """The last so many that were answered, so many times more at once, for as long as events are sent."""
+    """Publishes the `latest` answered events again, `times` times at once, for as long as events are sent."""
 
     async def fault(lab: Lab) -> None:
         copies = 0
@@ -113,7 +113,7 @@ def cut(mode: Mode, seconds: float) -> Fault:
 
 
 async def paused_past_its_claim(lab: Lab) -> None:
-    """The fault point stops the process for longer than its claim holds; another worker goes on."""
+    """The fault point stops the process for longer than its claim lasts; another worker goes on."""
     await anyio.sleep(LEASE_SECONDS + 2)
     lab.incidents += 1
 

@@ -1,4 +1,4 @@
-"""One run of one row: start everything, load, fault, heal, drain, check."""
+"""A run of a row: start everything, load, fault, heal, drain, check."""
 
 import random
 import time
@@ -16,7 +16,7 @@ from deploy.local.stack import StackOptions, running_stack
 from tests.faults.checker import check
 from tests.faults.client import Load, OpenLoopClient
 from tests.faults.evidence import gather_evidence, open_checker_database, process_log
-from tests.faults.lab import Lab, timed
+from tests.faults.lab import Lab
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
@@ -27,35 +27,35 @@ from tests.support.emulators.pubsub_manners.process import with_manners
 DEFAULT_EVENTS: Final = 2000
 
 BEFORE: Final = 0.25
-"""Of the events are sent before the fault begins."""
+"""The share of events that is sent before the fault begins."""
 
 QUICK_PER_SECOND: Final = 120.0
-"""The least rate of a quick look, whatever a row's load would last."""
+"""The least rate of a quick look, even if the row's load would last longer."""
 
 MOST_PER_SECOND: Final = 300.0
-"""Of a steady load, whatever its size: about the usual one, and half of what two cores with both emulators carry."""
+"""The highest rate of a steady load: about the usual one, and half of what two cores with both emulators carry."""
 
 DRAIN_SECONDS: Final = 120.0
-"""Before what is still pending counts as stuck: leases that nobody ends have been seen to last two minutes."""
+"""After this pending events count as stuck: leases that no client ended were seen to last two minutes."""
 
 DRAINED_PER_SECOND: Final = 200.0
-"""At the least, of what a run has beyond the default number of events: it makes patience with a drain longer."""
+"""The least drain rate of events beyond the default number: they get more time to drain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     events: int = DEFAULT_EVENTS
     quick: bool = False
-    """Shorter faults and no slow load, for a look at a row with few events."""
+    """Shorter faults and no slow load, for a run with few events."""
 
     full: bool = False
-    """The scenarios as long as the promise says."""
+    """The scenarios at full length."""
 
     arguments_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """See StackOptions: how a program is started with a guard off."""
+    """By program, as in StackOptions: how it is started without a guard."""
 
     manners: Manners | None = None
-    """How Pub/Sub behaves; None as the emulator does."""
+    """How Pub/Sub behaves; None leaves it to the emulator."""
 
 
 async def run_row(row: Row, *, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions) -> RunVerdict:
@@ -137,12 +137,12 @@ async def _running_lab(
 
 
 async def _load_and_break(lab: Lab) -> dict[str, int]:
-    """Returns where the memory's samples were when the fault began."""
+    """Returns the numbers of memory samples when the fault began."""
     async with anyio.create_task_group() as calls:
         calls.start_soon(lab.client.run, lab.load)
         await lab.until_sent(BEFORE)
         marks = lab.memory.marks()
-        async with timed(lab):
+        async with _timed(lab):
             await lab.row.fault(lab)
     return marks
 
@@ -167,3 +167,14 @@ def _wrapped(row: Row, run_dir: Path) -> dict[str, Sequence[str]]:
 
 def _abandon_soon(source: random.Random) -> float:
     return source.uniform(0.001, 0.03)
+
+
+@asynccontextmanager
+async def _timed(lab: Lab) -> AsyncIterator[None]:
+    """Notes the fault's beginning and end, unless the fault notes better ones itself."""
+    begun = time.time()
+    try:
+        yield
+    finally:
+        lab.fault_at = lab.fault_at or begun
+        lab.healed_at = lab.healed_at or time.time()

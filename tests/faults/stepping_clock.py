@@ -1,9 +1,8 @@
 """`python -m tests.faults.stepping_clock FOLDER PROGRAM`: ingress or worker with a clock that its row can step.
 
-Imports nothing of the project's before the clock is replaced: a module that took `time.time` for itself would keep the
-right one. What C code reads, as `datetime.now` and the log's own times do, stays right; so must gRPC, which adds a
-timeout to `time.time()` in Python and takes the sum apart again by the clock that C sees. On a machine whose clock
-steps the two agree.
+It imports nothing of the project before it replaces the clock: a module that imported `time.time` would keep the right
+one. C code reads the right clock, as `datetime.now` and the log's times do. gRPC must read the right one too: it adds a
+timeout to `time.time()` in Python and subtracts the clock that C reads. On a machine whose clock steps both agree.
 """
 
 import mmap
@@ -21,12 +20,12 @@ _NANOS: Final = struct.Struct("<q")
 
 
 def offset_file(folder: Path, pid: int) -> Path:
-    """Of one process, so that each has a clock of its own. The process makes the file."""
+    """The file with a process's offset, so that each process has its own clock. The process creates it."""
     return folder / f"clock-{pid}"
 
 
 def step(folder: Path, pid: int, seconds: float) -> None:
-    """From now on the process's clock is wrong by so much."""
+    """Sets the offset of the process's clock from now on."""
     path = offset_file(folder, pid)
     with path.open("r+b", buffering=0) as file:
         file.write(_NANOS.pack(int(seconds * 1e9)))
@@ -34,7 +33,7 @@ def step(folder: Path, pid: int, seconds: float) -> None:
 
 def replace_clock(path: Path) -> None:
     path.write_bytes(_NANOS.pack(0))
-    # A mapped file: a look at the clock costs no system call, and a step is seen by the next look.
+    # A mapped file: reading the clock costs no system call, and the next read sees a step.
     with path.open("rb") as file:
         offset = mmap.mmap(file.fileno(), _NANOS.size, access=mmap.ACCESS_READ)
     right_nanos, right = time.time_ns, time.time

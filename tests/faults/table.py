@@ -1,4 +1,4 @@
-"""The run's result as one table in Markdown."""
+"""The results of a run as a table in Markdown."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ COLUMNS = (
 
 
 def table(verdicts: Sequence[RunVerdict], left_out: Mapping[str, str]) -> str:
-    """`left_out` says of each row that was not run why."""
+    """`left_out` has the reason of each row that was not run."""
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(verdict)) for verdict in verdicts)]
     return "\n".join([*lines, "", *_summary(verdicts), "", "Not run here:", "", *_left_out(left_out)]) + "\n"
 

@@ -1,4 +1,4 @@
-"""The quick and telling rows of the fault matrix, with few events; `python -m tests.faults` runs them all."""
+"""A few rows of the fault matrix, with few events; `python -m tests.faults` runs them all."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from tests.faults.row import Row
 from tests.faults.rows import ROWS
 from tests.faults.run import RunOptions, run_row
 
-# Longer than the lab's own patience, which says more than a time-out does.
+# Longer than the lab's own timeouts, whose messages say more.
 pytestmark = [pytest.mark.emulators, pytest.mark.processes, pytest.mark.timeout(120)]
 
 QUICK = ("F2", "F11", "F19", "F31", "F35", "F36a", "F38", "F39", "F40a", "F43", "A1")
 EVENTS = 150
 SEEDS = {"A1": (6, 7)}
-"""Of the rows that are different with each; one for the others. In a quick look the adversary has time for two acts,
-and with these seeds no worker dies with claims that somebody has to wait for."""
+"""Seeds of the rows that differ with each; the others have one. In a quick look the adversary makes two acts, and with
+these seeds kills no worker whose claims another one would wait for."""
 
 RUNS = [
     pytest.param(row, seed, id=f"{row.id}: {row.title}, seed {seed}")

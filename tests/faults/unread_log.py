@@ -1,6 +1,6 @@
-"""`python -m tests.faults.unread_log FOLDER PROGRAM`: ingress or worker with a pipe for its log that nobody reads.
+"""`python -m tests.faults.unread_log FOLDER PROGRAM`: ingress or worker with a pipe for its log that has no reader.
 
-Until the lab says so; then everything goes where the log would have gone from the start.
+Once the lab calls `let_read`, all lines go where the log would have gone from the start.
 """
 
 import os
@@ -20,7 +20,7 @@ def word_file(folder: Path, pid: int) -> Path:
 
 
 def let_read(folder: Path, pid: int) -> None:
-    """Have the process's log read from now on."""
+    """Makes the process's log be read from now on."""
     word_file(folder, pid).touch()
 
 

@@ -1,4 +1,4 @@
-"""What a run noted of itself, and the verdict on it. Values only."""
+"""The notes of a run, and the verdict on it. Values only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tests.faults.row import Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run noted of itself."""
+    """The notes of a run."""
 
     fault_at: float
     healed_at: float
@@ -19,14 +19,14 @@ class Run:
     memory_growth_mib: float
     peak_mib: dict[str, float]
     noted: Sequence[str] = ()
-    """Breaches that the fault saw."""
+    """Breaches that the fault reported."""
 
     logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     more_drain_seconds: float = 0.0
-    """On top of what a row allows, for a run that is larger than usual."""
+    """Added to the row's bound, for a run that is larger than usual."""
 
     notes: Sequence[str] = ()
-    """What the fault measured, for the table."""
+    """Measurements of the fault, for the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,14 @@ class RunVerdict:
     peak_mib: dict[str, float]
     requests_per_second: float
     attempts: dict[str, int]
-    """How many ended with which code."""
+    """The number of attempts by code."""
 
     breaches: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
 def not_run(row: Row, seed: int, error: Exception) -> RunVerdict:
-    """Of a row whose run broke off: it holds nothing, and counts as a breach."""
+    """The verdict on a row whose run broke off: it counts as a breach."""
     causes: list[BaseException] = [error]
     while isinstance(causes[-1], BaseExceptionGroup):
         causes.append(causes[-1].exceptions[0])

@@ -1,4 +1,4 @@
-"""What tests of the operators' commands, and of the stand-in for Statsig, use."""
+"""Fixtures of the operators' commands and of the stand-in for Statsig."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.statsig_stand_in import StandIn, running_stand_in
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
-from tests.support.emulators.seeded_dead_letters import graveyard as opened
+from tests.support.fixtures import seeded
 
-
-@pytest.fixture
-async def graveyard(environment: dict[str, str]) -> AsyncIterator[SeededDeadLetters]:
-    async with opened(environment) as found:
-        yield found
+__all__ = ["seeded", "stand_in"]
 
 
 @pytest.fixture

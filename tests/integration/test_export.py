@@ -1,4 +1,4 @@
-"""The event log as the export to BigQuery reads it: whole, in partitions, without loss."""
+"""The event log as the export to BigQuery reads it: in partitions, every row and column without loss."""
 
 import json
 import re
@@ -20,7 +20,8 @@ from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
 from tests.support.emulators.bigquery import FOLDER, TABLE, Warehouse, newline_json, schema, translated
-from tests.support.events import ALICE, ASTRAL, log, normalize
+from tests.support.sample_events import ASTRAL
+from tests.support.sample_requests import ALICE, normalize, sample_request
 
 pytestmark = pytest.mark.emulators
 
@@ -42,12 +43,14 @@ MOMENTS = (1_790_000_000_123_456_789, EARLIEST_NANOS, LATEST_NANOS, 0, -1)
 
 
 def event_rows() -> list[EventLogRow]:
-    requests = [log(fields.pop("metadata"), **fields) for fields in [dict(each) for each in HARD]]
+    requests = [sample_request(fields.pop("metadata"), **fields) for fields in [dict(each) for each in HARD]]
     rows = [normalize(request) for request in requests]
-    rows += [normalize(log({"n": index}, event_name="moment"), now=moment) for index, moment in enumerate(MOMENTS)]
-    rows += [normalize(log({"n": 1}, event_name="anonymous"), caller=Caller("", CallerSource.NONE))]
-    rows += [normalize(log({"n": 1}, event_name="traced"), traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")]
-    rows += [normalize(log({"n": index}, event_name="bulk")) for index in range(300)]
+    rows += [
+        normalize(sample_request({"n": index}, event_name="moment"), now=moment) for index, moment in enumerate(MOMENTS)
+    ]
+    rows += [normalize(sample_request({"n": 1}, event_name="anonymous"), caller=Caller("", CallerSource.NONE))]
+    rows += [normalize(sample_request({"n": 1}, event_name="traced"), traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")]
+    rows += [normalize(sample_request({"n": index}, event_name="bulk")) for index in range(300)]
     return rows
 
 
@@ -145,7 +148,7 @@ async def test_spanner_takes_the_change_stream(emulators: Emulators) -> None:
 
 
 async def test_the_federated_query_is_one_that_spanner_answers(database: Any) -> None:
-    await append(database, [normalize(log({"value": 1}, event_name="federated"))])
+    await append(database, [normalize(sample_request({"value": 1}, event_name="federated"))])
     federated = (FOLDER / "federated_query.sql").read_text()
     assert translated(federated)
     (inner,) = re.findall(r"'''(.*?)'''", federated, re.DOTALL)

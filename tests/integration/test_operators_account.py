@@ -1,4 +1,4 @@
-"""What `nest-events` answers on all events of a time, what `reconcile` publishes, and answers that nobody can read."""
+"""`nest-events account` and `reconcile`, and answers that cannot be written."""
 
 import json
 import signal
@@ -10,22 +10,20 @@ import pytest
 from deploy.local.emulators import Emulators
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner.event_log import LOG_TABLE
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import COMMAND, SECONDS, inherited, nest_events, start_nest_events
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 
 pytestmark = pytest.mark.emulators
 
 
-async def test_account_adds_up_and_says_so_when_it_does_not(
-    environment: dict[str, str], graveyard: SeededDeadLetters
-) -> None:
-    events = await graveyard.log(4)
-    await graveyard.settle_delivered(events[:2])
-    await graveyard.bury(events[2:3], "http_400")
+async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[str, str], seeded: SeededEvents) -> None:
+    events = await seeded.log(4)
+    await seeded.settle_delivered(events[:2])
+    await seeded.dead_letter(events[2:3], "http_400")
     well = await nest_events(environment, "account", "--json")
     plain = await nest_events(environment, "account", "--since", "1h")
-    async with graveyard.database.batch() as batch:
+    async with seeded.database.batch() as batch:
         batch.update(LEDGER_TABLE, ("event_id", "state"), [(events[3].event_id, "LOST")])
     broken = await nest_events(environment, "account")
     told = await nest_events(environment, "account", "--json")
@@ -36,7 +34,7 @@ async def test_account_adds_up_and_says_so_when_it_does_not(
     assert (well.code, plain.code, broken.code) == (0, 0, 1)
     assert "It adds up" in plain.out
     assert plain.out.startswith("Compared, from ")
-    assert "with its row of the forward ledger" in plain.out
+    assert "with its row in the forward ledger" in plain.out
     assert "UNACCOUNTED: 1 of 4 accepted" in broken.out
     assert f"{events[3].event_id}  accepted 20" in broken.out
     assert [(each["event_id"], each["state"]) for each in told.json["unaccounted_events"]] == [
@@ -45,11 +43,11 @@ async def test_account_adds_up_and_says_so_when_it_does_not(
 
 
 async def test_account_takes_absolute_times_and_looks_at_nothing_else(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    old, _ = await graveyard.log(2)
+    old, _ = await seeded.log(2)
     yesterday = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
-    async with graveyard.database.batch() as batch:
+    async with seeded.database.batch() as batch:
         batch.update(LOG_TABLE, ("event_id", "ingested_at"), [(old.event_id, yesterday + timedelta(minutes=5))])
     until = yesterday + timedelta(hours=1)
 
@@ -62,9 +60,9 @@ async def test_account_takes_absolute_times_and_looks_at_nothing_else(
 
 
 async def test_reconcile_publishes_what_is_pending_for_so_long(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    await graveyard.log(450)
+    await seeded.log(450)
 
     ran = await nest_events(environment, "reconcile", "--now", "--rate", "10000", "--json")
     again = await nest_events(environment, "reconcile", "--now", "--rate", "10000", "--json")
@@ -78,9 +76,9 @@ async def test_reconcile_publishes_what_is_pending_for_so_long(
 
 @pytest.mark.timeout(60)
 async def test_an_interrupted_reconcile_says_how_many_it_published(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    await graveyard.log(400)
+    await seeded.log(400)
     slow = start_nest_events(environment, "reconcile", "--now", "--rate", "40", "--json")
     assert slow.stderr is not None
     with anyio.fail_after(SECONDS):
@@ -97,9 +95,9 @@ async def test_an_interrupted_reconcile_says_how_many_it_published(
 
 @pytest.mark.timeout(90)
 async def test_a_reconcile_that_cannot_publish_ends_with_the_first_failure(
-    environment: dict[str, str], emulators: Emulators, graveyard: SeededDeadLetters
+    environment: dict[str, str], emulators: Emulators, seeded: SeededEvents
 ) -> None:
-    await graveyard.log(200)
+    await seeded.log(200)
     async with tcp_proxy(emulators.pubsub_host) as proxy:
         await proxy.switch(Mode.BLACKHOLE)
         frozen = environment | {"PUBSUB_EMULATOR_HOST": proxy.address}
@@ -112,9 +110,9 @@ async def test_a_reconcile_that_cannot_publish_ends_with_the_first_failure(
 
 
 async def test_an_answer_for_a_full_disk_is_one_line_and_an_exit_code_of_its_own(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    await graveyard.log(1)
+    await seeded.log(1)
     async with await anyio.open_file("/dev/full", "w") as full:
         ran = await anyio.run_process(
             [*COMMAND, "account", "--json"], env=inherited(environment), stdout=full.wrapped, check=False
@@ -125,10 +123,10 @@ async def test_an_answer_for_a_full_disk_is_one_line_and_an_exit_code_of_its_own
 
 
 async def test_an_answer_that_nobody_reads_any_more_ends_quietly_with_an_exit_code_of_its_own(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    """As `head` leaves a pipe once it has its lines."""
-    await graveyard.log(1)
+    """The pipe is closed, as by `head` once it has its lines."""
+    await seeded.log(1)
     with start_nest_events(environment, "account", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""`nest-events dead-letters` on real emulators: looks consume nothing, replays send what they should."""
+"""`nest-events dead-letters` on real emulators: reads change nothing, and replays publish the right events."""
 
 import signal
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import pytest
 
 from shared.events import forward_message
 from shared.pubsub import subscription_path
-from tests.support.emulators.seeded_dead_letters import LONG_AGO, SeededDeadLetters
+from tests.support.emulators.seeded_events import LONG_AGO, SeededEvents
 from tests.support.operators.nest_events import nest_events, start_nest_events
 from tests.support.sample_events import sample_event
 from worker.subscription import PubSubSubscription, Subscription
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.emulators
 
 
 @pytest.fixture
-async def forwarded(graveyard: SeededDeadLetters) -> Subscription:
-    """Where replayed messages arrive, there being no worker."""
-    path = subscription_path(graveyard.settings, graveyard.settings.forward_subscription)
-    return PubSubSubscription(graveyard.subscriber, subscription=path)
+async def forwarded(seeded: SeededEvents) -> Subscription:
+    """The subscription in which replayed messages arrive; no worker runs."""
+    path = subscription_path(seeded.settings, seeded.settings.forward_subscription)
+    return PubSubSubscription(seeded.subscriber, subscription=path)
 
 
 async def arrived(forwarded: Subscription) -> list[str]:
-    """The event ids on the forward topic, taken off it."""
+    """Pull and ack everything on the forward topic; the event ids."""
     found: list[str] = []
     while messages := await forwarded.pull(max_messages=1000, wait_seconds=0.5):
         await forwarded.acknowledge([message.ack_id for message in messages])
@@ -32,15 +32,13 @@ async def arrived(forwarded: Subscription) -> list[str]:
     return sorted(found)
 
 
-async def test_list_counts_by_everything_and_changes_nothing(
-    environment: dict[str, str], graveyard: SeededDeadLetters
-) -> None:
-    await graveyard.bury(await graveyard.log(3, caller="a@example.com"), "http_400", at=datetime.now(UTC) - LONG_AGO)
-    await graveyard.bury(await graveyard.log(2, caller="b@example.com", name="signed_up"), "http_413")
-    await graveyard.bury_natively(await graveyard.log(1))
-    await graveyard.letters_only([sample_event()], "row_missing")
-    await graveyard.bury_poison(1)
-    await graveyard.collect()
+async def test_list_counts_by_everything_and_changes_nothing(environment: dict[str, str], seeded: SeededEvents) -> None:
+    await seeded.dead_letter(await seeded.log(3, caller="a@example.com"), "http_400", at=datetime.now(UTC) - LONG_AGO)
+    await seeded.dead_letter(await seeded.log(2, caller="b@example.com", name="signed_up"), "http_413")
+    await seeded.dead_letter_natively(await seeded.log(1))
+    await seeded.publish_letters([sample_event()], "row_missing")
+    await seeded.publish_poison(1)
+    await seeded.collect()
 
     listed = (await nest_events(environment, "dead-letters", "list", "--json")).json
     filtered = (await nest_events(environment, "dead-letters", "list", "--older-than", "24h", "--json")).json
@@ -53,22 +51,22 @@ async def test_list_counts_by_everything_and_changes_nothing(
     assert listed["by_event_name"] == {"order_paid": 5, "signed_up": 2, "(none)": 1}
     assert listed["by_age"] == {"under 1 hour": 5, "1 to 7 days": 3}
     assert [each["reason"] for each in listed["oldest_first"][:3]] == ["http_400"] * 3
-    # The native one is pending, and that without a row is none that died.
+    # The event of the native one is pending, and one has no ledger row: neither is dead.
     assert (listed["dead_without_letter"], listed["letters_without_dead"]) == (0, 2)
     assert filtered["by_reason"] == {"http_400": 3}
     assert [each["reason"] for each in newest["newest_first"]] == ["undecodable", "row_missing"]
     assert newest["not_listed"] == 6
-    assert "2 dead letters; the oldest since" in plain.out
+    assert "2 dead letters, the oldest from" in plain.out
     assert "... and 1 more; --limit lists more" in plain.out
     assert (plain.code, plain.err) == (0, "")
-    assert len(await graveyard.open_letters()) == 8
+    assert len(await seeded.open_letters()) == 8
 
 
-async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
-    (event,) = await graveyard.log(1)
-    await graveyard.bury([event], "http_422")
-    await graveyard.bury_poison(1)
-    await graveyard.collect()
+async def test_show_decodes_and_foretells(environment: dict[str, str], seeded: SeededEvents) -> None:
+    (event,) = await seeded.log(1)
+    await seeded.dead_letter([event], "http_422")
+    await seeded.publish_poison(1)
+    await seeded.collect()
 
     shown = (await nest_events(environment, "dead-letters", "show", event.event_id, "--json")).json
     plain = await nest_events(environment, "dead-letters", "show", event.event_id)
@@ -85,11 +83,11 @@ async def test_show_decodes_and_foretells(environment: dict[str, str], graveyard
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription
 ) -> None:
-    await graveyard.bury(await graveyard.log(2), "http_400")
-    await graveyard.collect()
-    before = await graveyard.states()
+    await seeded.dead_letter(await seeded.log(2), "http_400")
+    await seeded.collect()
+    before = await seeded.states()
 
     dry = await nest_events(environment, "dead-letters", "replay", "--reason", "http_400", "--limit", "1")
 
@@ -102,30 +100,30 @@ async def test_a_dry_run_counts_and_changes_nothing(
         ["http_400"],
     )
     assert dry.audit["who"]
-    assert await graveyard.states() == before
+    assert await seeded.states() == before
     assert await arrived(forwarded) == []
-    assert len(await graveyard.open_letters()) == 2
+    assert len(await seeded.open_letters()) == 2
 
 
 async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription
 ) -> None:
-    dead = await graveyard.log(3)
-    await graveyard.bury(dead, "http_400")
-    native = await graveyard.log(2)
-    await graveyard.bury_natively(native)
-    delivered = await graveyard.log(2)
-    await graveyard.letters_only(delivered, "http_400")
-    worn_out = await graveyard.log(1)
-    await graveyard.bury(worn_out, "http_400")
-    await graveyard.set_replays(worn_out, 3)
-    in_work = await graveyard.log(1)
-    await graveyard.ledger.claim([in_work[0].event_id], token="worker", seconds=300)
-    await graveyard.bury_natively(in_work)
-    await graveyard.letters_only([sample_event()], "row_missing")
-    await graveyard.bury_poison(1)
-    await graveyard.collect()
-    await graveyard.settle_delivered(delivered)
+    dead = await seeded.log(3)
+    await seeded.dead_letter(dead, "http_400")
+    native = await seeded.log(2)
+    await seeded.dead_letter_natively(native)
+    delivered = await seeded.log(2)
+    await seeded.publish_letters(delivered, "http_400")
+    worn_out = await seeded.log(1)
+    await seeded.dead_letter(worn_out, "http_400")
+    await seeded.set_replays(worn_out, 3)
+    in_work = await seeded.log(1)
+    await seeded.ledger.claim([in_work[0].event_id], token="worker", seconds=300)
+    await seeded.dead_letter_natively(in_work)
+    await seeded.publish_letters([sample_event()], "row_missing")
+    await seeded.publish_poison(1)
+    await seeded.collect()
+    await seeded.settle_delivered(delivered)
 
     ran = await nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "100", "--json")
 
@@ -136,19 +134,19 @@ async def test_a_replay_sends_what_may_be_sent_and_leaves_the_rest(
     assert ran.json["adds_up"]
     assert [(each["event_id"], each["replays"]) for each in ran.json["quarantined"]] == [(worn_out[0].event_id, 3)]
     assert await arrived(forwarded) == sorted(event.event_id for event in [*dead, *native])
-    states = await graveyard.states()
+    states = await seeded.states()
     assert {states[event.event_id] for event in dead} == {("PENDING", 1)}
     assert {states[event.event_id] for event in native} == {("PENDING", 0)}
-    assert len(await graveyard.open_letters()) == 4
+    assert len(await seeded.open_letters()) == 4
 
 
 async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription
 ) -> None:
-    events = await graveyard.log(3)
-    await graveyard.bury(events, "http_400")
-    await graveyard.collect()
-    await graveyard.set_replays(events, 3)
+    events = await seeded.log(3)
+    await seeded.dead_letter(events, "http_400")
+    await seeded.collect()
+    await seeded.set_replays(events, 3)
     chosen = events[0].event_id
 
     ran = await nest_events(
@@ -157,17 +155,17 @@ async def test_ids_come_from_stdin_and_a_higher_bound_lifts_the_quarantine(
 
     assert "1 events = 1 sent" in ran.out
     assert await arrived(forwarded) == [chosen]
-    assert len(await graveyard.open_letters()) == 2
+    assert len(await seeded.open_letters()) == 2
 
 
 async def test_dead_events_without_a_letter_are_rebuilt_from_their_rows(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription
 ) -> None:
-    expired = await graveyard.log(3, metadata={"a": [1, 2.5, None]})
-    await graveyard.settle_dead(expired, "http_400", 400)
-    with_letter = await graveyard.log(1)
-    await graveyard.bury(with_letter, "http_400")
-    await graveyard.collect()
+    expired = await seeded.log(3, metadata={"a": [1, 2.5, None]})
+    await seeded.settle_dead(expired, "http_400", 400)
+    with_letter = await seeded.log(1)
+    await seeded.dead_letter(with_letter, "http_400")
+    await seeded.collect()
 
     hint = await nest_events(environment, "dead-letters", "replay", "--reason", "native")
     ran = await nest_events(environment, "dead-letters", "replay", "--from-rows", "--yes", "--json")
@@ -182,10 +180,10 @@ async def test_dead_events_without_a_letter_are_rebuilt_from_their_rows(
 
 
 async def test_dead_events_without_dead_letters_are_hinted_at(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
     empty = await nest_events(environment, "dead-letters", "list")
-    await graveyard.settle_dead(await graveyard.log(1), "http_400", 400)
+    await seeded.settle_dead(await seeded.log(1), "http_400", 400)
 
     hint = await nest_events(environment, "dead-letters", "list")
 
@@ -195,34 +193,34 @@ async def test_dead_events_without_dead_letters_are_hinted_at(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_ctrl_c_finishes_its_step_leaves_the_rest_and_adds_up(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription, number: signal.Signals
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription, number: signal.Signals
 ) -> None:
-    await graveyard.bury(await graveyard.log(200), "http_400")
-    await graveyard.collect()
+    await seeded.dead_letter(await seeded.log(200), "http_400")
+    await seeded.collect()
     process = start_nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "40")
     with anyio.fail_after(20):
-        while sum(state == "PENDING" for state, _ in (await graveyard.states()).values()) < 20:
+        while sum(state == "PENDING" for state, _ in (await seeded.states()).values()) < 20:
             await anyio.sleep(0.05)
     process.send_signal(number)
     out, err = await anyio.to_thread.run_sync(process.communicate)
 
-    states = await graveyard.states()
+    states = await seeded.states()
     sent = sum(state == "PENDING" for state, _ in states.values())
     assert process.returncode == 130
     assert f"200 events = {sent} sent + {200 - sent} left" in out
     assert "run the same command again" in out
     assert "Traceback" not in err
     assert len(await arrived(forwarded)) == sent
-    assert len(await graveyard.open_letters()) == 200 - sent
+    assert len(await seeded.open_letters()) == 200 - sent
 
 
 @pytest.mark.parametrize("point", ["replay_after_reopen", "replay_after_publish"])
 async def test_a_replay_killed_at_any_point_is_taken_up_by_the_next(
-    environment: dict[str, str], graveyard: SeededDeadLetters, forwarded: Subscription, point: str
+    environment: dict[str, str], seeded: SeededEvents, forwarded: Subscription, point: str
 ) -> None:
-    events = await graveyard.log(4)
-    await graveyard.bury(events, "http_400")
-    await graveyard.collect()
+    events = await seeded.log(4)
+    await seeded.dead_letter(events, "http_400")
+    await seeded.collect()
     killed = await nest_events(
         environment | {"FAULT_POINTS": f"{point}=exit"}, "dead-letters", "replay", "--yes", "--rate", "8"
     )
@@ -231,28 +229,28 @@ async def test_a_replay_killed_at_any_point_is_taken_up_by_the_next(
     ran = await nest_events(environment, "dead-letters", "replay", "--yes", "--rate", "100", "--json")
     await nest_events(environment, "reconcile", "--now")
 
-    # Rate 8 is 2 events a step: these were reopened before the kill, are the reconciler's, and not counted again.
+    # Rate 8 is 2 events per step. The first 2 were reopened before the kill: the reconciler publishes them.
     assert (ran.json["events"], ran.json["outcomes"]["sent"]) == (2, 2)
-    assert set((await graveyard.states()).values()) == {("PENDING", 1)}
+    assert set((await seeded.states()).values()) == {("PENDING", 1)}
     assert set(await arrived(forwarded)) == {event.event_id for event in events}
-    assert await graveyard.open_letters() == []
+    assert await seeded.open_letters() == []
 
 
 async def test_what_can_never_be_sent_is_discarded_and_nothing_else(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    dead = await graveyard.log(1)
-    await graveyard.bury(dead, "http_400")
-    await graveyard.letters_only([sample_event()], "row_missing")
-    await graveyard.bury_poison(2)
-    await graveyard.collect()
+    dead = await seeded.log(1)
+    await seeded.dead_letter(dead, "http_400")
+    await seeded.publish_letters([sample_event()], "row_missing")
+    await seeded.publish_poison(2)
+    await seeded.collect()
 
     dry = (await nest_events(environment, "dead-letters", "discard", "--json")).json
     done = await nest_events(environment, "dead-letters", "discard", "--yes")
-    left = await graveyard.open_letters()
+    left = await seeded.open_letters()
 
     assert (dry["never_to_be_sent"], dry["closed"]) == (3, 0)
     assert dry["by_reason"] == {"undecodable": 2, "row_missing": 1}
-    assert "3 of 3 closed; 1 that a replay could send are left." in done.out
+    assert "3 of 3 closed; left open, since a replay can send them: 1." in done.out
     assert (done.audit["command"], done.audit["count"]) == ("dead-letters discard", 3)
     assert [letter.subject for letter in left] == [dead[0].event_id]

@@ -1,4 +1,4 @@
-"""What `nest-events doctor` finds: of each dependency and setting, and of the flow of events."""
+"""What `nest-events doctor` finds about each dependency and setting, and about the flow of events."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from shared.process.process_states import ProcessState, Report, Role
 from shared.pubsub import subscription_path, topic_path
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.process_states import PROCESSES_TABLE
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import Ran, nest_events
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -37,7 +37,7 @@ WORKER = ProcessState(
 
 @pytest.fixture
 async def statsig(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    """The settings by which a stand-in is found."""
+    """Settings that point to a stand-in for Statsig."""
     async with running_stand_in(tmp_path / "statsig.jsonl") as running:
         yield {"STATSIG_API_URL": running.api_url, "STATSIG_SERVER_SECRET": "secret-x"}
 
@@ -47,13 +47,13 @@ def wrong(ran: Ran) -> dict[str, dict[str, str]]:
 
 
 async def test_doctor_finds_all_well_and_then_what_is_not(
-    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str], tmp_path: Path
+    environment: dict[str, str], seeded: SeededEvents, statsig: dict[str, str], tmp_path: Path
 ) -> None:
-    await graveyard.processes.report(WORKER)
+    await seeded.processes.report(WORKER)
     well = await nest_events(environment | statsig, "doctor", "--json")
-    async with graveyard.database.batch() as batch:
+    async with seeded.database.batch() as batch:
         batch.delete(PROCESSES_TABLE, KeySet(all_=True))
-    settings = graveyard.settings
+    settings = seeded.settings
     name = f"expiring-{settings.dead_letter_subscription}"
     expiring = Subscription(
         name=subscription_path(settings, name),
@@ -61,7 +61,7 @@ async def test_doctor_finds_all_well_and_then_what_is_not(
         message_retention_duration=timedelta(days=7),
         expiration_policy=ExpirationPolicy(ttl=timedelta(days=31)),
     )
-    await graveyard.subscriber.create_subscription(expiring)
+    await seeded.subscriber.create_subscription(expiring)
     wrong_settings = {
         "DEAD_LETTER_SUBSCRIPTION": name,
         "FORWARD_TOPIC": "absent",
@@ -69,7 +69,7 @@ async def test_doctor_finds_all_well_and_then_what_is_not(
         "STATSIG_SERVER_SECRET": "client-x",
     }
     ill = await nest_events(environment | wrong_settings, "doctor", "--json")
-    await graveyard.subscriber.delete_subscription(subscription=expiring.name)
+    await seeded.subscriber.delete_subscription(subscription=expiring.name)
 
     assert (well.code, well.json["wrong"]) == (0, 0), well.out
     assert "secret-x" not in well.out + well.err
@@ -81,14 +81,14 @@ async def test_doctor_finds_all_well_and_then_what_is_not(
 
 
 async def test_doctor_fails_in_an_outage_of_statsig(
-    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str]
+    environment: dict[str, str], seeded: SeededEvents, statsig: dict[str, str]
 ) -> None:
-    """The circuit is open, and an event waits for longer than the objective of deliveries."""
+    """The circuit is open, and an event has waited longer than the objective of deliveries allows."""
     now = datetime.now(UTC)
     opened = Report(circuit_reason="http_401", circuit_since=now - timedelta(minutes=3), next_probe_at=now)
-    await graveyard.processes.report(replace(WORKER, report=opened))
-    (event,) = await graveyard.log(1)
-    async with graveyard.database.batch() as batch:
+    await seeded.processes.report(replace(WORKER, report=opened))
+    (event,) = await seeded.log(1)
+    async with seeded.database.batch() as batch:
         pending = (event.event_id, now - timedelta(minutes=2))
         batch.update(LEDGER_TABLE, ("event_id", "pending_since"), [pending])
 
@@ -97,16 +97,16 @@ async def test_doctor_fails_in_an_outage_of_statsig(
     assert ran.code == 1
     found = wrong(ran)
     assert set(found) == {"circuit", "pending"}, ran.out
-    assert "The circuit of 1 of 1 worker is open since" in found["circuit"]["detail"]
+    assert "The circuit of 1 of 1 worker has been open since" in found["circuit"]["detail"]
     assert "STATSIG_SERVER_SECRET" in found["circuit"]["to_do"]
-    assert "The oldest pending event waits since" in found["pending"]["detail"]
+    assert "An event has been pending since" in found["pending"]["detail"]
 
 
 async def test_doctor_finds_events_in_shards_where_no_worker_looks(
-    environment: dict[str, str], graveyard: SeededDeadLetters, statsig: dict[str, str]
+    environment: dict[str, str], seeded: SeededEvents, statsig: dict[str, str]
 ) -> None:
-    await graveyard.processes.report(WORKER)
-    more = SpannerEventLogRepository(graveyard.database, timeout_seconds=20, shards=40)
+    await seeded.processes.report(WORKER)
+    more = SpannerEventLogRepository(seeded.database, timeout_seconds=20, shards=40)
     await more.append([sample_row(sample_event()) for _ in range(60)])
 
     ran = await nest_events(environment | statsig, "doctor", "--json")
@@ -153,9 +153,9 @@ async def test_doctor_asks_statsig_about_the_key_without_sending_an_event(
 ) -> None:
     async with running_stand_in(tmp_path / "statsig.jsonl") as statsig:
         await pyqwest.Client().put(f"{statsig.url}/control", content=json.dumps(rules).encode())
-        found = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "secret-x")}
-        keyless = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "client-x")}
-        quoted = {each.subject: each.verdict for each in await statsig_findings(statsig.api_url, "secret-x”")}
+        found = {each.subject: each.level for each in await statsig_findings(statsig.api_url, "secret-x")}
+        keyless = {each.subject: each.level for each in await statsig_findings(statsig.api_url, "client-x")}
+        quoted = {each.subject: each.level for each in await statsig_findings(statsig.api_url, "secret-x”")}
 
     assert found == {"statsig": "ok", "statsig key": verdict}
     assert keyless == quoted == {"statsig": "ok", "statsig key": "wrong"}

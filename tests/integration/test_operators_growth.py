@@ -1,7 +1,7 @@
-"""What operators ask in an incident costs by what it answers, whatever the tables hold.
+"""The cost of operators' questions depends on their answers, not on the size of the tables.
 
-The emulator plans no query as Spanner does. So what is looked at is what the client reads, call by call, and that each
-query is one of an index that holds only what is asked about, or one by its times.
+The emulator does not plan queries as Spanner does. So these tests check what the client reads, call by call, and that
+each query uses an index that holds only what it asks for, or an index by time.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,18 +12,18 @@ from typing import Any, Self
 import pytest
 
 from shared.spanner.accounting import SpannerAccounting
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
+from tests.support.emulators.seeded_events import SeededEvents
 from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators
 
 BOUNDED = ("NestEventForwardPending", "NestEventForwardDead", "NestEventLogByTime")
-"""The indexes by which a query is bounded."""
+"""Indexes that bound a query."""
 
 
 @dataclass
 class Noting:
-    """A database that notes each call, by its table and index or its query, and how many rows it brought."""
+    """A database that records each call, by table and index or by query, and how many rows it returned."""
 
     database: Any
     calls: list[tuple[str, int]] = field(default_factory=list)
@@ -64,39 +64,39 @@ class _NotingSnapshot:
         self._calls.append((name, count))
 
 
-async def looked(graveyard: SeededDeadLetters) -> list[tuple[str, int]]:
-    noting = Noting(graveyard.database)
-    backlog = Backlog(noting, shards=graveyard.settings.forward_shards)
+async def looked(seeded: SeededEvents) -> list[tuple[str, int]]:
+    noting = Noting(seeded.database)
+    backlog = Backlog(noting, shards=seeded.settings.forward_shards)
     assert await backlog.pending() == 3
-    assert await backlog.pending_by_estimate() % graveyard.settings.forward_shards == 0
+    assert await backlog.pending_by_estimate() % seeded.settings.forward_shards == 0
     assert len((await backlog.oldest()).events) == 3
     assert sum(each.events for each in await backlog.dead()) == 2
-    assert await backlog.beyond() == []
+    assert await backlog.pending_shards_beyond() == []
     return sorted(noting.calls)
 
 
 @pytest.mark.timeout(90)
 async def test_a_look_reads_as_much_of_thousands_of_settled_events_as_of_two_hundred(
-    graveyard: SeededDeadLetters,
+    seeded: SeededEvents,
 ) -> None:
-    await graveyard.log(3)
-    await graveyard.settle_dead(await graveyard.log(2), "http_400", 400)
-    await graveyard.settle_delivered(await graveyard.log(200))
-    few = await looked(graveyard)
+    await seeded.log(3)
+    await seeded.settle_dead(await seeded.log(2), "http_400", 400)
+    await seeded.settle_delivered(await seeded.log(200))
+    few = await looked(seeded)
 
-    await graveyard.settle_delivered(await graveyard.log(3_000))
+    await seeded.settle_delivered(await seeded.log(3_000))
 
-    assert await looked(graveyard) == few
+    assert await looked(seeded) == few
     assert max(rows for _, rows in few) <= 3
 
 
 @pytest.mark.timeout(90)
 async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_was(
-    graveyard: SeededDeadLetters,
+    seeded: SeededEvents,
 ) -> None:
-    await graveyard.log(2_000)
-    noting = Noting(graveyard.database)
-    shards = graveyard.settings.forward_shards
+    await seeded.log(2_000)
+    noting = Noting(seeded.database)
+    shards = seeded.settings.forward_shards
 
     recent = await Backlog(noting, shards=shards).recent()
 
@@ -104,10 +104,10 @@ async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_w
     assert sum(rows for _, rows in noting.calls) <= 2 * recent.looked_at + 1
 
 
-async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(graveyard: SeededDeadLetters) -> None:
-    await graveyard.log(20)
-    noting = Noting(graveyard.database)
-    accounting = SpannerAccounting(noting, staleness=timedelta(0))
+async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(seeded: SeededEvents) -> None:
+    await seeded.log(20)
+    noting = Noting(seeded.database)
+    accounting = SpannerAccounting(noting)
 
     (hour,) = await accounting.per_hour(
         since=datetime.now(UTC) - timedelta(minutes=1), until=await accounting.now() + timedelta(minutes=1)
@@ -120,16 +120,16 @@ async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(grav
 
 
 async def test_scans_of_what_is_pending_begin_where_the_ledger_found_that_nothing_is_before(
-    graveyard: SeededDeadLetters,
+    seeded: SeededEvents,
 ) -> None:
-    """Before lie the entries of what was settled, which Spanner keeps for an hour and would go through."""
-    await graveyard.settle_delivered(await graveyard.log(3))
-    before = graveyard.ledger.nothing_pending_before
-    (event,) = await graveyard.log(1)
-    await graveyard.ledger.oldest_pending_seconds()
-    begin = graveyard.ledger.nothing_pending_before
+    """Otherwise they pass the entries of settled events, which Spanner keeps for an hour."""
+    await seeded.settle_delivered(await seeded.log(3))
+    before = seeded.ledger.nothing_pending_before
+    (event,) = await seeded.log(1)
+    await seeded.ledger.oldest_pending_seconds()
+    begin = seeded.ledger.nothing_pending_before
     assert begin is not None
-    backlog = Backlog(graveyard.database, shards=graveyard.settings.forward_shards)
+    backlog = Backlog(seeded.database, shards=seeded.settings.forward_shards)
     (found,) = (await backlog.oldest(begin=begin)).events
     later = begin + timedelta(microseconds=1)
 

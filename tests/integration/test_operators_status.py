@@ -1,4 +1,4 @@
-"""What `nest-events status` and `watch` show, also of a Spanner that says nothing."""
+"""What `nest-events status` and `watch` show, also where Spanner does not answer."""
 
 import signal
 import uuid
@@ -11,7 +11,7 @@ import pytest
 from deploy.local.emulators import Emulators
 from shared.events.forward_ledger import LEDGER_TABLE, DeliveryRecord
 from shared.process.process_states import ProcessState, Report, Role
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import nest_events
 from tests.support.operators.on_terminal import on_terminal
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -34,32 +34,32 @@ def process(role: Role = Role.WORKER, *, stopped: bool = False, **fields: object
     )
 
 
-async def test_status_says_that_all_is_well(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
-    events = await graveyard.log(3)
-    await graveyard.settle_delivered(events)
-    await graveyard.processes.report(process(delivered=20))
-    await graveyard.processes.report(process(Role.INGRESS, accepted=20))
+async def test_status_says_that_all_is_well(environment: dict[str, str], seeded: SeededEvents) -> None:
+    events = await seeded.log(3)
+    await seeded.settle_delivered(events)
+    await seeded.processes.report(process(delivered=20))
+    await seeded.processes.report(process(Role.INGRESS, accepted=20))
 
     told = await nest_events(environment, "status", "--json")
     plain = await nest_events(environment, "status")
 
     assert (told.code, told.json["verdict"], told.json["problems"]) == (0, "well", []), told.out
     assert told.json["rates"]["worker"]["delivered"] == 2.0
-    assert plain.out.startswith("Well: what is accepted is delivered.\nNothing is lost: each of 3 events")
+    assert plain.out.startswith("Well: accepted events are delivered.\nNothing is lost: each of 3 events")
 
 
 async def test_status_says_what_is_wrong_since_when_and_what_waits(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    events = await graveyard.log(5, caller="alice@example.com")
-    await graveyard.settle_delivered(events[:2])
-    await graveyard.bury(events[2:3], "http_400")
-    await graveyard.ledger.claim([events[3].event_id], token="t", seconds=60)
-    await graveyard.ledger.release([DeliveryRecord(events[3].event_id, 1, 0, AT, "http_503", 503, ())], token="t")
+    events = await seeded.log(5, caller="alice@example.com")
+    await seeded.settle_delivered(events[:2])
+    await seeded.dead_letter(events[2:3], "http_400")
+    await seeded.ledger.claim([events[3].event_id], token="t", seconds=60)
+    await seeded.ledger.release([DeliveryRecord(events[3].event_id, 1, 0, AT, "http_503", 503, ())], token="t")
     ill = process(circuit_reason="http_503", circuit_since=AT, next_probe_at=datetime.now(UTC) + timedelta(minutes=1))
     stopped = process(stopped=True)
     for each in (ill, stopped):
-        await graveyard.processes.report(each)
+        await seeded.processes.report(each)
 
     ran = await nest_events(environment, "status", "--json")
     plain = await nest_events(environment, "watch", "--once")
@@ -71,7 +71,7 @@ async def test_status_says_what_is_wrong_since_when_and_what_waits(
     assert told["oldest"]["by_caller"] == {"alice@example.com": 2}
     assert [(each["reason"], each["events"], each["within_the_hour"]) for each in told["dead"]] == [("http_400", 1, 1)]
     assert [(each["process_id"], each["circuit"]) for each in told["processes"]] == [(ill.process_id, "open")]
-    assert "The circuit of 1 of 1 worker is open since 2026-03-04 05:06:07Z" in plain.out
+    assert "The circuit of 1 of 1 worker has been open since 2026-03-04 05:06:07Z" in plain.out
     assert "To do: Statsig, or a proxy before it, is down" in plain.out
     assert stopped.process_id not in plain.out
 
@@ -97,10 +97,10 @@ async def test_what_could_not_be_asked_is_said_to_be_not_known(
 
 @pytest.mark.timeout(90)
 async def test_watch_survives_an_outage_of_spanner_and_leaves_its_last_screen(
-    environment: dict[str, str], emulators: Emulators, graveyard: SeededDeadLetters
+    environment: dict[str, str], emulators: Emulators, seeded: SeededEvents
 ) -> None:
-    await graveyard.log(2)
-    await graveyard.processes.report(process(Role.INGRESS, accepted=20))
+    await seeded.log(2)
+    await seeded.processes.report(process(Role.INGRESS, accepted=20))
     async with tcp_proxy(emulators.spanner_host) as proxy:
         behind = environment | {"SPANNER_EMULATOR_HOST": proxy.address}
         async with on_terminal(behind, "watch", "--interval", "1") as terminal:
@@ -120,13 +120,13 @@ async def test_watch_survives_an_outage_of_spanner_and_leaves_its_last_screen(
     assert "Pending      2" in after_the_screen
 
 
-async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(graveyard: SeededDeadLetters) -> None:
-    events = await graveyard.log(200)
+async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(seeded: SeededEvents) -> None:
+    events = await seeded.log(200)
     begin = AT
     ages = {event.event_id: begin + timedelta(seconds=number) for number, event in enumerate(events)}
-    async with graveyard.database.batch() as batch:
+    async with seeded.database.batch() as batch:
         batch.update(LEDGER_TABLE, ("event_id", "pending_since"), list(ages.items()))
-    backlog = Backlog(graveyard.database, shards=graveyard.settings.forward_shards)
+    backlog = Backlog(seeded.database, shards=seeded.settings.forward_shards)
 
     some, everything = await backlog.oldest(limit=40), await backlog.oldest()
 
@@ -137,11 +137,11 @@ async def test_the_oldest_are_the_oldest_and_it_is_said_whether_they_are_all(gra
     assert (some.since, everything.since) == (begin, begin)
 
 
-async def test_an_event_without_its_ledger_row_is_found_among_the_recent(graveyard: SeededDeadLetters) -> None:
-    (lost, *_) = await graveyard.log(20)
-    backlog = Backlog(graveyard.database, shards=graveyard.settings.forward_shards)
+async def test_an_event_without_its_ledger_row_is_found_among_the_recent(seeded: SeededEvents) -> None:
+    (lost, *_) = await seeded.log(20)
+    backlog = Backlog(seeded.database, shards=seeded.settings.forward_shards)
     well = await backlog.recent()
-    async with graveyard.database.batch() as batch:
+    async with seeded.database.batch() as batch:
         batch.update(LEDGER_TABLE, ("event_id", "state"), [(lost.event_id, "LOST")])
     ill = await backlog.recent()
 

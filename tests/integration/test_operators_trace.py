@@ -1,4 +1,4 @@
-"""`nest-events trace` on real emulators: one event's story, several, and searches."""
+"""`nest-events trace` on real emulators: one event, several events, and searches."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,39 +7,39 @@ import pytest
 
 from shared.events.event_ids import event_id_of_key
 from shared.events.forward_ledger import LEDGER_TABLE
-from tests.support.emulators.seeded_dead_letters import SeededDeadLetters
+from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import nest_events
 from tests.support.sample_events import sample_event, sample_row
 
 pytestmark = pytest.mark.emulators
 
 
-async def test_trace_tells_the_whole_story(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
-    (event,) = await graveyard.log(1, actor_id="user-42")
-    await graveyard.bury([event], "http_400")
+async def test_trace_tells_the_whole_story(environment: dict[str, str], seeded: SeededEvents) -> None:
+    (event,) = await seeded.log(1, actor_id="user-42")
+    await seeded.dead_letter([event], "http_400")
     uncollected = (await nest_events(environment, "trace", event.event_id, "--json")).json
-    await graveyard.collect()
+    await seeded.collect()
 
     told = (await nest_events(environment, "trace", event.event_id.upper(), "--json")).json
     plain = await nest_events(environment, "trace", event.event_id)
 
-    assert "its dead letter is not collected" in uncollected["now"]
+    assert "its dead letter is not in Spanner" in uncollected["now"]
     assert (told["caller"], told["caller_established_by"]) == ("caller@example.com", "cloud_run_iam")
     assert (told["state"], told["attempts"], told["last_status"], told["replays"]) == ("DEAD", 1, 400, 0)
     assert [letter["reason"] for letter in told["dead_letters"]] == ["http_400"]
     assert [(e["kind"], e["verdict"], e["status"], e["reason"]) for e in told["history"]] == [
         ("attempt", "rejected", 400, "http_400")
     ]
-    assert told["now"] == "It was given up with http_400 after 1 attempt and lies among the dead letters."
+    assert told["now"] == "It was dead-lettered with http_400 after 1 attempt; its dead letter is open."
     assert told["now"] in plain.out
     assert told["published_at"] == told["dead_letters"][0]["published_at"]
     assert told["first_attempt_at"] == told["last_attempt_at"]
 
 
 async def test_several_are_traced_at_once_and_those_that_are_unknown_are_named(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    events = await graveyard.log(2)
+    events = await seeded.log(2)
     unknown = sample_event().event_id
 
     both = await nest_events(environment, "trace", *(event.event_id for event in events), "--json")
@@ -53,13 +53,13 @@ async def test_several_are_traced_at_once_and_those_that_are_unknown_are_named(
 
 
 async def test_searches_find_the_latest_first_and_say_where_there_are_more(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
     mine = [
-        *await graveyard.log(1, actor_id="user-42", name="a"),
-        *await graveyard.log(1, actor_id="user-42", name="b"),
+        *await seeded.log(1, actor_id="user-42", name="a"),
+        *await seeded.log(1, actor_id="user-42", name="b"),
     ]
-    await graveyard.log(1, actor_id="user-43", name="a", caller="other@example.com")
+    await seeded.log(1, actor_id="user-43", name="a", caller="other@example.com")
 
     async def found(*arguments: str) -> list[str]:
         ran = await nest_events(environment, "trace", *arguments, "--json")
@@ -77,29 +77,29 @@ async def test_searches_find_the_latest_first_and_say_where_there_are_more(
     assert (too_old.code, too_old.out.startswith("No event matches, from 20")) == (1, True)
 
 
-async def test_an_event_is_found_by_its_key(environment: dict[str, str], graveyard: SeededDeadLetters) -> None:
+async def test_an_event_is_found_by_its_key(environment: dict[str, str], seeded: SeededEvents) -> None:
     verified, unverified = (
         replace(sample_event(), event_id=event_id_of_key("1048", "order-17", is_verified=known))
         for known in (True, False)
     )
-    await graveyard.repository.append([sample_row(verified)])
+    await seeded.repository.append([sample_row(verified)])
 
     one = await nest_events(environment, "trace", "--key", " order-17 ", "--identity", "1048", "--json")
-    await graveyard.repository.append([sample_row(unverified)])
+    await seeded.repository.append([sample_row(unverified)])
     two = await nest_events(environment, "trace", "--key", "order-17", "--identity", "1048", "--json")
     none = await nest_events(environment, "trace", "--key", "order-17")
 
     assert one.json["event_id"] == verified.event_id
     assert {each["event_id"] for each in two.json["events"]} == {verified.event_id, unverified.event_id}
-    assert (none.code, "of callers that nobody established" in none.err) == (1, True)
+    assert (none.code, "of callers without an identity" in none.err) == (1, True)
 
 
 async def test_the_events_of_a_call_are_found_by_its_request_id(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
     ours, others = ([sample_event() for _ in range(count)] for count in (2, 1))
     for events, request_id in ((ours, "a" * 32), (others, "b" * 32)):
-        await graveyard.repository.append([replace(sample_row(event), request_id=request_id) for event in events])
+        await seeded.repository.append([replace(sample_row(event), request_id=request_id) for event in events])
 
     found = await nest_events(environment, "trace", "--request-id", "a" * 32, "--json")
 
@@ -107,15 +107,15 @@ async def test_the_events_of_a_call_are_found_by_its_request_id(
 
 
 async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    (event,) = await graveyard.log(1)
+    (event,) = await seeded.log(1)
     began = datetime.now(UTC)
-    await graveyard.bury([event], "http_400")
-    await graveyard.collect()
+    await seeded.dead_letter([event], "http_400")
+    await seeded.collect()
     await nest_events(environment, "dead-letters", "replay", "--yes")
-    await graveyard.bury([event], "http_422")
-    await graveyard.collect()
+    await seeded.dead_letter([event], "http_422")
+    await seeded.collect()
 
     traced = (await nest_events(environment, "trace", event.event_id, "--json")).json
     shown = (await nest_events(environment, "dead-letters", "show", event.event_id, "--json")).json
@@ -142,15 +142,15 @@ async def test_trace_and_show_list_every_attempt_and_replay_with_its_time(
 
 
 async def test_what_was_tried_before_there_was_a_history_is_said_to_be_only_counted(
-    environment: dict[str, str], graveyard: SeededDeadLetters
+    environment: dict[str, str], seeded: SeededEvents
 ) -> None:
-    (event,) = await graveyard.log(1)
-    await graveyard.bury([event], "http_400")
-    async with graveyard.database.batch() as batch:
+    (event,) = await seeded.log(1)
+    await seeded.dead_letter([event], "http_400")
+    async with seeded.database.batch() as batch:
         batch.update(LEDGER_TABLE, ("event_id", "attempts", "history"), [(event.event_id, 7, None)])
 
     told = (await nest_events(environment, "trace", event.event_id, "--json")).json
     plain = await nest_events(environment, "trace", event.event_id)
 
     assert (told["history"], told["attempts_without_history"]) == ([], 7)
-    assert "7 attempts before these are only counted" in plain.out
+    assert "7 earlier attempts are only counted" in plain.out

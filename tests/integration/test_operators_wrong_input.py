@@ -1,4 +1,4 @@
-"""Every wrong input and every outage is one clear line and its exit code, never a traceback."""
+"""Every wrong input and every outage gives one clear line and its exit code, never a traceback."""
 
 import uuid
 
@@ -35,15 +35,15 @@ def assert_one_line(ran: Ran, code: int, says: str) -> None:
         (["dead-letters", "list", "--older-than", "yesterday"], "neither an age (90s, 15m, 24h, 7d) nor a time"),
         (["dead-letters", "replay", "--younger-than", "1h", "--older-than", "1h"], "nothing is both"),
         (["dead-letters", "replay", "--ids-from", "/nowhere/ids"], "No such file"),
-        (["dead-letters", "replay", "--ids-from", "-"], "holds no ids"),
+        (["dead-letters", "replay", "--ids-from", "-"], "no ids in it"),
         (["trace"], "give EVENT_IDs"),
         (["trace", "--actor", "a", "--since", "1y"], "neither an age"),
-        (["trace", "--actor", "a", "--since", "1h", "--until", "1h"], "nothing lies between"),
+        (["trace", "--actor", "a", "--since", "1h", "--until", "1h"], "--since 1h must be earlier than --until 1h"),
         (["account", "--since", "91d"], "kept for 90 days"),
         (["account", "--since", "yesterday"], "neither an age (90s, 15m, 24h, 7d) nor a time (2026-11-24T22:00Z"),
-        (["account", "--since", "1h", "--until", "2h"], "nothing lies between"),
-        (["log", "--url", "nonsense"], "is no address of an ingress"),
-        (["log", "--url", "http://host:port"], "is no address of an ingress"),
+        (["account", "--since", "1h", "--until", "2h"], "--since 1h must be earlier than --until 2h"),
+        (["log", "--url", "nonsense"], "is not the address of an ingress"),
+        (["log", "--url", "http://host:port"], "is not the address of an ingress"),
         (["log", "--event-name", " "], "1 to 256 characters"),
         (["log", "--event-name", "x" * 257], "1 to 256 characters"),
         (["log", "--event-name", "a[b]"], "Statsig drops events"),

@@ -1,4 +1,4 @@
-"""The stand-in for Statsig over real sockets: what it keeps."""
+"""The stand-in for Statsig over real sockets: what it writes down."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The log, read as data: one line a call, and nothing of what callers sent."""
+"""The access log, read as data: one line a call, and nothing that callers sent."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What all bodies hold together while they come in: who is refused, and that nothing of it is read."""
+"""The bound on all bodies in flight: which call is refused, and that its body is not read."""
 
 import asyncio
 from collections.abc import AsyncIterator

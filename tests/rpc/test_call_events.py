@@ -1,4 +1,4 @@
-"""The events of calls are counted, each by the code that it was answered with, also where the call itself is ok."""
+"""The events of calls are counted, each by its own code, also where the call itself is answered with ok."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Who called is recorded in the row, with how it was established."""
+"""The caller is recorded in the row, with the way it was established."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Clients that hang up, dawdle, or never finish."""
+"""Clients that hang up, are slow, or never finish."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
-from tests.support.events import log
+from tests.support.sample_requests import sample_request
 from tests.support.wire.http1 import JSON, LOG_EVENT, Connection, connection, request
 from tests.support.wire.ingress import Ingress, Store, open_store, running_ingress
 from tests.support.wire.refusals import assert_error
@@ -31,7 +31,7 @@ async def test_an_event_whose_caller_hangs_up_is_whole_or_not_there(ingress: Ing
             await asyncio.sleep(0)
         caller.hang_up()
     async with EventLoggingServiceClient(ingress.url) as client:
-        last = await client.log_event(log(event_name="last"))
+        last = await client.log_event(sample_request(event_name="last"))
 
     rows = await store.rows("e.event_name IN ('hung up', 'last')")
     assert {row["state"] for row in rows} == {"PENDING"}

@@ -1,4 +1,4 @@
-"""health and ready: for probes and people."""
+"""/health and /ready, for probes and people."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""LogEvent as a caller sees it, and what it leaves behind."""
+"""LogEvent as a caller sees it, and the rows and messages that it leaves."""
 
 import asyncio
 import gzip
@@ -16,7 +16,7 @@ from shared.events.timestamps import from_datetime, to_rfc3339
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.gen.events.v1.event_logging_pb import LogEventResponse
 from shared.gen.google.rpc.error_details_pb import BadRequest
-from tests.support.events import log, nested_lists, nested_objects
+from tests.support.sample_requests import nested_lists, nested_objects, sample_request
 from tests.support.wire.http1 import JSON, connection
 from tests.support.wire.ingress import Ingress, Store
 
@@ -32,7 +32,7 @@ def client(ingress: Ingress, codec: str = "binary") -> EventLoggingServiceClient
 async def test_answers_once_the_row_is_committed_and_the_message_published(
     ingress: Ingress, store: Store, codec: str
 ) -> None:
-    request = log(
+    request = sample_request(
         {"total": 12.5, "items": ["a", "b"]},
         event_type="billing",
         actor_id="user-1",
@@ -52,7 +52,7 @@ async def test_answers_once_the_row_is_committed_and_the_message_published(
 
 async def test_what_is_not_to_be_forwarded_has_no_ledger_row_and_no_message(ingress: Ingress, store: Store) -> None:
     async with client(ingress) as caller:
-        answer = await caller.log_event(log(forward_to_statsig=False))
+        answer = await caller.log_event(sample_request(forward_to_statsig=False))
 
     row = await store.row(answer.event_id)
     assert (row["forward_to_statsig"], row["state"]) == (False, None)
@@ -96,7 +96,7 @@ async def test_stores_what_is_just_within_the_limits(
     ingress: Ingress, store: Store, metadata: dict[str, Any], codec: str
 ) -> None:
     async with client(ingress, codec) as caller:
-        answer = await caller.log_event(log(metadata, forward_to_statsig=False))
+        answer = await caller.log_event(sample_request(metadata, forward_to_statsig=False))
 
     stored = (await store.row(answer.event_id))["metadata"]
     assert {key: value for key, value in stored.items() if key != "_eventLog"} == metadata
@@ -112,7 +112,7 @@ async def test_stores_times_long_ago(ingress: Ingress, store: Store, year: str) 
 
 
 async def test_a_retry_with_its_key_is_a_duplicate(ingress: Ingress, store: Store) -> None:
-    request = log(event_name="keyed", idempotency_key="retry")
+    request = sample_request(event_name="keyed", idempotency_key="retry")
     async with client(ingress) as caller:
         first, again = [await caller.log_event(request) for _ in range(2)]
 
@@ -124,7 +124,7 @@ async def test_a_retry_with_its_key_is_a_duplicate(ingress: Ingress, store: Stor
 
 
 async def test_fifty_concurrent_calls_with_one_key_are_one_row(ingress: Ingress, store: Store) -> None:
-    request = log(event_name="raced", idempotency_key="race")
+    request = sample_request(event_name="raced", idempotency_key="race")
     async with client(ingress) as caller:
         answers = await asyncio.gather(*(caller.log_event(request) for _ in range(50)))
 
@@ -137,7 +137,7 @@ async def test_fifty_concurrent_calls_with_one_key_are_one_row(ingress: Ingress,
 
 async def test_fifty_concurrent_calls_without_a_key_are_fifty_rows(ingress: Ingress, store: Store) -> None:
     async with client(ingress) as caller:
-        answers = await asyncio.gather(*(caller.log_event(log(event_name="many")) for _ in range(50)))
+        answers = await asyncio.gather(*(caller.log_event(sample_request(event_name="many")) for _ in range(50)))
 
     ids = {answer.event_id for answer in answers}
     assert len(ids) == 50
@@ -154,7 +154,7 @@ def _warnings(answer: LogEventResponse) -> list[tuple[str, str]]:
 async def test_warns_of_what_statsig_would_cut(ingress: Ingress, store: Store) -> None:
     metadata = {"event_id": "mine", "dump": "x" * 5000, "value": "v" * 65}
     async with client(ingress) as caller:
-        answer = await caller.log_event(log(metadata, event_name="n" * 65))
+        answer = await caller.log_event(sample_request(metadata, event_name="n" * 65))
 
     assert set(_warnings(answer)) == {
         ("event_name", "statsig_name_cut"),
@@ -167,7 +167,7 @@ async def test_warns_of_what_statsig_would_cut(ingress: Ingress, store: Store) -
 
 
 async def test_warns_of_a_name_that_statsig_drops_where_nothing_is_forwarded(ingress: Ingress) -> None:
-    request = log({"dump": "x" * 5000}, event_name="a;b", forward_to_statsig=False)
+    request = sample_request({"dump": "x" * 5000}, event_name="a;b", forward_to_statsig=False)
     async with client(ingress) as caller:
         answer = await caller.log_event(request)
 
@@ -177,7 +177,7 @@ async def test_warns_of_a_name_that_statsig_drops_where_nothing_is_forwarded(ing
 async def test_the_generated_client_gets_the_details_of_an_error(ingress: Ingress) -> None:
     async with client(ingress) as caller:
         with pytest.raises(ConnectError) as caught:
-            await caller.log_event(log(event_name=" "))
+            await caller.log_event(sample_request(event_name=" "))
 
     assert caught.value.code is Code.INVALID_ARGUMENT
     found = [detail.value(BadRequest) for detail in caught.value.details if detail.type_name == "google.rpc.BadRequest"]

@@ -12,7 +12,7 @@ from shared.gen.events.v1.event_logging_pb import (
     LogEventResponse,
     LogEventsRequest,
 )
-from tests.support.events import log
+from tests.support.sample_requests import sample_request
 from tests.support.wire.http1 import LOG_EVENTS, connection
 from tests.support.wire.ingress import Ingress, Store
 
@@ -39,15 +39,15 @@ def error(outcome: LogEventOutcome) -> LogEventError:
 
 async def test_mixed_outcomes_come_in_the_order_of_the_request(ingress: Ingress, store: Store) -> None:
     requests = [
-        log(event_name="batch-0"),
-        log(event_name=" "),
-        log(event_name="batch-2", idempotency_key="batch"),
-        log(event_name="batch-2", idempotency_key="batch"),
-        log(event_name="batch-4", idempotency_key="batch"),
-        log(event_name="x" * 5000),
-        log({"dump": "x" * 5000}, event_name="batch-6"),
+        sample_request(event_name="batch-0"),
+        sample_request(event_name=" "),
+        sample_request(event_name="batch-2", idempotency_key="batch"),
+        sample_request(event_name="batch-2", idempotency_key="batch"),
+        sample_request(event_name="batch-4", idempotency_key="batch"),
+        sample_request(event_name="x" * 5000),
+        sample_request({"dump": "x" * 5000}, event_name="batch-6"),
         LogEventRequest(),
-        log(event_name="batch;8", forward_to_statsig=False),
+        sample_request(event_name="batch;8", forward_to_statsig=False),
     ]
 
     found = await outcomes(ingress, requests)
@@ -81,7 +81,7 @@ def _violations(refusal: LogEventError) -> list[Any]:
 
 
 async def test_500_events_are_500_rows(ingress: Ingress, store: Store) -> None:
-    requests = [log(event_name="full", actor_id=str(n), forward_to_statsig=False) for n in range(500)]
+    requests = [sample_request(event_name="full", actor_id=str(n), forward_to_statsig=False) for n in range(500)]
 
     found = [logged(outcome) for outcome in await outcomes(ingress, requests)]
 
@@ -129,6 +129,6 @@ def _broken(refusal: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 async def test_a_batch_of_only_bad_events_succeeds_as_a_call(ingress: Ingress) -> None:
-    found = await outcomes(ingress, [LogEventRequest(), log(event_name="\t")])
+    found = await outcomes(ingress, [LogEventRequest(), sample_request(event_name="\t")])
 
     assert [error(outcome).code for outcome in found] == ["invalid_argument"] * 2

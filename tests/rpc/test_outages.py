@@ -1,4 +1,4 @@
-"""Spanner or Pub/Sub out of reach: the right answer, in time, and nothing half-written."""
+"""Spanner or Pub/Sub unreachable: the right answer, in time, and nothing half-written."""
 
 import asyncio
 import time

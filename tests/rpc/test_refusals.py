@@ -1,4 +1,4 @@
-"""Every way in which an event can break a rule, over the wire in both codecs: refused, explained, and of no effect."""
+"""Every way in which an event can break a rule, over the wire in both codecs: refused, explained, without effect."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is wrong before there is an event: the wire level of the bad-input matrix."""
+"""Requests that are wrong before there is an event: method, path, headers, encoding, body."""
 
 import gzip
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a client may not do to a connection, and what follows: raw bytes against the server as it is."""
+"""The server's bounds on a connection, tested with raw bytes."""
 
 import asyncio
 import socket

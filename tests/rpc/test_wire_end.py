@@ -1,4 +1,4 @@
-"""The process itself: how it ends with calls and clients in every state, and what it says where it cannot start."""
+"""How the process ends with calls and clients in every state, and what it reports where it cannot start."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What is sent on purpose so that two readers of the same bytes disagree, and what old or odd clients send."""
+"""Requests that two parsers could read differently (smuggling), and what old or odd clients send."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""HTTP/2 without TLS: served as HTTP/1.1 is, and bounded as it is."""
+"""HTTP/2 without TLS: served as HTTP/1.1 is, and bounded alike."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a test asks of a running stand-in for Statsig."""
+"""Requests of tests to a running stand-in for Statsig."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The two ends of the promise: what callers were answered, and what Statsig received."""
+"""Both ends of a delivery: event_ids that callers were answered with, and those that Statsig received."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 
 async def log_events(url: str, count: int, *, name: str = "tested", at_once: int = 16) -> list[str]:
-    """Log that many events; their ids. Raises where any call fails."""
+    """Log `count` events and return their ids. Raises where any call fails."""
     event_ids: list[str] = []
     limiter = anyio.Semaphore(at_once)
 
@@ -28,12 +28,12 @@ async def log_events(url: str, count: int, *, name: str = "tested", at_once: int
 
 
 def deliveries(statsig_log: Path) -> Counter[str]:
-    """How often each event_id was received."""
+    """How often the stand-in kept each event_id."""
     return Counter(str(entry.event["metadata"]["event_id"]) for entry in read_log(statsig_log))
 
 
 async def until_delivered(event_ids: Iterable[str], statsig_log: Path, *, seconds: float = 30.0) -> Counter[str]:
-    """Wait until all have arrived; what was received by then.
+    """Wait until all have arrived, and return how often each event_id was received by then.
 
     Raises:
         TimeoutError: some have not.

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline, in place of a fixed sleep."""
+"""Waits for a condition with a deadline, in place of a fixed sleep."""
 
 from collections.abc import Callable
 

@@ -1,11 +1,11 @@
-"""What must hold between a ledger row's history and its counts."""
+"""Whether a ledger row's history agrees with its counts."""
 
 from shared.events.attempt_history import KEPT_ENTRIES, History, HistoryKind
 from worker.statsig.outcome import SendVerdict
 
 
 def explains(history: History, attempts: int, possible_duplicates: int) -> bool:
-    """Every attempt and every possible duplicate that is counted has its entry, unless older ones were dropped."""
+    """Whether each counted attempt and possible duplicate has its entry, unless older entries were dropped."""
     if len(history) == KEPT_ENTRIES:
         return True
     tried = [entry for entry in history if entry.kind is HistoryKind.ATTEMPT]

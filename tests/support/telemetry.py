@@ -13,7 +13,7 @@ from shared.telemetry.providers import Telemetry
 
 
 class MemoryTelemetry:
-    """`telemetry` is what production code is given."""
+    """Pass `telemetry` to the code under test."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
@@ -27,20 +27,20 @@ class MemoryTelemetry:
         return self._spans.get_finished_spans()
 
     def traceparent(self) -> str:
-        """Of a new trace that is sampled."""
+        """The traceparent of a new sampled trace."""
         span = self.telemetry.tracer.start_span("call")
         context = span.get_span_context()
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
     def points(self, metric: Metric) -> list[tuple[dict[str, Any], float]]:
-        """Attributes and value of each time series; of a histogram the count."""
+        """Attributes and value of each time series; a histogram's value is its count."""
         return [
             (dict(point.attributes or {}), point.count if isinstance(point, HistogramDataPoint) else point.value)
             for point in self._points(metric)
         ]
 
     def sums(self, metric: Metric) -> list[float]:
-        """Of a histogram, the sum of each time series."""
+        """The sum of each time series of a histogram."""
         return [point.sum for point in self._points(metric) if isinstance(point, HistogramDataPoint)]
 
     def _points(self, metric: Metric) -> list[NumberDataPoint | HistogramDataPoint]:
@@ -52,5 +52,5 @@ class MemoryTelemetry:
             for found in of_scope.metrics
             if found.name == metric.name
             for point in found.data.data_points
-            if not hasattr(point, "scale")  # no exponential histograms here
+            if not hasattr(point, "scale")  # this project has no exponential histograms
         ]

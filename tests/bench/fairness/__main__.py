@@ -1,4 +1,4 @@
-"""`python -m tests.bench.fairness`: how long a polite caller's calls take while another caller does its worst."""
+"""`python -m tests.bench.fairness`: the latency of a polite caller's calls while another caller floods the ingress."""
 
 import sys
 import tempfile
@@ -21,7 +21,7 @@ from tests.bench.ways import THIS
 from tests.bench.world import open_world
 
 DEFAULT_SECONDS: Final = 10.0
-"""Of each measurement: some four hundred calls, of which four are above the 99th percentile."""
+"""Seconds of each measurement: some four hundred calls, of which four are above the 99th percentile."""
 
 WARM_UP_SECONDS: Final = 3.0
 
@@ -31,7 +31,7 @@ def main(
     only: Annotated[str, typer.Option(help="A part of the names of the loads to measure; all without.")] = "",
     seconds: Annotated[float, typer.Option(min=1, help="Of each measurement.")] = DEFAULT_SECONDS,
 ) -> None:
-    """One table in Markdown. Exit 2 where it cannot be measured here."""
+    """Prints a table in Markdown. Exits with 2 where it cannot be measured."""
     loads = [load for load in LOADS if only in load.name]
     try:
         measured = anyio.run(_run, loads, seconds)
@@ -47,7 +47,7 @@ async def _run(loads: list[FloodLoad], seconds: float) -> list[Beside]:
     measured: list[Beside] = []
     async with running_emulators(run_dir / "emulators") as emulators:
         for number, load in enumerate(loads):
-            # A new process and new tables each: none pays for what another one left.
+            # A new process and new tables for each load, so that none is slowed by an earlier one.
             async with open_world(emulators, run_dir / f"{number:02}", keeps_messages=False) as world:
                 server = await world.serve(THIS, keeps_log=False)
                 await call_politely(int(server.url.rpartition(":")[2]), WARM_UP_SECONDS)

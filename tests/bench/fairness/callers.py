@@ -1,4 +1,4 @@
-"""The callers that the front door tells apart here: by what a token says that nobody checked."""
+"""The two callers: the ingress distinguishes them by unverified tokens."""
 
 import base64
 import json

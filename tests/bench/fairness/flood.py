@@ -1,4 +1,4 @@
-"""`python -m tests.bench.fairness.flood LOAD PORT SECONDS`: a load, in a process of its own; ends in a line of JSON."""
+"""`python -m tests.bench.fairness.flood LOAD PORT SECONDS`: runs a load, and prints its counts as a line of JSON."""
 
 import argparse
 import asyncio
@@ -14,10 +14,10 @@ from tests.bench.fairness.loads import LOADS, FloodLoad, Manner
 from tests.support.wire.http1 import Connection, request
 
 PIPELINED: Final = 50
-"""Requests of a connection whose answers nobody reads: more than any buffer takes the answers of."""
+"""Requests on a connection without reading: their answers exceed every buffer."""
 
 PAUSE_SECONDS: Final = 0.05
-"""Between two tries to connect, where the server refuses or closes."""
+"""The pause between two attempts to connect, where the server refuses or closes."""
 
 
 class Flood:
@@ -26,7 +26,7 @@ class Flood:
         self._port = port
         self._request = request(load.body(), {**FLOOD, **load.headers}, path=load.path)
         self.seen: Counter[str] = Counter()
-        """Answers by status, and connections that the server closed."""
+        """Counts of answers by status, and of connections that the server closed."""
 
     async def run(self, seconds: float) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -63,7 +63,7 @@ class Flood:
 
 
 async def _send_and_hold(connection: Connection, part: bytes) -> None:
-    """Until the server closes, or answers."""
+    """Sends, and waits until the server closes or answers."""
     await connection.send(part)
     while True:
         try:

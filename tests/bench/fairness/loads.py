@@ -1,4 +1,4 @@
-"""What one caller does to the front door while another one is measured."""
+"""The loads of one caller while another one is measured."""
 
 import enum
 import gzip
@@ -10,7 +10,7 @@ from typing import Any, Final
 from tests.bench.bodies import LOG_EVENT, LOG_EVENTS, usual_event
 
 LARGEST_BODY: Final = 4 * 1024 * 1024
-"""What one request may have, also once it is decompressed."""
+"""The largest body of a request, also after decompression."""
 
 
 class Manner(enum.Enum):
@@ -31,7 +31,7 @@ class FloodLoad:
 
 
 def _filled(around: str, piece: str, size: int = LARGEST_BODY) -> bytes:
-    """`around` with as many pieces for its $ as fit, and a comma between two."""
+    """`around`, its $ replaced by as many pieces, separated by commas, as fit."""
     start, _, end = around.partition("$")
     pieces = (size - len(around)) // (len(piece) + 1)
     return (start + ",".join([piece] * pieces) + end).encode()
@@ -54,7 +54,7 @@ def _batch() -> bytes:
 
 
 def _refused_batch() -> bytes:
-    """Of which every event is refused for several reasons: an answer that is larger than the request."""
+    """A batch whose events are all refused for several reasons: the answer is larger than the request."""
     long = "y" * 400
     event: dict[str, Any] = {"eventName": "\u0001" + long, "eventType": long, "actorId": long, "idempotencyKey": long}
     return json.dumps({"events": [event] * 500}).encode()
@@ -65,7 +65,7 @@ def _dense_bomb() -> bytes:
 
 
 def _many_members() -> bytes:
-    """A good event behind as many empty members as fit into a body."""
+    """A good event after as many empty gzip members as fit into a body."""
     empty = gzip.compress(b"", 9)
     good = gzip.compress(_event(), 9)
     return empty * ((LARGEST_BODY - len(good)) // len(empty)) + good
@@ -91,4 +91,4 @@ LOADS: Final = (
     FloodLoad(name="4 x gzip of `[{},...]`", connections=4, body=_dense_bomb, headers=_GZIP),
     FloodLoad(name="4 x gzip of 200,000 members", connections=4, body=_many_members, headers=_GZIP),
 )
-"""Those of the review of the front door, and lone events."""
+"""Every load that is measured."""

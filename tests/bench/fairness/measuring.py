@@ -1,4 +1,4 @@
-"""One load: the polite caller alone, beside it, and what the ingress holds before, meanwhile and after."""
+"""Measures a load: the polite caller alone and beside it, and the ingress's memory before, meanwhile and after."""
 
 import json
 import sys
@@ -14,13 +14,13 @@ from tests.bench.proc import cpu_seconds_at_rest, resident_mib
 from tests.bench.world import Server, World
 
 STARTING_SECONDS: Final = 1.5
-"""For the load to begin: an interpreter starts, and its bodies are made."""
+"""The time in which the load begins: an interpreter starts, and builds its bodies."""
 
 LOOK_SECONDS: Final = 0.1
-"""Between two looks at the memory."""
+"""The interval between two samples of the memory."""
 
 SETTLING_SECONDS: Final = 2.0
-"""After the load, for what is given back a little later."""
+"""The time after the load in which memory is still released."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,10 @@ class Beside:
     beside: Answers
     afterwards: Answers
     mib: tuple[float, float, float]
-    """Before, at the most, after."""
+    """Memory before the load, at its peak, and after it."""
 
     flood: dict[str, int]
-    """What became of the load's own calls."""
+    """Counts of the load's own answers."""
 
 
 async def measure(world: World, server: Server, load: FloodLoad, seconds: float) -> Beside:

@@ -1,4 +1,4 @@
-"""The polite caller: one call after the other with a pause between, and how long each took."""
+"""The polite caller: makes one call after the other with pauses, and measures each."""
 
 import time
 from collections import Counter
@@ -20,17 +20,17 @@ _OK: Final = 200
 @dataclass(slots=True)
 class Answers:
     seconds: list[float] = field(default_factory=list)
-    """Of each call, answered well or not."""
+    """Latency of each call, also of failed ones."""
 
     failed: Counter[str] = field(default_factory=Counter)
-    """By status, or by what became of the connection."""
+    """Counts of failures, by status or by what happened to the connection."""
 
     def percentile_ms(self, percent: float) -> float:
         return 1000 * percentile(sorted(self.seconds), percent) if self.seconds else float("nan")
 
 
 async def call_politely(port: int, seconds: float) -> Answers:
-    """For so long, or somewhat longer: the last call is waited for."""
+    """Calls for `seconds`, or somewhat longer: the last call is waited for."""
     answers = Answers()
     content = request(usual_event(), POLITE)
     end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The table."""
+"""The table of the fairness bench."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ HEADS = (
 
 
 def report(measured: Sequence[Beside]) -> Iterator[str]:
-    """Line by line, in Markdown."""
+    """The lines of a table in Markdown."""
     return table(HEADS, [_row(each) for each in measured])
 
 

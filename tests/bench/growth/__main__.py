@@ -1,4 +1,4 @@
-"""`python -m tests.bench.growth`, `make bench-growth`: the same few measures with ever more rows in the tables."""
+"""`python -m tests.bench.growth`, `make bench-growth`: a few measures with growing numbers of rows in the tables."""
 
 import sys
 import tempfile
@@ -38,7 +38,7 @@ def main(
     json_file: Annotated[Path, typer.Option("--json", help="Where all figures go.")] = FOLDER / "growth.json",
     chart_file: Annotated[Path, typer.Option("--chart", help="Where the chart goes.")] = FOLDER / "growth.svg",
 ) -> None:
-    """Exit 0 where all was measured, as far as the memory's bound allows, 1 where not, 2 where it cannot run here."""
+    """Exits with 0 if all was measured, as far as the memory's bound allows, 1 if not, 2 if it cannot run here."""
     try:
         stages = _stages(rows)
         wrk_program()

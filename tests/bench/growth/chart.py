@@ -1,4 +1,4 @@
-"""The chart of bench-growth: how many times worse each figure gets, over the number of rows."""
+"""The chart of bench-growth: by what factor each figure gets worse, over the number of rows."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +11,17 @@ WIDTH: Final = 720
 HEIGHT: Final = 380
 LEFT: Final = 48
 RIGHT: Final = 240
-"""For the names of the curves."""
+"""Space for the names of the curves."""
 
 TOP: Final = 44
 BOTTOM: Final = 36
 LEGEND_ROW: Final = 20
 
 LEAST_SCALE: Final = 2
-"""What the scale reaches at least: curves that are flat should look so."""
+"""The least end of the scale, so that flat curves look flat."""
 
 MOST_STEPS: Final = 8
-"""Of the scale."""
+"""The most steps of the scale."""
 
 COLOURS: Final = ("#0969da", "#54aeff", "#1a7f37", "#6fdd8b", "#bf8700", "#cf222e", "#8250df")
 

@@ -1,4 +1,4 @@
-"""The ledger's own operations, timed one by one: a claim and a settlement of 500 events, a page of the reconciler."""
+"""Times the ledger's operations: a claim and a settlement of 500 events, and a page of the reconciler."""
 
 import time
 import uuid
@@ -20,18 +20,18 @@ from tests.bench.results import CPU_MS, MAX_MS, P50_MS
 from worker.reconciler import PAGE_EVENTS
 
 EVENTS: Final = 500
-"""Of one claim: the most that the worker pulls at once."""
+"""Events of a claim: the most that the worker pulls at once."""
 
 TIMES: Final = 5
-"""That each operation is done in a round."""
+"""How often each operation runs in a round."""
 
 CLAIM_SECONDS: Final = 90.0
 AGAIN_SECONDS: Final = (3600.0,)
-"""Until a row that was republished is looked at again: no page of a run sees it twice."""
+"""The interval until a republished row is due again: no page of a run has it twice."""
 
 
 class Operations:
-    """Of one ledger. Figures are those of an operation; CPU is this process's own."""
+    """Operations of a ledger. Figures are for one operation; CPU time is this process's own."""
 
     def __init__(self, environ: Mapping[str, str], database: Any) -> None:
         self._environ = environ
@@ -49,7 +49,7 @@ class Operations:
         return await _figures(operation)
 
     async def settle(self) -> Figures:
-        """Of what was claimed before."""
+        """Settle events that were claimed before."""
         token = str(uuid.uuid4())
         batches = [await self._committed() for _ in range(TIMES)]
         for event_ids in batches:
@@ -62,7 +62,7 @@ class Operations:
         return await _figures(operation)
 
     async def reconcile(self) -> Figures:
-        """Find a page of what is pending and mark it; each of another shard, from where that one's last page ended."""
+        """Find a page of pending rows and mark them: each page from the next shard, after that shard's last page."""
 
         async def operation() -> None:
             shard = self._pages % DEFAULT_SHARDS

@@ -1,4 +1,4 @@
-"""The report of bench-growth: each figure with ever more rows, and how many times worse than with the fewest."""
+"""The report of bench-growth: each figure by number of rows, and its factor to that with the fewest rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,35 +29,35 @@ HOW: Final = (
 
 FEWEST: Final = 10_000
 MOST: Final = 1_000_000
-"""What the target compares."""
+"""The number of rows that the target compares with the fewest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRun:
-    """All that a report is made of."""
+    """The data of a report."""
 
     options: Options
     machine: Machine
     results: Results
     stages: Sequence[int]
-    """As asked for; the last ones may lack."""
+    """The numbers of rows that were asked for; the last ones may be missing."""
 
     stopped: str | None
     seconds: float
 
     def worse(self, measure: str, figure: str, rows: int) -> float | None:
-        """How many times worse than with the fewest rows: slower, longer, dearer. None where one was not measured."""
+        """By what factor each figure is worse than with the fewest rows. None where one was not measured."""
         first = self.results.median(key(measure, self.stages[0]), figure)
         this = self.results.median(key(measure, rows), figure)
         return ratio(first, this) if figure == RATE else ratio(this, first)
 
     @property
     def drained(self) -> float | None:
-        """What the bench's table of targets has of it; None unless the run went from FEWEST to MOST."""
+        """The factor for the bench's table of targets; None unless the run went from FEWEST to MOST."""
         return self.worse(DRAIN, RATE, MOST) if self.stages[0] == FEWEST and MOST in self.stages else None
 
     def curves(self) -> Mapping[str, list[tuple[int, float]]]:
-        """For the chart: of each figure the number of rows and how many times worse."""
+        """For the chart: for each figure the numbers of rows and its factors."""
         return {
             title: [(rows, worse) for rows in self.stages if (worse := self.worse(measure, figure, rows)) is not None]
             for (measure, figure), title in FIGURES.items()

@@ -1,4 +1,4 @@
-"""Tables with ever more rows in them, as far as the machine holds them."""
+"""Fills the tables, as far as the machine's memory allows."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,22 +11,22 @@ from tests.bench.display import Display
 from tests.bench.proc import LEAST_AVAILABLE, available_share
 
 LOOK_EVERY: Final = 1000
-"""Rows between two looks at the memory and two words about the progress."""
+"""Rows between two looks at the memory, and between two lines of progress."""
 
 
 @dataclass(slots=True)
 class Tables:
-    """All rows are pending: the index of what is pending is then as long as the tables, as after a long outage."""
+    """All rows are pending, as after a long outage: the pending index is then as long as the tables."""
 
     environ: Mapping[str, str]
     rows: int = 0
-    """That were written here; calls and drains add theirs."""
+    """Rows written here; calls and drains add theirs."""
 
     stopped: str | None = None
-    """Why there are no more rows."""
+    """Why filling stopped; None if it did not."""
 
     async def fill(self, until: int, display: Display) -> bool:
-        """Add rows until there are so many; False where the memory's bound was met before."""
+        """Add rows up to `until`; False where the memory's bound was reached before."""
         began, before = time.monotonic(), self.rows
         await commit(self.environ, self._counted(until, display))
         took = time.monotonic() - began

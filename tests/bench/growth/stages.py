@@ -1,4 +1,4 @@
-"""What is measured again with ever more rows in the tables."""
+"""The measures that bench-growth repeats with growing tables."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ def key(measure: str, rows: int) -> Key:
 
 
 async def grow(bench: Bench, stages: Sequence[int]) -> Tables:
-    """Measure with each number of rows, as far as the memory's bound lets the tables grow; the tables in the end."""
+    """Measure with each number of rows, as far as the memory's bound allows. Returns the tables."""
     names = StackNames.unique("growth")
     run_dir = bench.run_dir / "tables"
     async with open_world(bench.emulators, run_dir, keeps_messages=False, names=names) as world:
@@ -65,7 +65,7 @@ class _Stage:
                 await self.bench.attempt(key(measure, self.rows), turn, measuring[measure])
 
     async def _drain(self) -> Figures:
-        """Of fresh topics: in those before there may be what the last worker left."""
+        """With new topics: earlier ones may have messages that the last worker left."""
         fresh = StackNames.unique("growth")
         names = replace(
             self.world.names,
@@ -79,7 +79,7 @@ class _Stage:
             return await drain(world, THIS_WORKER, self.bench.options.backlog)
 
     async def _calls(self) -> Figures:
-        """Of a fresh process: one that has served a million calls may differ in more than the tables."""
+        """With a new process: one that has served a million calls may differ in more than its tables."""
         body = written(self.world.run_dir, "event", usual_event())
         server = await self.world.serve(THIS)
         await warm_up(server, LOG_EVENT, body)

@@ -1,4 +1,4 @@
-"""The arguments of every limit's program: SECONDS, and how many events an operation is for."""
+"""The arguments of every limit's program: SECONDS, and the events of an operation."""
 
 import argparse
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A closed loop around one operation, in a process of its own, that ends in one line of JSON."""
+"""A closed loop around an operation, in a process of its own, that prints its figures as a line of JSON."""
 
 import asyncio
 import json
@@ -9,13 +9,13 @@ from tests.bench.percentiles import percentile
 from tests.bench.results import CPU_MS, MAX_MS, P50_MS, P99_MS, RATE
 
 WARM_UP_OPERATIONS = 3
-"""The first one opens channels and sessions."""
+"""Operations before the measurement: the first one opens channels and sessions."""
 
 
 async def measured(operation: Callable[[], Awaitable[int]], *, in_flight: int, seconds: float) -> dict[str, float]:
-    """Run the operation over and over, so many at once. It returns how many events it was for.
+    """Repeat the operation for `seconds`, with several in flight. It returns its number of events.
 
-    A loop ends before its time where the operation was for none: there is nothing left.
+    The loop ends early when an operation had no events left.
     """
     for _ in range(WARM_UP_OPERATIONS):
         await operation()
@@ -41,7 +41,7 @@ async def measured(operation: Callable[[], Awaitable[int]], *, in_flight: int, s
 
 
 def figures(*, events: int, seconds: float, cpu_seconds: float, latencies: list[float]) -> dict[str, float]:
-    """Rate and CPU of an event, latencies of an operation."""
+    """Rate and CPU time for an event, latencies for an operation."""
     if not latencies:
         raise SystemExit("no operation ended: give it more seconds")
     ordered = sorted(latencies)

@@ -1,4 +1,4 @@
-"""A limit: commits of event log rows and their ledger rows by the async client, and nothing else."""
+"""A limit: commits of event log rows and their ledger rows alone, by the async client."""
 
 import os
 import uuid

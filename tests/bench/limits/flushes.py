@@ -1,4 +1,4 @@
-"""A limit: log_event and flush of the SDK, on the worker's own lanes, and nothing else. One thread for each lane."""
+"""A limit: log_event and flush of the SDK alone, with the worker's own clients and a thread for each."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A limit: publishes of forward messages over grpc.aio, and nothing else."""
+"""A limit: publishes of forward messages over grpc.aio alone."""
 
 import os
 

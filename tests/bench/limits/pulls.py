@@ -1,4 +1,4 @@
-"""A limit: pulls of what lies in the subscription and their acknowledgement. Ends where nothing is left."""
+"""A limit: pulls and acknowledgements alone, until the subscription is empty."""
 
 import os
 
@@ -11,7 +11,7 @@ from tests.bench.limits.closed_loop import measured, tell
 from tests.bench.product import settings
 
 QUIET_SECONDS = 1.0
-"""A pull that brings nothing for so long is the end: the messages are all there before it begins."""
+"""A pull without a message for this long ends it: all messages are there before it begins."""
 
 
 async def main(chosen: Arguments) -> None:

@@ -1,4 +1,4 @@
-"""`batches`: LogEvents of a hundred events. Rate and CPU are those of an event."""
+"""`batches`: LogEvents of a hundred events. Rate and CPU time are for an event."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ NAME: Final = "batches"
 CASE: Final = f"LogEvents of {EVENTS_OF_A_BATCH}"
 
 CONNECTIONS: Final = 8
-"""Eight hundred events at once, which fill the groups of any commit."""
+"""Eight hundred events in flight, which fill the groups of any commit."""
 
 _WAYS: Final = (THIS, CONNECT_ECHO)
-"""The peers know no batches."""
+"""The other ways have no batches."""
 
 
 async def _run(bench: Bench) -> None:

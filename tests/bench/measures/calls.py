@@ -1,4 +1,4 @@
-"""`calls`: one LogEvent a call, by every way, at 1, 8, 32 and 128 connections."""
+"""`calls`: LogEvent, by every way, at 1, 8, 32 and 128 connections."""
 
 from typing import Final
 

@@ -31,10 +31,10 @@ MEASURES: Final = (
 
 
 def chosen(names: str) -> Sequence[Measure]:
-    """Those of a list with commas, in the usual order; all where it is empty.
+    """The measures of a comma-separated list, in the usual order; all where it is empty.
 
     Raises:
-        BenchError: there is none of a name.
+        BenchError: a name is unknown.
     """
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     if unknown := wanted - {measure.name for measure in MEASURES}:

@@ -1,4 +1,4 @@
-"""`confirmation`: from a call's answer to the moment at which Statsig has kept its event, at twenty calls a second."""
+"""`confirmation`: the time from a call's answer until Statsig has kept its event, at twenty calls a second."""
 
 import time
 from typing import Final
@@ -21,12 +21,12 @@ CASE: Final = "20 calls/s"
 EVERY_SECONDS: Final = 0.05
 
 LOADS: Final = 3
-"""Times the usual seconds: at this rate two hundred calls, for a p99 of which two are above."""
+"""Times the usual seconds: two hundred calls at this rate, of which two are above the p99."""
 
 WARM_UP_CALLS: Final = 20
 
 PATIENCE_SECONDS: Final = 30.0
-"""For the last confirmation."""
+"""The timeout of the last confirmation."""
 
 
 async def _run(bench: Bench) -> None:
@@ -55,7 +55,7 @@ async def _run(bench: Bench) -> None:
 
 
 async def _calls(server: Server, count: int) -> dict[str, float]:
-    """When each event's call was answered, in Unix time. The next call waits for no answer."""
+    """When each event's call was answered, in Unix time. Calls do not wait for the answers of earlier ones."""
     answered: dict[str, float] = {}
 
     async def call(client: EventLoggingServiceClient) -> None:

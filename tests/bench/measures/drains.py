@@ -1,4 +1,4 @@
-"""`drain`: a backlog forwarded by one worker. Rate and CPU are those of an event, claim and settle included."""
+"""`drain`: a backlog forwarded by one worker. Rate and CPU time are for an event, claim and settle included."""
 
 from functools import partial
 from typing import Final
@@ -14,7 +14,7 @@ NAME: Final = "drain"
 CASE: Final = "from a backlog"
 
 TEXTBOOK_SHARE: Final = 10
-"""The textbook's worker is given a tenth of the backlog, and takes about as long for it."""
+"""The textbook's worker gets a tenth of the backlog, and takes about as long."""
 
 
 async def _run(bench: Bench) -> None:

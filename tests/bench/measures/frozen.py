@@ -1,4 +1,4 @@
-"""`frozen`: calls while Pub/Sub answers nothing, against calls a moment before."""
+"""`frozen`: calls while Pub/Sub does not answer, against calls just before."""
 
 from typing import Final
 
@@ -20,14 +20,14 @@ FROZEN: Final = "Pub/Sub frozen"
 CONNECTIONS: Final = 32
 
 LOADS: Final = 2
-"""Times the usual seconds: a p99 wants many calls, and what waits for Pub/Sub takes a while to fill what there is."""
+"""Times the usual seconds: a p99 takes many calls, and the queue for Pub/Sub takes a while to fill."""
 
 PAUSE_SECONDS: Final = 60.0
-"""The longest pause of the ingress is 30 s; the rest is for the calls that notice its end."""
+"""The ingress's longest pause of 30 s, and some time for the calls that end it."""
 
 
 async def _run(bench: Bench) -> None:
-    # A proxy and not SIGSTOP: it also works where the emulator is not our process. Only publishes pass through it.
+    # A proxy and no SIGSTOP, so that it works with an emulator of another process too. Only publishes pass it.
     async with (
         bench.world(NAME) as world,
         tcp_proxy(bench.emulators.pubsub_host) as proxy,
@@ -37,7 +37,7 @@ async def _run(bench: Bench) -> None:
         await warm_up(server, LOG_EVENT, body)
 
         async def until_published() -> None:
-            """After an outage the ingress pauses its publishes for a while, which would make calls cheaper."""
+            """Waits until the ingress publishes again: its pause after an outage would make calls cheaper."""
             with anyio.fail_after(PAUSE_SECONDS):
                 answered = proxy.counts.to_client
                 while proxy.counts.to_client == answered:

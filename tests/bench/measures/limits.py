@@ -1,4 +1,4 @@
-"""`limits`: what the services and libraries allow where nothing else is done."""
+"""`limits`: what the services and libraries allow alone."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ NAME: Final = "limits"
 WAY: Final = "limit"
 
 END_SECONDS: Final = 60.0
-"""Beyond its load, for a limit's program to start and to end."""
+"""The time beyond its load for a limit's program to start and end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Limit:
     case: str
     module: str
     events: int
-    """Of one operation."""
+    """Events of an operation."""
 
     in_flight: int = 1
     pulls: bool = False
@@ -40,12 +40,12 @@ FLUSHES: Final = "SDK flush of 500"
 
 LIMITS: Final = (
     Limit(case=LONE_COMMIT, module="commits", events=1),
-    # The emulator works on one commit at a time, and several abort each other: one after the other is its limit, four
-    # at once is what the ingress does by default.
+    # The emulator works on one commit at a time, and several abort each other: one at a time is its limit, four in
+    # flight are the ingress's default.
     Limit(case="commits of 64", module="commits", events=64),
     Limit(case="commits of 64, 4 at once", module="commits", events=64, in_flight=4),
     Limit(case="publishes of 64", module="publishes", events=64, in_flight=4),
-    # As many at once as the worker has pulls and lanes by default.
+    # As many in flight as the worker has pulls and lanes by default.
     Limit(case=PULLS, module="pulls", events=500, in_flight=4, pulls=True),
     Limit(case=FLUSHES, module="flushes", events=500, in_flight=2),
 )

@@ -1,4 +1,4 @@
-"""`memory`: what the ingress holds at rest, and after one and five minutes of calls on 128 connections."""
+"""`memory`: the ingress's memory at rest, and after one and five minutes of calls on 128 connections."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,22 +26,22 @@ EARLY: Final = "after a fifth"
 LATE: Final = "in the end"
 
 IMPORTS: Final = "bare imports"
-"""The way that it is held against."""
+"""The way that it is compared with."""
 
 EARLY_SHARE: Final = 5
-"""The early figure is taken after one part in so many of the load: of five minutes, after one."""
+"""The early figure is taken after this fraction of the load: after one minute of five."""
 
 CONNECTIONS: Final = 128
 
 LOOK_SECONDS: Final = 1.0
-"""Between two looks at the machine's memory. In one the emulator takes some tens of megabytes."""
+"""The interval between two looks at the machine's memory. The emulator takes some tens of megabytes in one."""
 
 _CASES: Final = 4
 
 
 @dataclass(slots=True)
 class _LongLoad:
-    """Runs beside the figures that are taken of it."""
+    """A load in the background, while its figures are read."""
 
     server: Server
     body: Path
@@ -77,7 +77,7 @@ class _LongLoad:
 async def _run(bench: Bench) -> None:
     async with bench.world(NAME) as world:
         body = written(world.run_dir, "event", usual_event())
-        # Its log would be hundreds of megabytes.
+        # Its log would have hundreds of megabytes.
         server = await world.serve(THIS, keeps_log=False)
         await warm_up(server, LOG_EVENT, body)
         await bench.attempt(Key(NAME, AT_REST, IMPORTS), 0, _imports)
@@ -90,7 +90,7 @@ async def _run(bench: Bench) -> None:
 
 
 async def _while_memory_lasts() -> None:
-    """Raises: MeasurementError where the emulator, which keeps all rows in memory, is about to have taken it all."""
+    """Raises: MeasurementError once the emulator, which keeps all rows in memory, has nearly used it up."""
     while available_share() > LEAST_AVAILABLE:
         await anyio.sleep(LOOK_SECONDS)
     raise MeasurementError(

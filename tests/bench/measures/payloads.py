@@ -14,7 +14,7 @@ NAME: Final = "payloads"
 CONNECTIONS: Final = 32
 
 _WAYS: Final = (TEXTBOOK, THIS, CONNECT_ECHO)
-"""The other peers do with a payload what the textbook way does."""
+"""The other ways handle a payload as the textbook way does."""
 
 
 async def _run(bench: Bench) -> None:

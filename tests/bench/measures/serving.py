@@ -1,4 +1,4 @@
-"""What the measures of servers share: all are started, then each is measured in turn while the others idle."""
+"""Shared by the measures of servers: all are started, then each is measured in turn while the others idle."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -15,7 +15,7 @@ from tests.bench.world import Server, World
 
 
 class Servers:
-    """The running servers by name; one that did not start fails whoever wants to measure it, and nobody else."""
+    """The running servers by name. One that did not start fails only its own measurements."""
 
     def __init__(self) -> None:
         self._running: dict[str, Server] = {}
@@ -31,12 +31,12 @@ class Servers:
         settings: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> None:
-        """Start one, and warm it up with that body."""
+        """Start a server, and warm it up with `body`."""
         try:
             stand_in = await world.play_statsig() if way is INLINE else None
             server = await world.serve(way, settings, name=name, stand_in=stand_in)
             await warm_up(server, path, body)
-        except Exception as error:  # noqa: BLE001 - it is told to whoever asks for the server
+        except Exception as error:  # noqa: BLE001 - raised again when the server is asked for
             self._failed[name or way.name] = words(error)
         else:
             self._running[server.way] = server
@@ -60,7 +60,7 @@ async def in_turns(
     ways: Iterable[str],
     measuring: Callable[[str, str], Awaitable[Figures]],
 ) -> None:
-    """A sample of each way in each case, and again: what drifts on the machine falls on all alike."""
+    """Takes a sample of each way in each case, in rounds, so that drifts of the machine affect all alike."""
     keys = [Key(measure, case, way) for case in cases for way in ways]
     for turn in range(bench.options.rounds):
         for key in keys:

@@ -1,7 +1,7 @@
-"""`start`: from the start of a process until it works, beside a process that only imports the same libraries.
+"""`start`: the time from the start of a process until it works, beside one that only imports the same libraries.
 
-The ingress works when it has answered a call, the worker when it says that it has started: its schema is checked then,
-and it pulls.
+The ingress works once it has answered a call, the worker once it logs that it has started: it has checked the schema
+then, and pulls.
 """
 
 import json
@@ -36,7 +36,7 @@ PATIENCE_SECONDS: Final = 60.0
 _WAYS: Final = 4
 
 _ABSENT: Final = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
-"""Nobody listens yet."""
+"""Errors of a port on which no process listens yet."""
 
 
 async def _run(bench: Bench) -> None:
@@ -48,7 +48,7 @@ async def _run(bench: Bench) -> None:
             (WORKER, THIS.name): lambda: _worker(world, stand_in),
             (WORKER, IMPORTS): lambda: _imports(WORKER_LIBRARIES),
         }
-        # The first one of each compiles to bytecode and fills the page cache.
+        # The first start of each compiles bytecode and fills the page cache.
         for start in ways.values():
             await start()
         for turn in range(bench.options.rounds):

@@ -1,6 +1,6 @@
 """`tracing`: the ingress without telemetry, with one trace in twenty recorded, and with every one.
 
-Metrics are on in the latter two. What they export goes to a receiver that drops it.
+Metrics are on in the latter two. They export to a receiver that drops everything.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ CASE: Final = f"{CONNECTIONS} connections"
 
 OFF: Final = "this, not traced"
 SHARES: Final = {OFF: None, "this, 5 % traced": 0.05, "this, 100 % traced": 1.0}
-"""What is usual in production, and the most there can be."""
+"""The default share of traced calls, and all of them."""
 
 _RECEIVER: Final = Way(name="receiver", module="tests.bench.servers.receiver")
 

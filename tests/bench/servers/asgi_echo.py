@@ -1,4 +1,4 @@
-"""A limit: the server and nothing else. Reads the body and answers a constant."""
+"""A limit: the server alone. Reads the body and answers a constant."""
 
 import json
 from typing import Any, Final
@@ -11,7 +11,7 @@ HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", st
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
-        raise NotImplementedError  # which uvicorn takes for: has no lifespan
+        raise NotImplementedError  # uvicorn takes this for an application without lifespan
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})

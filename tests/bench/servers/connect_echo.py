@@ -1,4 +1,4 @@
-"""A limit: the RPC and nothing else. Decodes the request with the same messages and answers a constant."""
+"""A limit: the RPC alone. Decodes the request with the same messages and answers a constant."""
 
 from typing import Final, Literal
 

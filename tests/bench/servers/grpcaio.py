@@ -28,7 +28,7 @@ from tests.bench.rows import LOG_COLUMNS, LOG_TABLE, log_row
 from tests.bench.servers.serving import serve
 
 ABORTED_RETRY_SECONDS = 0.003
-"""As `tuned` has it: without it a commit that the emulator aborts sleeps for two seconds."""
+"""As in `tuned`: without it the client sleeps for two seconds after the emulator aborts a commit."""
 
 
 class GrpcAioHandler(EventLoggingService):
@@ -59,7 +59,7 @@ class GrpcAioHandler(EventLoggingService):
 
 
 async def handler() -> AsyncGenerator[GrpcAioHandler, None]:
-    """For the life of the server, since the clients belong to its loop."""
+    """Opens the clients for the life of the server, to whose loop they belong."""
     client = AsyncClient(
         project=os.environ["GOOGLE_CLOUD_PROJECT"],
         credentials=AnonymousCredentials(),

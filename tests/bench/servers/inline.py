@@ -20,7 +20,7 @@ from tests.bench.servers.statsig_client import send, start_statsig
 from tests.bench.servers.textbook import THREADS, SyncEventLog
 
 ABORTED_RETRY_SECONDS = 0.003
-"""As `tuned` has it, so that what this way shows is what Statsig before the answer costs."""
+"""As in `tuned`, so that this way differs by Statsig's request before the answer only."""
 
 
 class InlineHandler(EventLoggingService):

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver that drops what it is sent."""
+"""An OTLP/HTTP receiver that drops all exports."""
 
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +14,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-        """Quiet."""
+        """Logs nothing."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How every server of the bench but the ingress is served: as it is, by uvicorn on uvloop."""
+"""Serves the bench's servers, except the ingress, with uvicorn on uvloop."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import uvicorn
 
 BACKLOG = 2048
-"""As the ingress has it: 128 connections come at once."""
+"""The ingress's own: 128 connections come at once."""
 
 
 def serve(app: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""Statsig's SDK as its documentation has it, against the stand-in; only what would leave the machine is off."""
+"""Statsig's SDK as its documentation uses it, against the stand-in; what would leave the machine is off."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def start_statsig() -> None:
 
 
 def send(event_id: str, event_name: str, metadata: Mapping[str, str]) -> None:
-    """Log the event and send what is queued, in one request; returns when that is answered."""
+    """Log the event and flush the queue in one request; returns once that is answered."""
     event = StatsigEvent(StatsigUser("service:events"), event_name, metadata={**metadata, "event_id": event_id})
     statsig.log_event(event)
     statsig.flush()  # type: ignore[no-untyped-call] # as the SDK has it

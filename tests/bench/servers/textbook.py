@@ -1,4 +1,4 @@
-"""The same RPC the way a textbook writes it: the sync Spanner client and the batching publisher, a thread per call.
+"""The same RPC as a textbook writes it: the sync Spanner client and the batching publisher, a thread per call.
 
 The same libraries, server, validation and tables, so that a comparison measures the design and nothing else. Three
 settings make it `tuned`.
@@ -30,14 +30,14 @@ from tests.bench.rows import LOG_COLUMNS, LOG_TABLE, log_row
 from tests.bench.servers.serving import serve
 
 THREADS = 40
-"""anyio's own default for its worker threads."""
+"""anyio's default number of worker threads."""
 
 
 class SyncEventLog:
-    """Rows of NestEventLog, each in a commit of its own."""
+    """Writes rows of NestEventLog, each in its own commit."""
 
     def __init__(self, *, aborted_retry_seconds: float | None) -> None:
-        """`aborted_retry_seconds`: None leaves the client its own default."""
+        """`aborted_retry_seconds`: None leaves the client's default."""
         client = spanner.Client(
             project=os.environ["GOOGLE_CLOUD_PROJECT"],
             credentials=AnonymousCredentials(),
@@ -56,7 +56,7 @@ class TextbookHandler(EventLoggingService):
     def __init__(
         self, *, threads: int, aborted_retry_seconds: float | None, publish_delay_seconds: float | None
     ) -> None:
-        """None leaves the client its own default."""
+        """None leaves the client's default."""
         self._validator = Validator()
         self._threads = anyio.CapacityLimiter(threads)
         self._event_log = SyncEventLog(aborted_retry_seconds=aborted_retry_seconds)

@@ -1,6 +1,6 @@
-"""The worker the way a textbook writes it: a subscriber's callback, one log_event and one flush a message, then ack.
+"""The worker as a textbook writes it: a subscriber's callback, one log_event and one flush a message, then ack.
 
-Serves until it is killed. Nothing is claimed and nothing is settled.
+It runs until it is killed, and neither claims nor settles.
 """
 
 import os

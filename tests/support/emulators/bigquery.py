@@ -1,8 +1,8 @@
 """BigQuery's part of the export on DuckDB: its schema as a table, newline JSON loaded into it, SQL translated.
 
-There is no BigQuery emulator among the packages that can be had here. This shows that the SQL parses as BigQuery's and
-means what it should, as far as sqlglot's translation and DuckDB agree with BigQuery; not quotas, not partitioning, not
-how BigQuery itself reads a value.
+PyPI has no BigQuery emulator. This shows that the SQL parses as BigQuery's and returns what it should, as far as
+sqlglot's translation and DuckDB agree with BigQuery. It shows no quotas, no partitioning, and not how BigQuery itself
+reads a value.
 """
 
 import json
@@ -34,7 +34,7 @@ def schema() -> list[dict[str, str]]:
 
 
 def translated(sql: str) -> list[str]:
-    """BigQuery's statements as DuckDB's. Parsed strictly: what sqlglot does not know is an error."""
+    """BigQuery's statements as DuckDB's. Parsed strictly: unknown syntax is an error."""
     return sqlglot.transpile(
         sql,
         read="bigquery",
@@ -45,7 +45,7 @@ def translated(sql: str) -> list[str]:
 
 
 def newline_json(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """As a load job takes it: a JSON column as a JSON value, not as text."""
+    """Rows as a load job takes them: a JSON column as a JSON value, not as text."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

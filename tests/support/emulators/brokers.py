@@ -1,4 +1,4 @@
-"""Pub/Sub and its stand-in behind one face, for tests that hold for both."""
+"""Pub/Sub and its fake behind one interface, for tests that hold for both."""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -16,20 +16,20 @@ from tests.support.fakes.memory_pubsub import MemorySubscription, MemoryTopic
 from worker.subscription import PubSubSubscription, Subscription
 
 MAX_ATTEMPTS = 5
-"""The fewest that Pub/Sub offers."""
+"""Delivery attempts: the fewest that Pub/Sub offers."""
 
 BACKOFF_SECONDS = 0.2
 ACK_DEADLINE_SECONDS = 10
-"""The shortest that Pub/Sub offers."""
+"""The shortest deadline that Pub/Sub offers."""
 
 
 class Broker(Protocol):
     publisher: Publisher
     subscription: Subscription
-    """With native dead-lettering, so that it counts deliveries; without backoff."""
+    """Has native dead-lettering, so that it counts deliveries, and no backoff."""
 
     other: Subscription
-    """Of the same topic, without dead-lettering, with a backoff."""
+    """Has the same topic, no dead-lettering, and a backoff."""
 
     dead_letters: Subscription
 
@@ -38,7 +38,7 @@ class Broker(Protocol):
     def absent_subscription(self) -> Subscription: ...
 
     def time_passes(self, seconds: float) -> None:
-        """Where time is the test's to decide; else the next pull waits."""
+        """Advances the clock of the fake; on the emulator the next pull waits."""
         ...
 
 
@@ -71,7 +71,7 @@ class MemoryBroker:
 
 
 class PubSubBroker:
-    """On topics and subscriptions of its own: those of the stack back off for at least ten seconds."""
+    """Topics and subscriptions of its own: those of the local stack back off for at least ten seconds."""
 
     def __init__(self, publishing: PublisherAsyncClient, subscribing: SubscriberAsyncClient, project: str) -> None:
         self._publishing = publishing
@@ -109,7 +109,7 @@ class PubSubBroker:
         return self._subscription("absent")
 
     def time_passes(self, seconds: float) -> None:
-        """The pull that follows waits for whatever comes."""
+        """Nothing: the pull that follows waits for what comes."""
 
     def _path(self, kind: str, name: str) -> str:
         return f"{self._project}/{kind}/{name}-{self._suffix}"

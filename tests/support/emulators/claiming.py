@@ -1,4 +1,4 @@
-"""What the contract suites of the forward ledger claim, and how they look at it."""
+"""Events, claims and attempts for the contract suites of the forward ledger."""
 
 import uuid
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Spanner and its stand-in behind one face, for tests that hold for both."""
+"""Spanner and its fake behind one interface, for tests that hold for both."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +10,7 @@ import anyio
 from google.cloud.spanner_v1 import KeySet
 
 from shared.events.dead_letter_table import DeadLetterTable
+from shared.events.event_log import EventLogRepository
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
 from shared.events.replay_ledger import ReplayLedger
 from shared.events.republish_ledger import RepublishLedger
@@ -18,7 +19,7 @@ from shared.process.process_states import ProcessStates
 from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
-from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, EventLogRepository, SpannerEventLogRepository
+from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.replay_ledger import SpannerReplayLedger
@@ -32,7 +33,7 @@ from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
 
 TIMEOUT_SECONDS = 10.0
-"""Of one call; generous, since the emulator runs one transaction at a time."""
+"""Of a call: long, since the emulator runs one transaction at a time."""
 
 _LEDGER_COLUMNS = tuple(each.name for each in fields(LedgerRow))
 
@@ -51,7 +52,7 @@ class LoggedRow:
 
 
 class Storage(Protocol):
-    """The ports over the same tables, and what a test needs to look at and change beside them."""
+    """The ports over the same tables, and a test's own reads and changes of these."""
 
     repository: EventLogRepository
     ledger: ForwardLedger
@@ -61,15 +62,15 @@ class Storage(Protocol):
     letters: DeadLetterTable
 
     async def another_ledger(self) -> ForwardLedger:
-        """As of another process: with a connection of its own."""
+        """One of another process, with its own connection."""
         ...
 
     async def another_republishing(self) -> RepublishLedger:
-        """As of another process: with a connection of its own."""
+        """One of another process, with its own connection."""
         ...
 
     async def another_replay_ledger(self) -> ReplayLedger:
-        """As of another process: with a connection of its own."""
+        """One of another process, with its own connection."""
         ...
 
     async def logged(self, event_id: str) -> LoggedRow | None: ...
@@ -77,11 +78,11 @@ class Storage(Protocol):
     async def ledger_row(self, event_id: str) -> LedgerRow | None: ...
 
     async def delete(self, event_id: str) -> None:
-        """As a retention job would."""
+        """Deletes the log row, as a retention job would."""
         ...
 
     async def time_passes(self, seconds: float) -> None:
-        """Until Spanner's clock says so."""
+        """Advances the fake's clock, or waits until Spanner's has advanced."""
         ...
 
     async def now(self) -> datetime: ...
@@ -137,7 +138,7 @@ class MemoryStorage:
 
 
 class SpannerStorage:
-    """Everything on databases opened as the processes open them."""
+    """The ports on Spanner, with databases opened as the processes open them."""
 
     def __init__(self, database: Any, settings: Settings, stack: AsyncExitStack) -> None:
         self._database = database

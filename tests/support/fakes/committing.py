@@ -1,4 +1,4 @@
-"""The group committer on collaborators that a test scripts."""
+"""The group committer over a repository and a publisher whose failures a test scripts."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -9,47 +9,53 @@ import anyio
 
 from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_commit import GroupCommitter, Limits
-from shared.errors import EventLoggingError, RowExistsError, StorageRejectedError
+from shared.errors import (
+    EventLoggingError,
+    RowExistsError,
+    StorageRejectedError,
+)
 from shared.events.event import EventLogRow
+from shared.events.event_log import Written
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
-from shared.spanner.event_log import Written
-from tests.support.clock import ManualClock
-from tests.support.events import log, normalize
+from tests.support.fakes.manual_clock import ManualClock
+from tests.support.sample_requests import normalize, sample_request
 
 
 def row(key: str = "", name: str = "order_paid", *, forward: bool = True, pad: int = 0) -> EventLogRow:
-    return normalize(log({"pad": "x" * pad}, event_name=name, idempotency_key=key, forward_to_statsig=forward))
+    return normalize(
+        sample_request({"pad": "x" * pad}, event_name=name, idempotency_key=key, forward_to_statsig=forward)
+    )
 
 
 async def until_idle() -> None:
-    """Let every task run as far as it gets without outside help."""
+    """Wait until every other task is blocked."""
     await anyio.wait_all_tasks_blocked()
 
 
 @dataclass
 class MemoryRepository:
-    """EventLogRepository in memory, with faults to order."""
+    """EventLogRepository in memory, with scripted failures."""
 
     stored: dict[str, EventLogRow] = field(default_factory=dict)
     attempts: list[list[str]] = field(default_factory=list)
-    """The names of the rows of each append."""
+    """The event names of each append's rows."""
 
     gate: anyio.Event | None = None
-    """While set to an Event, appends wait for it."""
+    """An event that appends wait for; None lets them pass."""
 
     answers: deque[BaseException | None] = field(default_factory=deque)
-    """What the next appends raise instead of storing."""
+    """Errors that the next appends raise instead of storing, in order; None stores."""
 
     lost_answers: deque[BaseException | None] = field(default_factory=deque)
-    """What the next appends raise after storing."""
+    """Errors that the next appends raise after storing: their answer is lost."""
 
     bad_names: frozenset[str] = frozenset()
     refusal: type[EventLoggingError] = StorageRejectedError
-    """What an append of such a name raises."""
+    """The error of an append that has a row with one of `bad_names`."""
 
     read_error: EventLoggingError | None = None
     blind: bool = False
-    """Reads find nothing."""
+    """Whether reads find nothing."""
 
     async def append(self, rows: Sequence[EventLogRow]) -> None:
         self.attempts.append([one.event.event_name for one in rows])
@@ -80,7 +86,7 @@ class MemoryRepository:
 
 @dataclass
 class MemoryPublisher:
-    """Publisher in memory, with faults to order."""
+    """Publisher in memory, with scripted failures."""
 
     published: list[list[str]] = field(default_factory=list)
     attempts: int = 0
@@ -103,7 +109,7 @@ class MemoryPublisher:
 
 @dataclass
 class Calls:
-    """What concurrent calls of `commit` came to, by the name the test gave them."""
+    """The outcome of concurrent calls of `commit`, by the name that the test gave each."""
 
     committer: GroupCommitter
     repository: MemoryRepository
@@ -111,7 +117,7 @@ class Calls:
     outcomes: dict[str, bool | EventLoggingError] = field(default_factory=dict)
 
     async def published_ids(self) -> list[str]:
-        """What was published, once nothing moves any more."""
+        """The published event_ids, once every task is blocked."""
         await until_idle()
         return self.publisher.event_ids
 
@@ -154,3 +160,18 @@ async def committing(
         )
         yield Calls(committer, repository, publisher)
         tasks.cancel_scope.cancel()
+
+
+async def commit_as_one_group(calls: Calls, rows: dict[str, EventLogRow]) -> None:
+    """Commits `rows` behind a commit in flight, so that they all share the next one."""
+    gate = calls.repository.gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(calls.commit, "before", row(name="before", forward=False))
+        await until_idle()
+        for name, one in rows.items():
+            group.start_soon(calls.commit, name, one)
+            await until_idle()
+        gate.set()
+    calls.repository.gate = None
+    assert calls.outcomes.pop("before") is False
+    del calls.repository.attempts[0]

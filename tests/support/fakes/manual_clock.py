@@ -1,4 +1,4 @@
-"""Time that passes only when a test says so."""
+"""A clock that stands still until a test advances it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ _START = 1_700_000_000_000_000_000
 
 @dataclass
 class ManualClock:
-    """Implements shared.clock.Clock."""
+    """shared.clock.Clock; its wall clock and its monotonic time advance together."""
 
     nanos: int = _START
     _listeners: list[Callable[[], None]] = field(default_factory=list)
@@ -18,7 +18,7 @@ class ManualClock:
         return self.nanos
 
     def monotonic(self) -> float:
-        # From 1,000 and not from 0, so that nobody takes a zero for "long ago".
+        # From 1,000, so that a zero in the code is not taken for "just now".
         return 1000.0 + (self.nanos - _START) / 1e9
 
     def now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""The event log in memory: the store that it shares with the forward ledger, and the repository."""
+"""The event log in memory: the store that all memory ports share, and the repository."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from shared.events import attempt_history
 from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.dead_letter_table import DeadLetterRow
 from shared.events.event import RESERVED_METADATA_KEY, Event, EventLogRow
+from shared.events.event_log import Written
 from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardState, forward_shard
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from shared.process.process_states import ProcessState
-from shared.spanner.event_log import Written
-from shared.telemetry.tracing import TRACEPARENT
+from shared.traceparent import TRACEPARENT
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.scripted_failures import ScriptedFailures
 
@@ -50,24 +50,24 @@ class LedgerRow:
 
 @dataclass
 class MemoryStore:
-    """The tables. Spanner's time is the clock."""
+    """The tables in memory; `clock` stands for Spanner's."""
 
     clock: ManualClock = field(default_factory=ManualClock)
     shards: int = DEFAULT_SHARDS
     log: dict[str, EventLogRow] = field(default_factory=dict)
     ledger: dict[str, LedgerRow] = field(default_factory=dict)
     processes: dict[str, tuple[ProcessState, datetime]] = field(default_factory=dict)
-    """What each told, and when."""
+    """Each process's latest report, and when it came."""
 
     letters: dict[tuple[str, str], DeadLetterRow] = field(default_factory=dict)
     """By subject and message id."""
 
     def metadata(self, event_id: str) -> Any:
-        """Out of the text, as Spanner has it, and not the object that was logged."""
+        """Parsed from the stored text, as Spanner returns it."""
         return json.loads(self.log[event_id].metadata_json)
 
     def event(self, event_id: str) -> Event:
-        """As it was logged, but out of the text.
+        """The logged event, with its metadata parsed from the stored text.
 
         Raises:
             ValueError: the text is no object.
@@ -79,12 +79,12 @@ class MemoryStore:
         return replace(self.log[event_id].event, metadata=metadata, traceparent=service.get(TRACEPARENT))
 
     def note(self, row: LedgerRow, kind: HistoryKind) -> None:
-        """What the ledger itself notes in a row's history, with its own time."""
+        """Appends an entry to the row's history, with the store's time."""
         entry = HistoryEntry(kind, self.clock.now())
         row.history = attempt_history.encode(extended(attempt_history.decode(row.history), entry))
 
     def delete(self, event_id: str) -> None:
-        """With its ledger row, as ON DELETE CASCADE has it."""
+        """Deletes the log row and its ledger row, as ON DELETE CASCADE does."""
         self.log.pop(event_id, None)
         self.ledger.pop(event_id, None)
 
@@ -100,7 +100,7 @@ class MemoryEventLogRepository:
         async with self.failures.around("append"):
             for row in rows:
                 _reject_what_spanner_would(row)
-            # No two of a call are equal, says the port; Spanner's answer to it is the one to an existing key.
+            # The port forbids equal ids in a call; Spanner answers them as it answers an existing key.
             event_ids = [row.event.event_id for row in rows]
             if len(set(event_ids)) < len(event_ids) or any(event_id in self._store.log for event_id in event_ids):
                 raise RowExistsError("a row with this key exists already")

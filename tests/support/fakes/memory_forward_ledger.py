@@ -11,7 +11,7 @@ from tests.support.fakes.scripted_failures import ScriptedFailures
 
 
 class MemoryForwardLedger:
-    """ForwardLedger on a MemoryStore. Each call is one transaction: nothing comes between its reads and writes."""
+    """ForwardLedger on a MemoryStore. Each call is one transaction: it awaits nothing between its reads and writes."""
 
     def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
         self._store = store
@@ -86,7 +86,7 @@ class MemoryForwardLedger:
         seconds_left: float = 0.0,
         within_seconds: float | None = None,
     ) -> None:
-        del seconds_left, within_seconds  # the first saves a read, of which there is none here; nothing here takes time
+        del seconds_left, within_seconds  # they save a read and bound the time: neither applies here
         if not attempts:
             return  # no call to Spanner
         async with self.failures.around("settle_delivered"):

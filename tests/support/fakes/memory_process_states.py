@@ -1,4 +1,4 @@
-"""What processes tell of themselves, in memory."""
+"""The processes' reports in memory."""
 
 from datetime import timedelta
 

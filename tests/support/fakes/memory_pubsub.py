@@ -17,7 +17,7 @@ from shared.events.forward_message import (
 )
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.scripted_failures import ScriptedFailures
-from worker.subscription import PULL_SECONDS, ReceivedMessage
+from worker.subscription import PULL_TIMEOUT_SECONDS, ReceivedMessage
 
 _MAX_MESSAGE_BYTES = 10_000_000
 _MAX_ACK_DEADLINE_SECONDS = 600
@@ -47,7 +47,7 @@ class MemoryTopic:
                 self.accept(message)
 
     def accept(self, message: OutgoingMessage) -> None:
-        """What Pub/Sub itself forwards goes past `publish` and its failures."""
+        """Adds a message without `publish` and its failures, as Pub/Sub's own dead-lettering does."""
         self.published.append(message)
         number = str(next(self._numbers))
         for subscription in self._subscriptions:
@@ -57,7 +57,7 @@ class MemoryTopic:
         self._deleted = True
 
     def attach(self, subscription: "MemorySubscription") -> None:
-        """Whatever is published from now on; what was published before it never sees, as with Pub/Sub."""
+        """The subscription gets what is published from now on, as with Pub/Sub."""
         self._subscriptions.append(subscription)
 
 
@@ -71,7 +71,7 @@ class _Backlogged:
     deliveries: int = 0
     available_at: float = 0.0
     ack_id: str | None = None
-    """Of the lease that is running."""
+    """The ack id of the running lease."""
 
     leased_until: float = 0.0
 
@@ -88,7 +88,7 @@ class MemorySubscription:
     max_delivery_attempts: int = 5
     failures: ScriptedFailures = field(default_factory=ScriptedFailures)
     acknowledged: list[str] = field(default_factory=list)
-    """Message ids whose acknowledgement came in time."""
+    """Ids of the messages that were acknowledged while leased."""
 
     _backlog: dict[str, _Backlogged] = field(default_factory=dict)
     _ack_ids: dict[str, str] = field(default_factory=dict)
@@ -110,17 +110,17 @@ class MemorySubscription:
 
     @property
     def backlog(self) -> dict[str, int]:
-        """Delivery attempts so far by the message id of whatever is not acknowledged or dead-lettered."""
+        """Delivery attempts so far of each message that is neither acknowledged nor dead-lettered, by its id."""
         self._end_leases()
         return {message_id: each.deliveries for message_id, each in self._backlog.items()}
 
     @property
     def leased(self) -> set[str]:
-        """Message ids that somebody holds now."""
+        """Ids of the messages with a running lease."""
         self._end_leases()
         return {message_id for message_id, each in self._backlog.items() if each.ack_id is not None}
 
-    async def pull(self, *, max_messages: int, wait_seconds: float = PULL_SECONDS) -> list[ReceivedMessage]:
+    async def pull(self, *, max_messages: int, wait_seconds: float = PULL_TIMEOUT_SECONDS) -> list[ReceivedMessage]:
         async with self._call("pull"):
             with anyio.move_on_after(wait_seconds):
                 while not (due := self._due()):
@@ -129,7 +129,7 @@ class MemorySubscription:
 
     async def acknowledge(self, ack_ids: Sequence[str]) -> None:
         if not ack_ids:
-            return  # as above
+            return  # no request
         async with self._call("acknowledge"):
             for each in self._running(ack_ids):
                 self.acknowledged.append(each.message_id)
@@ -155,9 +155,9 @@ class MemorySubscription:
             yield
 
     def _running(self, ack_ids: Sequence[str]) -> list[_Backlogged]:
-        """What is still leased under these; a lease that has ended is passed over in silence, as Pub/Sub does."""
+        """The messages that are leased under these ack ids; ended leases are ignored, as by Pub/Sub."""
         self._end_leases()
-        # By message: an old ack id of one may come beside that of its redelivery.
+        # By message: `ack_ids` may have an old ack id of a message and that of its redelivery.
         message_ids = dict.fromkeys(self._ack_ids.get(ack_id, "") for ack_id in ack_ids)
         found = (self._backlog.get(message_id) for message_id in message_ids)
         return [each for each in found if each is not None and each.ack_id in ack_ids]
@@ -204,7 +204,7 @@ class MemorySubscription:
 
 
 def _refuse_what_production_would(message: OutgoingMessage) -> None:
-    """The emulator takes more."""
+    """Raises PublishFailedError for what production refuses; the emulator accepts more."""
     if not message.data and not message.attributes:
         raise PublishFailedError("a message needs data or an attribute")
     if len(message.data) > _MAX_MESSAGE_BYTES or len(message.attributes) > MAX_ATTRIBUTES:

@@ -20,7 +20,7 @@ _CLOSED_BY = {
 
 
 class MemoryReplayLedger:
-    """ReplayLedger on a MemoryStore. Each call is one transaction: nothing comes between its reads and writes."""
+    """ReplayLedger on a MemoryStore. Each call is one transaction: it awaits nothing between its reads and writes."""
 
     def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
         self._store = store

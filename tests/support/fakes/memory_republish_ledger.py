@@ -11,13 +11,13 @@ from tests.support.fakes.scripted_failures import ScriptedFailures
 
 
 class MemoryRepublishLedger:
-    """RepublishLedger on a MemoryStore. Each call is one transaction: nothing comes between its reads and writes."""
+    """RepublishLedger on a MemoryStore. Each call is one transaction: it awaits nothing between reads and writes."""
 
     def __init__(self, store: MemoryStore, *, failures: ScriptedFailures | None = None) -> None:
         self._store = store
         self.failures = failures or ScriptedFailures()
         self.scanned = 0
-        """Index entries that the calls so far have returned."""
+        """Index entries that all calls so far returned."""
 
     async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
         async with self.failures.around("unpublished"):

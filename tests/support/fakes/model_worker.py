@@ -1,4 +1,4 @@
-"""One worker process of the model: its parts as worker/runtime.py puts them together, over ports that can die."""
+"""A worker process of the model: its parts wired as worker/runtime.py wires them, over ports that can crash."""
 
 import random
 from collections import Counter
@@ -15,7 +15,8 @@ from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from worker.circuit import Circuit
 from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.dead_lettering import DeadLettering
-from worker.forwarding import Disposition, Forwarding
+from worker.disposition import Disposition
+from worker.forwarding import Forwarding
 from worker.poison import PoisonDetector
 from worker.sending import Sending
 from worker.settling import Settling
@@ -31,7 +32,7 @@ CONFIRMED = SendOutcome(SendVerdict.CONFIRMED, 202, "http_202")
 
 
 class NoPause(random.Random):
-    """Backoff of nothing: what is tried again is tried at once."""
+    """Makes every backoff its lower bound: a retry comes at once."""
 
     def uniform(self, a: float, b: float) -> float:
         del b
@@ -39,10 +40,10 @@ class NoPause(random.Random):
 
 
 class Process:
-    """Ports as one process sees them: once its fault point was hit it is dead, and no call of it does anything."""
+    """Ports of one process: once its fault point was hit, every call raises and has no effect."""
 
     def __init__(self, crash_at: str) -> None:
-        """`crash_at` is a fault point, with `@HIT` where it is not the first time; anything else is none."""
+        """`crash_at` is a fault point, or `POINT@HIT` for a later hit; any other text stands for no crash."""
         name, _, hit = crash_at.partition("@")
         self._crash_at = name if name in fault_points.NAMES else ""
         self._hit = int(hit or 1)
@@ -69,7 +70,7 @@ class Process:
 
 @dataclass(slots=True)
 class Mood:
-    """What Statsig answers to one request, whatever it carries, and whether it keeps what it does not confirm."""
+    """Statsig's answer to a request regardless of its events, and whether it keeps events that it does not confirm."""
 
     outcome: SendOutcome
     keeps: bool
@@ -77,13 +78,13 @@ class Mood:
 
 @dataclass(slots=True)
 class AdverseStatsig:
-    """worker.statsig.forwarder.StatsigForwarder. Knows which events it has; what it answers says that or not."""
+    """worker.statsig.forwarder.StatsigForwarder. Counts the events that it has; its answers may not say so."""
 
     moods: list[Mood] = field(default_factory=list)
-    """Of the next requests, in order; after them it is itself."""
+    """Moods of the next requests, in order; later requests are answered by `poisoned_by`, or confirmed."""
 
     poisoned_by: dict[str, SendOutcome] = field(default_factory=dict)
-    """What a request draws for an event's sake, by event_id."""
+    """By event_id: the answer to a request that has this event."""
 
     has: Counter[str] = field(default_factory=Counter)
     failed_alone: Counter[str] = field(default_factory=Counter)
@@ -93,7 +94,7 @@ class AdverseStatsig:
         mood = self.moods.pop(0) if self.moods else None
         poisons = [self.poisoned_by[event_id] for event_id in event_ids if event_id in self.poisoned_by]
         outcome = mood.outcome if mood is not None else poisons[0] if poisons else CONFIRMED
-        # Only what leaves open whether Statsig has it may have been kept.
+        # Only an ambiguous answer leaves open whether Statsig kept the events.
         keeps = outcome.verdict is SendVerdict.AMBIGUOUS and mood is not None and mood.keeps
         if outcome.verdict is SendVerdict.CONFIRMED or keeps:
             self.has.update(event_ids)
@@ -103,7 +104,7 @@ class AdverseStatsig:
 
 
 class ModelWorker:
-    """Lives until a fault point kills it; what it remembers and has set aside dies with it."""
+    """Works until a fault point crashes it; its memory and the messages set aside are lost with it."""
 
     def __init__(self, *, statsig: AdverseStatsig, clock: Clock, seed: int) -> None:
         self._statsig = statsig
@@ -112,16 +113,16 @@ class ModelWorker:
         self.start()
 
     def start(self) -> None:
-        """As a new process."""
+        """Starts a process with an empty memory."""
         self.circuit = Circuit(self._clock, probe_seconds=1, rng=random.Random(self._seed))
         self.aside: list[ReceivedMessage] = []
-        self._guilt = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
+        self._poison = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
         self._size = RequestSize()
         self._ports: dict[str, Any] = {}
         self._settling = Settling(_Through(self._ports, "ledger"), self._clock)
 
     def forwarding(self, process: Process, ledger: Any, dead_topic: Any) -> Forwarding:
-        """For one step, with what the process remembers."""
+        """The use case for one step, over the process's memory."""
         self._ports["ledger"] = process.port(ledger)
         return Forwarding(
             ledger=process.port(ledger),
@@ -136,8 +137,8 @@ class ModelWorker:
                 rng=NoPause(),
             ),
             settling=self._settling,
-            burying=DeadLettering(DeadLetterPublisher(process.port(dead_topic)), self._clock),
-            guilt=self._guilt,
+            dead_lettering=DeadLettering(DeadLetterPublisher(process.port(dead_topic)), self._clock),
+            poison=self._poison,
             circuit=self.circuit,
             clock=self._clock,
             claim_seconds=CLAIM_SECONDS,
@@ -149,7 +150,7 @@ class ModelWorker:
 
 
 class _Through:
-    """A port that is another one in each step."""
+    """A port that is replaced in each step."""
 
     def __init__(self, ports: dict[str, Any], name: str) -> None:
         self._ports = ports

@@ -1,4 +1,4 @@
-"""Reconcilers over the fakes, each as of a process of its own."""
+"""Reconcilers of several processes over the fakes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,18 +17,19 @@ from tests.support.sample_events import in_shard, sample_event, sample_row
 from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.reconciler import Reconciler
 
+HOUR = 3600.0
 AFTER_SECONDS = 60.0
 OLD_SECONDS = AFTER_SECONDS + 5
-"""What is this old when a round begins is so for all of it: of a round's own time, which is real, less than that."""
+"""Rows of this age stay old enough for a whole round, which takes less than 5 s of real time."""
 
 FAST = 1e9
-"""Events a second."""
+"""Events a second: no bound in effect."""
 
 INTERVAL_SECONDS = 0.01
 
 
 class ReconcilingWorld:
-    """What reconcilers share: the tables and both topics."""
+    """The tables and both topics that reconcilers share."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -61,7 +62,7 @@ class ReconcilingWorld:
         )
 
     async def committed(self, count: int, *, shard: int | None = None) -> list[Event]:
-        """Never published: the process died in between."""
+        """Commits events without publishing them, as after a crash between both."""
         events = [sample_event(**({} if shard is None else {"event_id": in_shard(shard)})) for _ in range(count)]
         for event in events:
             await self.repository.append([sample_row(event)])
@@ -80,5 +81,9 @@ class ReconcilingWorld:
         return self.store.ledger[event_id]
 
     def rows(self) -> list[LedgerRow]:
-        """As they are now."""
+        """Copies of the ledger's rows as they are now."""
         return [replace(row) for row in self.store.ledger.values()]
+
+
+def by_id(events: list[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: event.event_id)

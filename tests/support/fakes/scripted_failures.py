@@ -1,4 +1,4 @@
-"""Failures that a test asks a fake for, and the journal of its calls."""
+"""Failures that a test scripts for a fake, and the journal of its calls."""
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
@@ -20,10 +20,10 @@ class When(Enum):
 
 @dataclass
 class ScriptedFailures:
-    """Each fake has one; several may share a journal, which then tells the order of calls among them."""
+    """One for each fake; several may share a journal, which then has the order of all their calls."""
 
     journal: list[str] = field(default_factory=list)
-    """The names of calls that took effect or failed before, in order."""
+    """The names of the calls, in order: of those that took effect and of those that failed before."""
 
     _scripts: defaultdict[str, deque[tuple[When, Exception]]] = field(default_factory=lambda: defaultdict(deque))
     _always: dict[str, tuple[When, Exception]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class ScriptedFailures:
         self._always[call] = (when, error)
 
     def mend(self) -> None:
-        """No more failures, and nobody is held any more."""
+        """Clears the failures and releases held calls."""
         self._scripts.clear()
         self._always.clear()
         for gate in self._gates.values():
@@ -45,11 +45,11 @@ class ScriptedFailures:
         self._gates.clear()
 
     def hold(self, call: str) -> anyio.Event:
-        """Calls wait before they take effect until the returned event is set."""
+        """Makes calls wait, before they take effect, until the returned event is set."""
         return self._gates.setdefault(call, anyio.Event())
 
     def waiting(self, call: str) -> int:
-        """How many calls are being held."""
+        """How many calls are held."""
         return self._waiting[call]
 
     def count(self, call: str) -> int:
@@ -57,7 +57,7 @@ class ScriptedFailures:
 
     @asynccontextmanager
     async def around(self, call: str) -> AsyncIterator[None]:
-        """What a fake wraps each call in. Always a point at which others get their turn, as with a real call."""
+        """Wraps each call of a fake. It always yields to other tasks, as a real call does."""
         await anyio.lowlevel.checkpoint()
         if gate := self._gates.get(call):
             self._waiting[call] += 1

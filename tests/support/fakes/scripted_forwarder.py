@@ -1,4 +1,4 @@
-"""Statsig as a script: says what each attempt is answered, keeps what it accepted."""
+"""Statsig as a script: answers each attempt, and keeps the events that it accepted."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _TAKEN = (SendVerdict.CONFIRMED, SendVerdict.AMBIGUOUS)
 
 
 class ScriptedForwarder:
-    """worker.statsig.forwarder.StatsigForwarder. What the script does not say is confirmed."""
+    """worker.statsig.forwarder.StatsigForwarder. Attempts without a scripted answer are confirmed."""
 
     def __init__(self, *script: SendOutcome, failures: ScriptedFailures | None = None) -> None:
         self.script = deque(script)
@@ -28,20 +28,20 @@ class ScriptedForwarder:
         """The answer once the script is used up; None confirms."""
 
         self.spoilers: set[str] = set()
-        """event_ids for whose sake a request fails whole."""
+        """event_ids that make a whole request fail."""
 
         self.spoiling = REJECTED
-        """What a request with a spoiler draws."""
+        """The answer to a request that has a spoiler."""
 
         self.on_send: Callable[[], None] = lambda: None
-        """Called when an attempt begins: for time that passes, or a circuit that opens meanwhile."""
+        """Called when an attempt begins: to let time pass or open the circuit meanwhile."""
 
         self.failures = failures or ScriptedFailures()
-        """Its call is `send`; hold it to have attempts that do not end."""
+        """Failures of the call `send`; hold it to have attempts that do not end."""
 
         self.requests: list[list[str]] = []
         self.taken: Counter[str] = Counter()
-        """Copies of each event that Statsig may have: those confirmed, and those whose outcome nobody knows."""
+        """Copies of each event that Statsig may have: confirmed ones and ambiguous ones."""
 
         self.confirmed: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""A worker's parts put together as worker/runtime.py does it, over the fakes."""
+"""A worker's parts wired as worker/runtime.py wires them, over the fakes."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,13 +32,13 @@ from worker.subscription import ReceivedMessage
 from worker.suspects import Suspects
 
 PROBE_SECONDS = 0.02
-"""Short, because a circuit that waits looks at the manual clock only once this has passed for real."""
+"""Short: a circuit that waits reads the manual clock only after this much real time."""
 
 ATTEMPT_SECONDS = 20.0
 
 
 class TickingClock(ManualClock):
-    """A microsecond passes with each look, so that what comes first is also earlier."""
+    """Advances by a microsecond each time it is read, so that what happens first is also earlier."""
 
     def monotonic(self) -> float:
         self.nanos += 1000
@@ -46,7 +46,7 @@ class TickingClock(ManualClock):
 
 
 class FixedRandom(random.Random):
-    """Always the same share of the way from the lower to the upper bound; remembers what it was asked."""
+    """Returns the same share of the way from the lower to the upper bound each time; `bounds` keeps the calls."""
 
     def __init__(self, share: float = 0.0) -> None:
         super().__init__(0)
@@ -59,7 +59,7 @@ class FixedRandom(random.Random):
 
 
 class WorkerWorld:
-    """Everything of one worker process. All fakes but the repository share `journal`."""
+    """All parts of one worker process. The fakes of ledger, dead letters, subscription and Statsig share `journal`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class WorkerWorld:
         turns: int = 2,
         pulls: int = 2,
         pull_messages: int = 500,
-        ahead_messages: int = 500,
+        prefetch_messages: int = 500,
         clock: ManualClock | None = None,
     ) -> None:
         self.budget_seconds = budget_seconds
@@ -81,7 +81,7 @@ class WorkerWorld:
         self.turns_at_once = turns
         self.pulls = pulls
         self.pull_messages = pull_messages
-        self.ahead_messages = ahead_messages
+        self.prefetch_messages = prefetch_messages
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.journal: list[str] = []
@@ -99,7 +99,7 @@ class WorkerWorld:
         self.start_process()
 
     def start_process(self) -> None:
-        """All that a process has in memory, anew: as after a restart, or in a second worker."""
+        """Replaces all that a process has in memory, as after a restart or in a second worker."""
         self.stopping = anyio.Event()
         self.random = FixedRandom()
         self.circuit = Circuit(self.clock, probe_seconds=PROBE_SECONDS, rng=FixedRandom())
@@ -115,13 +115,13 @@ class WorkerWorld:
             rng=self.random,
         )
         self.settling = Settling(self.ledger, self.clock)
-        self.guilt = PoisonDetector(self.circuit, suspect_attempts=self.suspect_attempts)
+        self.poison = PoisonDetector(self.circuit, suspect_attempts=self.suspect_attempts)
         self.forwarding = Forwarding(
             ledger=self.ledger,
             sending=self.sending,
             settling=self.settling,
-            burying=DeadLettering(DeadLetterPublisher(self.dead_letter_topic), self.clock),
-            guilt=self.guilt,
+            dead_lettering=DeadLettering(DeadLetterPublisher(self.dead_letter_topic), self.clock),
+            poison=self.poison,
             circuit=self.circuit,
             clock=self.clock,
             claim_seconds=self.claim_seconds,
@@ -136,23 +136,23 @@ class WorkerWorld:
             stopping=self.stopping,
             backoff_seconds=self.suspect_backoff_seconds,
         )
-        self.pulling = Prefetcher(
+        self.prefetcher = Prefetcher(
             subscription=self.subscription,
             leases=self.leases,
             circuit=self.circuit,
             stopping=self.stopping,
             pulls=self.pulls,
             pull_messages=self.pull_messages,
-            ahead_messages=self.ahead_messages,
+            prefetch_messages=self.prefetch_messages,
         )
         self.turns = LaneTurns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
-        self.parked = HeldMessages(random.Random(0))
+        self.held_messages = HeldMessages(random.Random(0))
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(
-            pulling=self.pulling,
+            prefetcher=self.prefetcher,
             leases=self.leases,
-            parked=self.parked,
+            held=self.held_messages,
             suspects=self.suspects,
             turns=self.turns,
             circuit=self.circuit,
@@ -163,11 +163,11 @@ class WorkerWorld:
 
     @asynccontextmanager
     async def running(self, lanes: int = 1, *, batch_messages: int = 500) -> AsyncIterator[None]:
-        """Pulls, lanes, suspects and leases until the block ends; then stopped in order, which must be quick."""
+        """Runs pulls, lanes, suspects and leases; stops them in order at the end, within 2 s."""
         async with anyio.create_task_group() as background:
             background.start_soon(self.leases.extend_forever)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.pulling.run)
+                tasks.start_soon(self.prefetcher.run)
                 for _ in range(lanes):
                     tasks.start_soon(self.lane(batch_messages=batch_messages).run)
                 tasks.start_soon(self.suspects.run)
@@ -181,7 +181,7 @@ class WorkerWorld:
     async def time_passes_until(
         self, condition: Callable[[], object], *, step_seconds: float = 0.5, seconds: float = 10.0
     ) -> None:
-        """Let the clock go on in steps until it comes true; `seconds` is the deadline, in real time."""
+        """Advance the clock in steps until the condition holds; `seconds` is the deadline, in real time."""
         with anyio.move_on_after(seconds):
             while not condition():
                 self.clock.advance(step_seconds)
@@ -189,7 +189,7 @@ class WorkerWorld:
         assert condition(), f"did not come true within {seconds:g} s"
 
     async def log(self, count: int = 1, name: str = "order_paid") -> list[Event]:
-        """Events as ingress leaves them: committed, then published."""
+        """Commits and publishes events, as ingress does."""
         events = [sample_event(name) for _ in range(count)]
         await self.repository.append([sample_row(event) for event in events])
         await self.publish(events)
@@ -212,7 +212,7 @@ class WorkerWorld:
         return [row.state for row in self.store.ledger.values()]
 
     def dead_letters(self) -> list[tuple[str, str]]:
-        """Event id and reason of each that was published."""
+        """Event id and reason of each published dead letter."""
         return [
             (letter.attributes.get("event_id", ""), letter.attributes.get(PREFIX + "reason", "native"))
             for letter in self.dead_letter_topic.published

@@ -28,7 +28,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was written since it was forgotten, without what moves the cursor."""
+        """The output since `forget`, without the sequences that move the cursor."""
         return _ESCAPES.sub("", self.written.decode(errors="replace"))
 
     def forget(self) -> None:
@@ -48,7 +48,7 @@ class Terminal:
         await anyio.wait_readable(self.descriptor)
         try:
             found = os.read(self.descriptor, 65_536)
-        except OSError:  # how Linux tells that nobody writes any more
+        except OSError:  # Linux: the other end of the terminal is closed
             return False
         self.written += found
         return bool(found)

@@ -1,4 +1,4 @@
-"""A Dockerfile as data, and its steps carried out without an engine: as far as they touch files only."""
+"""A Dockerfile as data; runs its steps that only touch files, without a container engine."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ class Stage:
 
 
 def stages(text: str) -> list[Stage]:
-    """The stages with what `FROM` names, arguments before the first stage filled in."""
+    """The stages with their base images; arguments before the first stage are filled in."""
     joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
     found: list[Stage] = []
     values: dict[str, str] = {}
@@ -45,7 +45,7 @@ def stages(text: str) -> list[Stage]:
 
 
 def carry_out(stage: Stage, *, context: Path, work: Path, replace: Mapping[str, str], env: Mapping[str, str]) -> None:
-    """Do COPY and RUN in `work`, with `replace`d paths; the context is what COPY may see.
+    """Run COPY and RUN in `work`, with paths replaced by `replace`; COPY sees the files of the context only.
 
     Raises:
         AssertionError: a step failed; its output is in the message.

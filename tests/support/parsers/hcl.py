@@ -1,4 +1,4 @@
-"""Terraform files as data: blocks by address, strings without their quotes, everything that refers to something."""
+"""Terraform files as data: blocks by address, strings without their quotes, and references."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def read_module(folder: Path) -> Module:
 
 
 def read_blocks(path: Path) -> dict[str, Any]:
-    """A file by kinds of blocks, such as one of Terraform's own tests: a list of each kind, by its label."""
+    """A file's blocks by kind, each a list with the blocks' labels; for Terraform's own tests, for example."""
     content: dict[str, Any] = _plain(hcl2.loads(path.read_text()))
     return content
 

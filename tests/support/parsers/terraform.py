@@ -1,8 +1,8 @@
-"""Terraform itself on deploy/terraform, with a stand-in for the provider: its schema, and nothing behind it.
+"""Runs Terraform on deploy/terraform, with a stand-in for the provider that has its schema only.
 
 Terraform asks a provider for its schema before it plans anything, a mocked one too (`mock_provider` in .tftest.hcl),
-and the real one cannot be had everywhere. The stand-in answers that from provider_google_6_50.json, so that types,
-blocks and required arguments are checked by Terraform; what Google would say to the values is not.
+and the real provider cannot be downloaded everywhere. The stand-in answers from provider_google_6_50.json, so that
+Terraform checks types, blocks and required arguments; Google's own rules for values are not checked.
 
 provider_google_6_50.json is made of the type information of @cdktf/provider-google 16.12.1, which was generated from
 the schema of hashicorp/google 6.50.0: arguments with their types, `!` where required, of the resource types in use.
@@ -25,7 +25,7 @@ from deploy.local.stack import REPOSITORY
 MODULE: Final = REPOSITORY / "deploy" / "terraform"
 
 SCHEMAS: Final[dict[str, Any]] = json.loads((Path(__file__).with_name("provider_google_6_50.json")).read_text())
-"""By type, data sources with `data.` before theirs."""
+"""By type; those of data sources begin with `data.`."""
 
 HAS_TERRAFORM: Final = shutil.which("terraform") is not None
 
@@ -38,7 +38,7 @@ _ANSWERED_EMPTY: Final = (
     "ConfigureProvider",
     "StopProvider",
 )
-"""An empty answer is one without objections. Anything else Terraform gets no answer to: a mock should have given it."""
+"""Calls with an empty answer, which means no objections. Other calls fail: a mock should have answered them."""
 
 _NESTING: Final = {"single": 1, "list": 2, "set": 3}
 """NestingMode of docs/plugin-protocol/tfplugin6.proto in hashicorp/terraform, as are all field numbers here."""
@@ -54,7 +54,7 @@ def copied_module(folder: Path) -> Path:
 def run_terraform(
     *arguments: str, cwd: Path, stdin: str | None = None, provider: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it with nothing of this machine's configuration; `provider` is what `stand_in_provider` gave."""
+    """Run it without this machine's configuration; `provider` is what `stand_in_provider` yielded."""
     environment = {"PATH": os.environ["PATH"], "CHECKPOINT_DISABLE": "1", "HOME": str(cwd)}
     if provider is not None:
         environment["TF_REATTACH_PROVIDERS"] = provider
@@ -71,7 +71,7 @@ def run_terraform(
 
 @contextmanager
 def stand_in_provider() -> Iterator[str]:
-    """Serve hashicorp/google's schema. The text tells Terraform where (TF_REATTACH_PROVIDERS)."""
+    """Serve hashicorp/google's schema. Yields the value of TF_REATTACH_PROVIDERS."""
     schema = _provider_schema()
 
     def answer(body: bytes) -> Any:
@@ -130,7 +130,7 @@ def _attribute(name: str, type_: Any) -> bytes:
 
 
 def _field(number: int, value: int | str | bytes) -> bytes:
-    """One field of a protobuf message: a varint, or what has a length."""
+    """A field of a protobuf message: a varint, or length-delimited."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     body = value.encode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The bodies of requests, decoded as the ingress does it, without a server and an event loop."""
+"""Decodes request bodies as the ingress does, without a server and an event loop."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class CountedTurns:
-    """Never waits."""
+    """Counts the turns, and never waits for one."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -41,10 +41,10 @@ class CountedTurns:
 
 
 def decode_event(data: bytes, codec: LazyCodec = JSON) -> LogEventRequest:
-    """As a LogEvent.
+    """Decode the body of a LogEvent.
 
     Raises:
-        EventLoggingError: why not.
+        EventLoggingError: it does not decode.
     """
     decoded = _decoded(data, codec, LogEventRequest)
     assert isinstance(decoded, LogEventRequest)
@@ -52,7 +52,7 @@ def decode_event(data: bytes, codec: LazyCodec = JSON) -> LogEventRequest:
 
 
 def decode_events(data: bytes, codec: LazyCodec = JSON) -> Sequence[LogEventRequest | EventLoggingError]:
-    """As a LogEvents, each event or why it does not decode.
+    """Decode the body of a LogEvents: each event, or the error of one that does not decode.
 
     Raises:
         EventLoggingError: the body is refused as a whole.
@@ -75,7 +75,7 @@ async def _itself(request: Any, context: object) -> Any:
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:
-    """What it comes to, of what never waits."""
+    """Runs a coroutine that never waits, and returns its result."""
     try:
         work.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""Requests that nobody would send, for the fuzzer: wrong in their structure, and wrong in their bytes."""
+"""Random requests for the fuzzer: wrong in their structure, or in their bytes."""
 
 import gzip
 import json
@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from protobuf.wkt import Struct, Timestamp
 
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
-from tests.support.events import hostile_text, json_values
+from tests.support.strategies import hostile_text, json_values
 from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, PROTO
 
 PLANTED: Final = "planted-7d1d0f3c"
-"""In values of every request. No message and no log line may repeat it."""
+"""Part of values in every request. No answer and no log line may repeat it."""
 
 FIELDS: Final = [name for field in LogEventRequest.desc().fields for name in (field.name, field.json_name)]
 
 
 @dataclass(frozen=True)
 class Strange:
-    """One request."""
+    """A request of the fuzzer."""
 
     path: str
     headers: dict[str, str]
@@ -112,7 +112,7 @@ _snippets = st.binary(max_size=4) | st.sampled_from(
 
 @st.composite
 def _mutated(draw: st.DrawFn, bodies: st.SearchStrategy[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """The body with a few places changed."""
+    """The body with a few places replaced."""
     path, body = draw(bodies)
     for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3]))):
         at = draw(st.integers(0, len(body)))

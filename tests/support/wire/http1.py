@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client of bytes: for requests that no proper client sends, several on one connection."""
+"""An HTTP/1.1 client that sends raw bytes, several requests on a connection."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 SECONDS = 10.0
-"""For one answer."""
+"""The timeout of an answer."""
 
 LOG_EVENT = "/events.v1.EventLoggingService/LogEvent"
 LOG_EVENTS = "/events.v1.EventLoggingService/LogEvents"
@@ -39,7 +39,7 @@ class Connection:
 
     @classmethod
     async def open(cls, port: int, *, receive_bytes: int | None = None) -> Self:
-        """`receive_bytes` is the size of the kernel's buffer, where it is to be small."""
+        """`receive_bytes` sets the size of the kernel's receive buffer."""
         peer = socket.socket()
         peer.setblocking(False)
         if receive_bytes is not None:
@@ -80,7 +80,7 @@ class Connection:
         return Answer(int(status_line.split(" ")[1]), headers, body)
 
     async def is_closed(self) -> bool:
-        """Waits for the server to close; False where it sends something instead.
+        """Waits until the server closes; False where it sends something instead.
 
         Raises:
             TimeoutError: it does neither.
@@ -92,7 +92,7 @@ class Connection:
                 return True
 
     async def rest(self) -> bytes:
-        """Everything until the server closes, whether it does so in order or not."""
+        """All bytes until the server closes or resets the connection."""
         found = b""
         try:
             while piece := await self._reader.read(65_536):
@@ -105,7 +105,7 @@ class Connection:
         self._writer.transport.pause_reading()  # type: ignore[attr-defined] # of a socket's transport
 
     def hang_up(self) -> None:
-        """A real RST."""
+        """Resets the connection."""
         peer: socket.socket = self._writer.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
@@ -145,7 +145,7 @@ def head_of(
     version: str = "1.1",
     content_type: str = JSON["content-type"],
 ) -> bytes:
-    """A head of exactly these lines, and whose content type and host."""
+    """A head of exactly these lines, with content type and host."""
     first = f"{method} {path} HTTP/{version}"
     return "\r\n".join([first, "host: test", f"content-type: {content_type}", *lines, "", ""]).encode("latin-1")
 

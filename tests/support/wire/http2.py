@@ -1,4 +1,4 @@
-"""An HTTP/2 client of frames, for what no proper client sends. Its parts are those of the h2 package."""
+"""An HTTP/2 client that sends single frames, made of parts of the h2 package."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ FRAMES_AT_ONCE: Final = 100
 
 
 class Http2Connection:
-    """Begins with the preface and SETTINGS. Methods that give up on a connection raise TimeoutError."""
+    """Begins with the preface and SETTINGS. Methods raise TimeoutError where the server does not answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int | None) -> None:
         self._reader = reader
@@ -40,7 +40,7 @@ class Http2Connection:
 
     @classmethod
     async def open(cls, port: int, *, window: int | None = None) -> Self:
-        """`window` is what the server may send of an answer before it is told that more may come."""
+        """`window` is the initial flow-control window of the server's answers, in bytes."""
         return cls(*await asyncio.open_connection("127.0.0.1", port), window)
 
     def begin(
@@ -53,7 +53,7 @@ class Http2Connection:
         return stream
 
     async def status(self, stream: int) -> int | None:
-        """Of the answer, once it is whole; None where there is none."""
+        """The status of the complete answer, or None where there is none."""
         async with asyncio.timeout(SECONDS):
             while stream not in self._ended and not self._is_closed:
                 await self._receive()
@@ -99,7 +99,7 @@ class Http2Connection:
             return
 
     async def _send_many(self, frames: list[bytes]) -> None:
-        """Until the server has closed, at the most."""
+        """Sends until all is sent or the server has closed."""
         for sent in range(0, len(frames), FRAMES_AT_ONCE):
             self._writer.write(b"".join(frames[sent : sent + FRAMES_AT_ONCE]))
             try:
@@ -119,7 +119,7 @@ class Http2Connection:
         self._received += data
         while frame := self._next_frame():
             if frame[3] == GOAWAY:
-                self.was_told_to_go = True  # h2 would take no frame after it, though answers may still come
+                self.was_told_to_go = True  # h2 would accept no frame after GOAWAY, although answers may still come
                 continue
             for event in self._h2.receive_data(frame):
                 self._note(event)
@@ -141,7 +141,7 @@ class Http2Connection:
             case StreamEnded(stream_id=stream):
                 self._ended[stream] = self._statuses[stream]
             case StreamReset(stream_id=stream):
-                # After a whole answer it only says that the rest of the request is not wanted.
+                # After a whole answer RST_STREAM only refuses the rest of the request.
                 self._ended.setdefault(stream, self._statuses.get(stream))
 
     def _flush(self) -> None:

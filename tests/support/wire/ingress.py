@@ -1,4 +1,4 @@
-"""The ingress as production runs it, but for the process: the same application and server on a real socket.
+"""The ingress in this process: production's application and server, on a real socket.
 
 async with running_ingress(environment, COMMIT_TIMEOUT_SECONDS="0.3") as ingress:
     async with EventLoggingServiceClient(ingress.url) as client: ...
@@ -50,10 +50,9 @@ async def running_ingress(
     around: Callable[[AsgiApp], AsgiApp] = lambda app: app,
     **overrides: str,
 ) -> AsyncIterator[Ingress]:
-    """Serve in this event loop; leaving drains as a SIGTERM does.
+    """Serve in this event loop; the end drains calls, as a SIGTERM does.
 
-    `around` puts something between server and application, to look at what comes and goes. `overrides` are environment
-    variables.
+    `around` wraps the application. `overrides` are environment variables.
     """
     settings = from_environment(IngressSettings, {"HOST": "127.0.0.1", "PORT": "0", **environment, **overrides})
     with listener(settings) as listening:
@@ -69,7 +68,7 @@ async def running_ingress(
 
 
 class Store:
-    """What the ingress wrote, read past it: rows, ledger, messages."""
+    """The rows, ledger rows and messages that the ingress wrote, read from Spanner and Pub/Sub."""
 
     def __init__(self, database: Any, subscriber: SubscriberAsyncClient, subscription: str) -> None:
         self._database = database
@@ -92,10 +91,10 @@ class Store:
         return found
 
     async def until_rows(self, count: int, *, seconds: float = 10.0) -> list[dict[str, Any]]:
-        """For a row that nobody waited for.
+        """Waits for `count` rows, for callers that did not wait for their answer.
 
         Raises:
-            TimeoutError: there are not so many.
+            TimeoutError: there are fewer.
         """
         async with asyncio.timeout(seconds):
             while len(found := await self.rows()) < count:
@@ -103,7 +102,7 @@ class Store:
         return found
 
     async def messages(self, *, expected: int, patience_seconds: float = 5.0) -> list[str]:
-        """The event_ids of the messages on the forward topic; stops at the expected number, or waits in vain."""
+        """The event_ids of messages on the forward topic: pulls until there are `expected` ones or patience ends."""
         found: list[str] = []
         end = time.monotonic() + patience_seconds
         while len(found) < expected and time.monotonic() < end:
@@ -114,11 +113,11 @@ class Store:
         return found
 
     async def no_messages(self) -> bool:
-        """Whether the forward topic holds none."""
+        """Whether the forward subscription has no message."""
         return await self._pull() == []
 
     async def _pull(self) -> list[str]:
-        """What is there now. A pull that waits and is then given up can still take what is published later."""
+        """Pulls without waiting: a waiting pull that is given up could still take later messages."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of return_immediately, for the reason above
             answer = await self._subscriber.pull(
@@ -132,7 +131,7 @@ class Store:
 
 @asynccontextmanager
 async def open_store(environment: Mapping[str, str]) -> AsyncIterator[Store]:
-    """Straight to the emulators of this environment, even where the ingress goes through a proxy."""
+    """Opens a Store on the emulators of `environment`, past any proxy of the ingress."""
     settings = from_environment(IngressSettings, environment)
     subscription = SubscriberAsyncClient.subscription_path(
         settings.google_cloud_project, environment["FORWARD_SUBSCRIPTION"]
@@ -143,7 +142,7 @@ async def open_store(environment: Mapping[str, str]) -> AsyncIterator[Store]:
 
 
 class LogLines:
-    """What the process wrote to its log, as text and as data."""
+    """The log of the process, as text and as data."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
@@ -159,14 +158,14 @@ class LogLines:
 
 @contextmanager
 def captured_log(level: str = "DEBUG") -> Iterator[LogLines]:
-    """The log exactly as `python -m ingress` writes it, kept in memory; undone afterwards."""
+    """Configures the log as `python -m ingress` does, into memory, and restores it afterwards."""
     root = logging.getLogger()
     handlers, root_level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in NOISY_LIBRARIES}
     stream = io.StringIO()
     try:
         configure_logging(process="ingress", log_format="json", level=level, stream=stream)
-        # A logger that is cached now would outlive this configuration.
+        # A cached logger would outlive this configuration.
         structlog.configure(cache_logger_on_first_use=False)
         yield LogLines(stream)
     finally:

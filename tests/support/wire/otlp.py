@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver on a real socket, which keeps what processes export and reads it back as data."""
+"""An OTLP/HTTP receiver on a real socket, which keeps exported spans and metrics as data."""
 
 import gzip
 import threading
@@ -25,15 +25,15 @@ class SeenSpan:
     trace_id: str
     span_id: str
     parent_id: str
-    """Empty at the beginning of a trace."""
+    """Empty for a root span."""
 
     links: tuple[str, ...]
-    """The span_ids that it is linked with."""
+    """The span_ids of its links."""
 
     attributes: dict[str, Any]
     status: int
     text: str
-    """All of it, for a search for what must not be there."""
+    """The whole span as text, to search for what must not be exported."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SeenPoint:
     meaning: str
     attributes: dict[str, Any]
     value: float
-    """Of a counter or gauge; of a histogram its count."""
+    """The value of a counter or gauge, the count of a histogram."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Receiver:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which a process exports here, and soon."""
+        """Settings that make a process export to this receiver at short intervals."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.url,
             "OTEL_METRIC_EXPORT_INTERVAL": "200",
@@ -67,7 +67,7 @@ class Receiver:
         }
 
     def latest(self, metric: str) -> list[SeenPoint]:
-        """The last value of each of a metric's time series."""
+        """The latest value of each time series of a metric."""
         series = {(p.process, *sorted(p.attributes.items())): p for p in self.points if p.metric == metric}
         return list(series.values())
 
@@ -75,10 +75,10 @@ class Receiver:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     async def until(self, condition: Callable[["Receiver"], bool], *, seconds: float = 20.0) -> None:
-        """Wait for what is exported in the background.
+        """Wait for an export in the background.
 
         Raises:
-            TimeoutError: it did not come.
+            TimeoutError: the condition did not hold in time.
         """
         with anyio.fail_after(seconds):
             while not condition(self):
@@ -101,7 +101,7 @@ async def otlp_receiver() -> AsyncIterator[Receiver]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-            """Quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_address[1])

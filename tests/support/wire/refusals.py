@@ -1,4 +1,4 @@
-"""Requests that must be refused, and what every refusal looks like on the wire."""
+"""Requests that must be refused, and the checks of every refusal on the wire."""
 
 import base64
 import json
@@ -10,11 +10,11 @@ from protobuf.wkt import Struct, Timestamp
 
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.gen.google.rpc.error_details_pb import BadRequest, RequestInfo, RetryInfo
-from tests.support.events import nested_lists, nested_objects, number
+from tests.support.sample_requests import nested_lists, nested_objects, struct_of_number
 from tests.support.wire.http1 import Answer
 
 CANARY: Final = "canary-7d1d0f3c"
-"""In values only: no answer and no log line may repeat it."""
+"""Part of values only: no answer and no log line may repeat it."""
 
 HTTP_STATUS: Final = {
     "invalid_argument": 400,
@@ -26,7 +26,7 @@ HTTP_STATUS: Final = {
 }
 
 Broken = set[tuple[str, str]]
-"""Fields and reasons, as BadRequest has them."""
+"""Fields and reasons of a BadRequest."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Refusal:
     request: LogEventRequest | bytes
     broken: Broken
     json: bytes | None = None
-    """Where it is not simply the JSON form of the request."""
+    """The JSON body, where it is not the JSON form of the request."""
 
     json_broken: Broken | None = field(default=None)
-    """Where JSON is refused earlier, by its codec."""
+    """What is broken in JSON, where its codec refuses the body earlier."""
 
     @property
     def as_json(self) -> bytes:
@@ -99,13 +99,16 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "101 top-level keys": Refusal(_event({f"{CANARY}{n}": n for n in range(101)}), {("metadata", "MAX_KEYS")}),
     "the reserved key": Refusal(_event({"_eventLog": {"caller": CANARY}}), {("metadata._eventLog", "RESERVED")}),
     "NaN": Refusal(
-        _event(number(math.nan)), {("metadata", "FINITE")}, _json('"metadata":{"n":NaN}'), _TYPE_OF_METADATA
+        _event(struct_of_number(math.nan)), {("metadata", "FINITE")}, _json('"metadata":{"n":NaN}'), _TYPE_OF_METADATA
     ),
     "an infinity": Refusal(
-        _event(number(math.inf)), {("metadata", "FINITE")}, _json('"metadata":{"n":Infinity}'), _TYPE_OF_METADATA
+        _event(struct_of_number(math.inf)),
+        {("metadata", "FINITE")},
+        _json('"metadata":{"n":Infinity}'),
+        _TYPE_OF_METADATA,
     ),
     "a number beyond doubles": Refusal(
-        _event(number(-math.inf)), {("metadata", "FINITE")}, _json('"metadata":{"n":-1e400}')
+        _event(struct_of_number(-math.inf)), {("metadata", "FINITE")}, _json('"metadata":{"n":-1e400}')
     ),
     "NUL in a value": Refusal(_event({"k": f"{CANARY}\x00"}), {("metadata", "NO_NUL")}),
     "NUL in a key": Refusal(_event({"k\x00": CANARY}), {("metadata", "NO_NUL")}),
@@ -176,7 +179,7 @@ def details(body: dict[str, Any]) -> Details:
 
 
 def assert_error(answer: Answer, code: str, *, retryable: bool = False) -> Details:
-    """What holds of every error that has a Connect code."""
+    """Checks what every error with a Connect code must have."""
     assert answer.headers["content-type"] == "application/json"
     body = json.loads(answer.body)
     assert (body["code"], answer.status) == (code, HTTP_STATUS[code])

@@ -1,7 +1,7 @@
-"""A tiny HTTP/1.1 server that does what a script says, down to the bytes and the reset of a connection.
+"""A small HTTP/1.1 server that follows a script, down to single bytes and resets of the connection.
 
-For failures that a well-behaved server cannot make. Each path has its own script, so that several cases can run at
-once against one server: `/refusing/v1/log_event` follows the script of `refusing`.
+It makes failures that a well-behaved server cannot. Each path has its own script, so that several cases can run at once
+against one server: `/refusing/v1/log_event` follows the script of `refusing`.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def raw(data: bytes, then: Act | None = None) -> Act:
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    """A real RST: lingering zero seconds makes close() discard and reset."""
+    """Resets the connection: lingering zero seconds makes close() discard and reset."""
     peer: socket.socket = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -61,12 +61,12 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 async def hang(writer: asyncio.StreamWriter) -> None:
-    """Until the client gives up, or the server stops."""
+    """Sends nothing until the client gives up or the server stops."""
     await writer.wait_closed()
 
 
 def drip(gap_seconds: float) -> Act:
-    """A correct answer, a byte at a time: no single read ever times out."""
+    """Sends a correct answer byte by byte: no single read times out."""
 
     async def act(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 202 Scripted\r\ncontent-length: %d\r\n\r\n" % len(ACCEPTED))
@@ -82,7 +82,7 @@ def drip(gap_seconds: float) -> Act:
 
 @dataclass
 class ScriptedHttp:
-    """`scripts[case]` is used up act by act; then everything is accepted."""
+    """Takes one act of `scripts[case]` for each request; with none left it accepts."""
 
     port: int = 0
     scripts: defaultdict[str, deque[Act]] = field(default_factory=lambda: defaultdict(deque))
@@ -93,7 +93,7 @@ class ScriptedHttp:
         return f"http://127.0.0.1:{self.port}/{case}/v1"
 
     def script(self, case: str, *acts: Act) -> str:
-        """Returns the address under which the script is followed."""
+        """Sets the script, and returns the URL of its path."""
         self.scripts[case].extend(acts)
         return self.api_url(case)
 

@@ -1,4 +1,4 @@
-"""What `make clients` writes, as far as it takes no node: tests/conformance/test_client_packages.py has the rest."""
+"""What `make clients` writes without node: tests/conformance/test_client_packages.py has the rest."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The dashboard shows every metric there is, and none that there is not."""
+"""The dashboard shows every metric of the code, and no other."""
 
 import json
 import re

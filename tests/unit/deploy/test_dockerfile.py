@@ -1,4 +1,4 @@
-"""The image's recipe: what a linter says, and the promises that no linter knows."""
+"""The Dockerfile: the linter's findings, and what no linter checks."""
 
 import json
 import re

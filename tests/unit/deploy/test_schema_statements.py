@@ -1,4 +1,4 @@
-"""The DDL splitter, on our own files and on what could mislead it."""
+"""The DDL splitter, on our own files and on text that could mislead it."""
 
 from pathlib import Path
 

@@ -1,15 +1,11 @@
-"""The capacity table: it follows from what was measured, its constants are the code's, and the document has it."""
+"""The capacity tables: they follow from what was measured, their constants are the code's, and SIZING.md has them."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import NoneType
 from typing import Any, Final
 
 import pytest
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from deploy import schema
 from deploy.local.stack import REPOSITORY
@@ -22,13 +18,16 @@ from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.process.logs import get_logger
 from shared.spanner import forward_ledger_rows as ledger
 from shared.spanner.event_log import _BORN_COLUMNS, LOG_COLUMNS, LOG_TABLE, _born_pending, _log_values
-from tests.bench import sizing
+from tests.bench import sizing_figures as figures
 from tests.bench.bodies import usual_event
-from tests.bench.sizing import MARKERS, Measured, Plan, about, limits, markers, tables, units
+from tests.bench.sizing import Measured, Plan, about, limits, tables, units
+from tests.bench.sizing_markers import MARKERS, markers
 from tests.support.parsers.hcl import read_module
+from tests.support.row_sizes import SHARD, entries, indexes, stored_bytes
 from tests.support.wire.ingress import captured_log
 
 DOCUMENT: Final = REPOSITORY / "deploy" / "SIZING.md"
+
 TERRAFORM: Final = REPOSITORY / "deploy" / "terraform"
 
 SHARDS: Final = f"{DEFAULT_SHARDS} shards"
@@ -36,9 +35,8 @@ SHARDS: Final = f"{DEFAULT_SHARDS} shards"
 MEASURED: Final = Measured(ingress_ms=0.5, worker_ms=0.2)
 
 CALLER: Final = Caller("shop@my-project.iam.gserviceaccount.com", CallerSource.CLOUD_RUN_IAM)
-TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
 NOW: Final = datetime(2026, 11, 28, 20, 42, 3, 123456, UTC)
-SHARD: Final = 7
 
 
 def usual_row() -> EventLogRow:
@@ -53,45 +51,6 @@ def settled_row(state: ForwardState = ForwardState.DELIVERED) -> tuple[object, .
     history = (HistoryEntry(HistoryKind.ATTEMPT, NOW, "confirmed", "confirmed", 202),)
     attempt = DeliveryRecord(usual_row().event.event_id, 1, 0, NOW, "confirmed", 202, history)
     return next(iter(ledger.settled([attempt], state)))
-
-
-def stored_bytes(values: Iterable[object]) -> int:
-    """As cloud.google.com/spanner/docs/reference/standard-sql/data-types counts them."""
-    return sum(8 + _value_bytes(value) for value in values)
-
-
-def _value_bytes(value: object) -> int:
-    if isinstance(value, list):
-        return stored_bytes(value)
-    if isinstance(value, datetime) or value == COMMIT_TIMESTAMP or TIME.fullmatch(str(value)):
-        return 12
-    if isinstance(value, str):
-        return len(value.encode())
-    return {NoneType: 0, bool: 1, int: 8}[type(value)]
-
-
-@dataclass(frozen=True)
-class Index:
-    key: frozenset[str]
-    stored: frozenset[str]
-
-
-def indexes(table: str) -> list[Index]:
-    """A row has an entry of each whose key it has: the ledger's are null-filtered, of the log's no key is ever null."""
-    pattern = re.compile(rf"CREATE (?:NULL_FILTERED )?INDEX \w+ ON {table} \(([\w, ]+)\)(?:\s+STORING \(([\w, ]+)\))?")
-    return [
-        Index(*(frozenset(re.findall(r"\w+", columns or "")) for columns in found.groups()))
-        for statement in schema.statements()
-        if (found := pattern.fullmatch(statement))
-    ]
-
-
-def entries(table: str, columns: Sequence[str], values: Sequence[object]) -> int:
-    """Index entries of a row in which all other columns are null."""
-    given = dict(zip(columns, values, strict=True))
-    if given.get("state") == ForwardState.DEAD:
-        given["dead_shard"] = SHARD  # the only one that Spanner makes, as its statement says
-    return sum(all(given.get(column) is not None for column in index.key) for index in indexes(table))
 
 
 def test_more_events_want_more_of_everything() -> None:
@@ -109,7 +68,7 @@ def test_few_events_want_what_is_there_anyway() -> None:
 
     assert (plan.ingresses, plan.workers, plan.units) == (1, 2, (100, 100))
     assert plan.logs_cost == 0
-    assert plan.statsig_cost == sizing.STATSIG_MONTH
+    assert plan.statsig_cost == figures.STATSIG_MONTH
 
 
 def test_a_dearer_event_wants_more_processes_and_no_more_of_spanner() -> None:
@@ -121,11 +80,11 @@ def test_a_dearer_event_wants_more_processes_and_no_more_of_spanner() -> None:
 
 @pytest.mark.parametrize(("events", "expected"), [(1, 100), (31, 100), (33, 200), (310, 1_000), (330, 2_000)])
 def test_units_come_in_hundreds_and_then_in_nodes(events: int, expected: int) -> None:
-    assert units(events, sizing.NODE_WRITES) == expected
+    assert units(events, figures.NODE_WRITES) == expected
 
 
 def test_rows_written_one_by_one_want_more_units_than_batched_ones() -> None:
-    for plan in (Plan(events, MEASURED) for events in sizing.AVERAGES):
+    for plan in (Plan(events, MEASURED) for events in figures.AVERAGES):
         batched, one_by_one = plan.units
         assert batched < one_by_one
         assert plan.months[0] < plan.months[1]
@@ -164,9 +123,9 @@ def test_the_rows_of_an_event_are_those_that_the_code_writes() -> None:
     left = entries(LEDGER_TABLE, ledger.SETTLED_COLUMNS, settled_row())
 
     assert (by_time, born, touched, left) == (1, 1, [], 0)
-    assert (by_time, born + (born - left)) == (sizing.TIME_WRITES, sizing.PENDING_WRITES)
+    assert (by_time, born + (born - left)) == (figures.TIME_WRITES, figures.PENDING_WRITES)
     # Log row, and the ledger row born, claimed and settled.
-    assert 4 + sizing.TIME_WRITES + sizing.PENDING_WRITES == sizing.ROWS_WRITTEN
+    assert 4 + figures.TIME_WRITES + figures.PENDING_WRITES == figures.ROWS_WRITTEN
 
 
 def test_only_an_event_that_dies_has_an_entry_of_the_dead() -> None:
@@ -190,10 +149,12 @@ def test_the_bytes_of_an_event_are_those_that_the_code_makes() -> None:
     attributes = sum(len(key) + len(value) for key, value in message.attributes.items())
 
     assert len(columns) == 20
-    assert stored_bytes(log.values()) == pytest.approx(sizing.LOG_BYTES, rel=0.02)
-    assert stored_bytes(log[column] for column in entry) == pytest.approx(sizing.TIME_ENTRY_BYTES, rel=0.02)
-    assert stored_bytes(settled_row()) + 8 * (len(others) + len(counts)) == pytest.approx(sizing.LEDGER_BYTES, rel=0.05)
-    assert len(message.data) + attributes + 20 + 18 == pytest.approx(sizing.MESSAGE_BYTES, rel=0.02)
+    assert stored_bytes(log.values()) == pytest.approx(figures.LOG_BYTES, rel=0.02)
+    assert stored_bytes(log[column] for column in entry) == pytest.approx(figures.TIME_ENTRY_BYTES, rel=0.02)
+    assert stored_bytes(settled_row()) + 8 * (len(others) + len(counts)) == pytest.approx(
+        figures.LEDGER_BYTES, rel=0.05
+    )
+    assert len(message.data) + attributes + 20 + 18 == pytest.approx(figures.MESSAGE_BYTES, rel=0.02)
 
 
 def test_the_log_line_of_a_call_is_as_long_as_reckoned() -> None:
@@ -210,7 +171,7 @@ def test_the_log_line_of_a_call_is_as_long_as_reckoned() -> None:
             duplicate=False,
         )
 
-    assert len(log.text) == pytest.approx(sizing.LINE_BYTES, rel=0.05)
+    assert len(log.text) == pytest.approx(figures.LINE_BYTES, rel=0.05)
 
 
 def test_the_deployment_is_as_reckoned_with() -> None:
@@ -219,14 +180,14 @@ def test_the_deployment_is_as_reckoned_with() -> None:
     service: Any = module.resources["google_cloud_run_v2_service.ingress"]
     template = service["template"][0]
 
-    assert defaults["spanner_processing_units"] == sizing.UNITS
+    assert defaults["spanner_processing_units"] == figures.UNITS
     assert defaults["spanner_edition"] == "STANDARD"
-    assert defaults["ingress_min_instances"] == sizing.LEAST_INGRESSES
-    assert defaults["ingress_max_instances"] == sizing.MOST_INGRESSES
-    assert defaults["worker_instances"] == sizing.WORKERS
+    assert defaults["ingress_min_instances"] == figures.LEAST_INGRESSES
+    assert defaults["ingress_max_instances"] == figures.MOST_INGRESSES
+    assert defaults["worker_instances"] == figures.WORKERS
     assert defaults["forward_shards"] == DEFAULT_SHARDS
-    assert defaults["backup_retention_days"] == sizing.BACKUPS
-    assert template["max_instance_request_concurrency"] == sizing.CALLS_AT_ONCE
+    assert defaults["backup_retention_days"] == figures.BACKUPS
+    assert template["max_instance_request_concurrency"] == figures.CALLS_AT_ONCE
     assert template["containers"][0]["resources"][0]["limits"] == {"cpu": "1", "memory": "2Gi"}
 
 

@@ -1,4 +1,4 @@
-"""The behaviour of the stand-in for Statsig that does anything: how honest it is, and that it does everything."""
+"""The stand-in's random behaviour: how often it accepts, and that every behaviour occurs."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The module's own tests (deploy/terraform/tests): their form, and what Terraform says to them."""
+"""The module's own tests (deploy/terraform/tests): their form, and that Terraform passes them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When a caller's calls are begun no more, and when again."""
+"""When no further call of a caller begins, and when one does again."""
 
 from ingress.callers.backpressure import LEAST_ROWS, Backpressure
 from ingress.commit.waiting_rows import WaitingCall, WaitingRow, WaitingRows

@@ -1,4 +1,4 @@
-"""BoundedBody: what is refused unread, what all bodies hold together, and who goes on when."""
+"""BoundedBody: what is refused unread, how much all bodies hold together, and which body goes on when."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a body will take once it is decoded, and how much of that at once."""
+"""The decoding budget: what a body weighs once it is decoded, and how much may be decoded at once."""
 
 import tracemalloc
 from typing import Any

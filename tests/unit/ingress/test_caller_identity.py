@@ -1,4 +1,4 @@
-"""The caller's identity from headers: the most trustworthy, or none, never an error."""
+"""The caller's identity from headers: the most trustworthy one or none, never an error."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingress.callers.identity import caller_from_headers, usable_principal
 from shared.events.event import ANONYMOUS, Caller, CallerSource
-from tests.support.events import hostile_text
+from tests.support.strategies import hostile_text
 
 
 def token(claims: Any, *, signature: str = "c2ln") -> str:

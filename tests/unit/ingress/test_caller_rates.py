@@ -1,11 +1,11 @@
-"""How many events a caller may log a second, where a limit is set."""
+"""The rate limit of a caller's events, where one is set."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.callers.rate_limits import MAX_KEPT_CALLERS, CallerRates
 from shared.errors import CallerOverloadedError
-from tests.support.clock import ManualClock
+from tests.support.fakes.manual_clock import ManualClock
 
 
 def admitted(rates: CallerRates, caller: str, events: int = 1) -> bool:

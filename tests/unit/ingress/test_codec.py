@@ -1,4 +1,4 @@
-"""Bodies decoded, and what a caller is told of one that does not decode."""
+"""Decoding of bodies, and the errors of those that do not decode."""
 
 import json
 from typing import Any
@@ -11,7 +11,8 @@ from ingress.decoding.codec import LazyCodec
 from ingress.error_codes import message_for
 from shared.errors import EventLoggingError, InvalidEventError, MalformedRequestError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
-from tests.support.events import hostile_text, log
+from tests.support.sample_requests import sample_request
+from tests.support.strategies import hostile_text
 from tests.support.wire.decoding import BINARY, JSON, decode_event, decode_events
 
 INTEGER = "1" * 4301
@@ -30,7 +31,7 @@ def fields(error: EventLoggingError) -> dict[str, str]:
 
 
 def test_round_trips_both_ways() -> None:
-    request = log({"a": 1.5}, event_type="t")
+    request = sample_request({"a": 1.5}, event_type="t")
 
     for codec in (JSON, BINARY):
         assert decode_event(codec.encode(request), codec) == request
@@ -191,6 +192,6 @@ def test_each_event_of_several_is_what_it_is_alone(
 
 @given(st.lists(json_requests.map(lambda body: {**body, "metadata": None}), max_size=4))
 def test_binary_events_are_what_they_are_alone(bodies: list[dict[str, Any]]) -> None:
-    requests = [log(event_name=str(number), actor_id=repr(body)[:100]) for number, body in enumerate(bodies)]
+    requests = [sample_request(event_name=str(number), actor_id=repr(body)[:100]) for number, body in enumerate(bodies)]
 
     assert list(decode_events(BINARY.encode(LogEventsRequest(events=requests)), BINARY)) == requests

@@ -1,4 +1,4 @@
-"""Who is guilty where Spanner refuses a commit that several rows share."""
+"""The search for bad rows, where Spanner refuses a commit that several rows share."""
 
 from collections.abc import Sequence
 from math import ceil, log2

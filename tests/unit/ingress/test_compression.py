@@ -1,4 +1,4 @@
-"""gzip that is decompressed in steps, within bounds."""
+"""gzip is decompressed in steps, within bounds."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""Decoding in slices, within a budget of memory that is given back when the answer is there."""
+"""Decoding in slices, within a budget of memory that is released once the call is answered."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ingress.decoding.budgets import DecodingBudget
 from ingress.interceptors.decoding import DecodingInterceptor
 from shared.errors import EventLoggingError, OverloadedError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
-from tests.support.events import log
+from tests.support.sample_requests import sample_request
 from tests.support.wire.decoding import JSON, LIMITS, CountedTurns, finished
 
 
@@ -15,7 +15,7 @@ class Calls:
     """Calls of one process with little memory, each as large as the budget."""
 
     def __init__(self) -> None:
-        self.body = JSON.decode(JSON.encode(log({"k": "x" * 10_000})), LogEventRequest)
+        self.body = JSON.decode(JSON.encode(sample_request({"k": "x" * 10_000})), LogEventRequest)
         self.turns = CountedTurns()
         weight = self.body.format.weight(self.body.data, LIMITS.request_values)
         self._interceptor = DecodingInterceptor(limits=LIMITS, budget=DecodingBudget(weight), turns=self.turns)
@@ -65,7 +65,7 @@ def test_a_lone_event_takes_one_turn_and_many_dense_ones_take_more() -> None:
     finished(calls.call())
     assert calls.turns.count == 1
 
-    events = [log({f"k{key}": [1] * 15 for key in range(90)})] * 60
+    events = [sample_request({f"k{key}": [1] * 15 for key in range(90)})] * 60
     calls.body = JSON.decode(JSON.encode(LogEventsRequest(events=events)), LogEventsRequest)
     finished(calls.call())
     assert calls.turns.count > 3

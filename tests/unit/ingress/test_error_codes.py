@@ -1,4 +1,4 @@
-"""The one table from our errors to Connect's."""
+"""The table from our errors to Connect's codes."""
 
 from typing import Any
 
@@ -37,6 +37,7 @@ def details(error: EventLoggingError) -> dict[str, Any]:
         (errors.CallerOverloadedError(), Code.RESOURCE_EXHAUSTED, 1),
         (errors.DrainingError(), Code.UNAVAILABLE, 1),
         (errors.StorageUnavailableError("down"), Code.UNAVAILABLE, 2),
+        (errors.StoragePreconditionError("read refused"), Code.UNAVAILABLE, 2),
         (errors.RequestReadTimeoutError("slow"), Code.DEADLINE_EXCEEDED, None),
         (errors.StorageRejectedError("refused"), Code.INTERNAL, None),
         (errors.SchemaMismatchError("schema"), Code.INTERNAL, None),

@@ -1,4 +1,4 @@
-"""How much each caller may hold, and whose load it is that leaves no room."""
+"""How much each caller may hold, and which callers overload a queue."""
 
 from typing import Final
 

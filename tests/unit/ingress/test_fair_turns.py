@@ -1,4 +1,4 @@
-"""Whose slice of work the event loop does next."""
+"""Fair turns: whose slice of work the event loop runs next."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

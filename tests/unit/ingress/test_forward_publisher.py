@@ -10,9 +10,9 @@ from anyio.abc import TaskGroup
 
 from ingress.commit.forward_publisher import LONGEST_PAUSE_SECONDS, ForwardPublisher
 from shared.errors import PublishFailedError
-from tests.support.clock import ManualClock
-from tests.support.events import event
 from tests.support.fakes.committing import MemoryPublisher, row, until_idle
+from tests.support.fakes.manual_clock import ManualClock
+from tests.support.sample_events import bare_event
 
 
 class Fixture:
@@ -28,7 +28,7 @@ class Fixture:
             yield ForwardPublisher(self.port, self.clock, task_group=tasks, gather_seconds=0)
 
     async def publish(self) -> bool:
-        return await self.publisher.publish([event()])
+        return await self.publisher.publish([bare_event()])
 
     async def fail(self, times: int) -> None:
         self.port.failure = PublishFailedError("down")
@@ -39,7 +39,7 @@ class Fixture:
 async def test_publishes_all_events_in_one_request() -> None:
     fixture = Fixture()
 
-    assert await fixture.publisher.publish([event(), event()]) is True
+    assert await fixture.publisher.publish([bare_event(), bare_event()]) is True
     assert [len(batch) for batch in fixture.port.published] == [2]
 
 

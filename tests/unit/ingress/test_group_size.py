@@ -1,4 +1,4 @@
-"""How many rows a commit that callers share may have."""
+"""How many rows a commit that callers share may have, and how that adapts."""
 
 from collections.abc import Callable
 

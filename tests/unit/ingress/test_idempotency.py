@@ -8,39 +8,42 @@ from protobuf.wkt import Struct, Timestamp
 
 from ingress.normalization import Defaults, normalize_log_event_request
 from shared.events.event import ANONYMOUS, Caller, CallerSource
-from tests.support.events import ALICE, DEFAULTS, NOW, log, normalize
+from tests.support.sample_events import NOW
+from tests.support.sample_requests import ALICE, DEFAULTS, normalize, sample_request
 
 BOB = Caller("bob@example.com", CallerSource.CLOUD_RUN_IAM)
 FIXED = uuid.UUID(int=42, version=4)
 
 
 def event_id(caller: Caller = ALICE, key: str = "key-1") -> str:
-    return normalize(log(idempotency_key=key), caller=caller).event.event_id
+    return normalize(sample_request(idempotency_key=key), caller=caller).event.event_id
 
 
 def test_without_a_key_every_call_is_another_event() -> None:
-    rows = [normalize(log()) for _ in range(3)]
+    rows = [normalize(sample_request()) for _ in range(3)]
 
     assert len({row.event.event_id for row in rows}) == 3
     assert {uuid.UUID(row.event.event_id).version for row in rows} == {4}
 
 
 def test_without_a_key_the_id_comes_from_the_generator() -> None:
-    row = normalize_log_event_request(log(), caller=ALICE, now_nanos=NOW, defaults=DEFAULTS, new_uuid=lambda: FIXED)
+    row = normalize_log_event_request(
+        sample_request(), caller=ALICE, now_nanos=NOW, defaults=DEFAULTS, new_uuid=lambda: FIXED
+    )
 
     assert row.event.event_id == str(FIXED)
 
 
 @pytest.mark.parametrize("key", ["", "key-1"])
 def test_every_call_has_a_write_id_of_its_own(key: str) -> None:
-    rows = [normalize(log(idempotency_key=key)) for _ in range(3)]
+    rows = [normalize(sample_request(idempotency_key=key)) for _ in range(3)]
 
     assert len({row.write_id for row in rows}) == 3
     assert len({row.request_digest for row in rows}) == 1
 
 
 def test_the_same_key_of_the_same_caller_is_the_same_event() -> None:
-    row = normalize(log(idempotency_key="key-1"))
+    row = normalize(sample_request(idempotency_key="key-1"))
 
     assert row.event.event_id == event_id()
     assert uuid.UUID(row.event.event_id).version == 5
@@ -62,7 +65,7 @@ def test_a_key_is_trimmed() -> None:
 
 @pytest.mark.parametrize("key", ["", " \t"])
 def test_a_blank_key_is_none(key: str) -> None:
-    row = normalize(log(idempotency_key=key))
+    row = normalize(sample_request(idempotency_key=key))
 
     assert uuid.UUID(row.event.event_id).version == 4
 
@@ -99,7 +102,7 @@ def test_a_subject_that_anyone_could_have_claimed_does_not_reach_the_keys_of_a_v
 
 def test_the_subject_is_not_stored() -> None:
     caller = Caller(ALICE.principal, CallerSource.CLOUD_RUN_IAM, "subject-canary")
-    row = normalize(log(idempotency_key="key-1"), caller=caller)
+    row = normalize(sample_request(idempotency_key="key-1"), caller=caller)
 
     assert "subject-canary" not in repr(row)
     assert row.caller == ALICE.principal
@@ -120,7 +123,7 @@ def test_a_principal_and_key_cannot_be_split_in_another_place() -> None:
     ],
 )
 def test_the_digest_depends_on_nothing_but_the_request(again: dict[str, Any]) -> None:
-    request = log({"a": 1}, idempotency_key="k")
+    request = sample_request({"a": 1}, idempotency_key="k")
 
     assert normalize(request, **again).request_digest == normalize(request).request_digest
 
@@ -135,31 +138,35 @@ def test_the_digest_depends_on_nothing_but_the_request(again: dict[str, Any]) ->
 )
 def test_the_digest_is_that_of_the_content_not_of_its_spelling(one: str, other: str) -> None:
     assert (
-        normalize(log(Struct.from_json(one))).request_digest == normalize(log(Struct.from_json(other))).request_digest
+        normalize(sample_request(Struct.from_json(one))).request_digest
+        == normalize(sample_request(Struct.from_json(other))).request_digest
     )
 
 
 def test_the_digest_ignores_what_trimming_removes() -> None:
-    assert normalize(log(event_name=" a ")).request_digest == normalize(log(event_name="a")).request_digest
+    assert (
+        normalize(sample_request(event_name=" a ")).request_digest
+        == normalize(sample_request(event_name="a")).request_digest
+    )
 
 
 def test_the_digest_depends_on_everything_the_caller_sent() -> None:
     requests = [
-        log(),
-        log(event_name="other"),
-        log(event_type="a"),
-        log(actor_id="a"),
-        log(event_ts=Timestamp(seconds=1)),
-        log(event_ts=Timestamp(seconds=1, nanos=1)),
-        log(event_ts=Timestamp.from_nanos(NOW)),
-        log({"a": 1}),
-        log({"a": "1"}),
-        log({"a": True}),
-        log({"a": None}),
-        log({"a": [1]}),
-        log({"b": 1}),
-        log(forward_to_statsig=True),
-        log(forward_to_statsig=False),
+        sample_request(),
+        sample_request(event_name="other"),
+        sample_request(event_type="a"),
+        sample_request(actor_id="a"),
+        sample_request(event_ts=Timestamp(seconds=1)),
+        sample_request(event_ts=Timestamp(seconds=1, nanos=1)),
+        sample_request(event_ts=Timestamp.from_nanos(NOW)),
+        sample_request({"a": 1}),
+        sample_request({"a": "1"}),
+        sample_request({"a": True}),
+        sample_request({"a": None}),
+        sample_request({"a": [1]}),
+        sample_request({"b": 1}),
+        sample_request(forward_to_statsig=True),
+        sample_request(forward_to_statsig=False),
     ]
 
     assert len({normalize(request).request_digest for request in requests}) == len(requests)

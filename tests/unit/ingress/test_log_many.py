@@ -1,4 +1,4 @@
-"""EventLogging.log_many: what it holds while rows wait for their commit."""
+"""EventLogging.log_many: what it holds in memory while rows wait for their commit."""
 
 import anyio
 
@@ -7,15 +7,15 @@ from ingress.decoding.turns import Checkpoints, Slices
 from ingress.decoding.undecoded import DecodedEvents
 from ingress.service import EventLogging, Logged
 from shared.errors import MalformedRequestError
-from tests.support.clock import ManualClock
-from tests.support.events import ALICE, DEFAULTS, log
 from tests.support.fakes.committing import MemoryRepository, committing, until_idle
+from tests.support.fakes.manual_clock import ManualClock
+from tests.support.sample_requests import ALICE, DEFAULTS, sample_request
 
 
 async def test_what_was_decoded_is_let_go_of_before_its_rows_are_committed() -> None:
     repository = MemoryRepository(gate=anyio.Event())
     refused = MalformedRequestError("is none")
-    decoded = DecodedEvents([log(event_name="a"), refused, log(event_name="b")])
+    decoded = DecodedEvents([sample_request(event_name="a"), refused, sample_request(event_name="b")])
     found = []
     async with committing(repository) as calls, anyio.create_task_group() as tasks:
         clock = ManualClock()

@@ -1,4 +1,4 @@
-"""What holds of normalization for every request there can be."""
+"""Properties that normalization has for every request."""
 
 import uuid
 from typing import Any
@@ -13,7 +13,8 @@ from shared.errors import InvalidEventError
 from shared.events import canonical_json
 from shared.events.event import Caller, CallerSource, EventLogRow
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
-from tests.support.events import DEFAULTS, hostile_text, json_objects, log, normalize, stored_metadata
+from tests.support.sample_requests import DEFAULTS, normalize, sample_request
+from tests.support.strategies import hostile_text, json_objects, stored_metadata
 
 
 def _value(value: Any) -> Value:
@@ -97,7 +98,7 @@ def test_it_matters_not_how_the_request_travelled(request: LogEventRequest, call
 @given(stored_metadata)
 @example({"n": 2.0**53, "m": 2.0**53 - 1, "z": -0.0, "e": 1e22})
 def test_stored_metadata_is_canonical(metadata: dict[str, Any]) -> None:
-    row = normalize(log(metadata))
+    row = normalize(sample_request(metadata))
 
     stored = canonical_json.decode(row.metadata_json)
     own = {"_eventLog": stored.pop("_eventLog")}
@@ -109,8 +110,8 @@ def test_stored_metadata_is_canonical(metadata: dict[str, Any]) -> None:
 
 @given(stored_metadata, st.integers(2, 400))
 def test_the_size_limit_is_measured_on_the_callers_part(metadata: dict[str, Any], limit: int) -> None:
-    size = len(canonical_json.encode(normalize(log(metadata)).event.metadata))
-    request = log(metadata, idempotency_key="key")
+    size = len(canonical_json.encode(normalize(sample_request(metadata)).event.metadata))
+    request = sample_request(metadata, idempotency_key="key")
 
     try:
         normalize(request, defaults=Defaults(forward_to_statsig=True, max_metadata_bytes=limit))
@@ -124,13 +125,15 @@ def test_the_size_limit_is_measured_on_the_callers_part(metadata: dict[str, Any]
 @given(hostile_text, hostile_text)
 @settings(max_examples=200)
 def test_trimming_twice_is_trimming_once(name: str, label: str) -> None:
-    request = log(event_name=name, event_type=label, actor_id=label, idempotency_key="key", forward_to_statsig=False)
+    request = sample_request(
+        event_name=name, event_type=label, actor_id=label, idempotency_key="key", forward_to_statsig=False
+    )
     try:
         once = normalize(request, new_uuid=fixed_uuid)
     except InvalidEventError:
         return
     event = once.event
-    again = log(
+    again = sample_request(
         event_name=event.event_name,
         event_type=event.event_type or "",
         actor_id=event.actor_id or "",

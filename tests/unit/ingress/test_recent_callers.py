@@ -1,6 +1,6 @@
-"""Whether a caller is alone."""
+"""Whether a caller has been the only one lately."""
 
-from ingress.callers.recent import COMPANY_SECONDS, RecentCallers
+from ingress.callers.recent import RECENT_SECONDS, RecentCallers
 
 
 def test_a_caller_is_alone_however_often_it_calls() -> None:
@@ -26,5 +26,5 @@ def test_it_is_alone_again_some_time_after_the_other_one_called_last() -> None:
     for now in range(1, 100):
         callers.came("flood", now)
 
-    assert callers.are_several(COMPANY_SECONDS)
-    assert not callers.are_several(1 + COMPANY_SECONDS)
+    assert callers.are_several(RECENT_SECONDS)
+    assert not callers.are_several(1 + RECENT_SECONDS)

@@ -1,4 +1,4 @@
-"""A failed call keeps nothing of its body."""
+"""A failed call keeps no reference to its body."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""RequestBody: in time; of what an answer does not need the little is read past and the large is left."""
+"""RequestBody: read within its time; of what an answer does not need a little is read and much is left."""
 
 import asyncio
 from collections.abc import Iterable

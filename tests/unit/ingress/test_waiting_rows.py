@@ -1,4 +1,4 @@
-"""Whose rows the next commit has, and who may not wait."""
+"""Which rows the next commit takes, and which may not wait."""
 
 from collections import Counter
 from dataclasses import dataclass, field

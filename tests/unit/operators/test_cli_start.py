@@ -1,6 +1,6 @@
-"""`nest-events` imports no client library to help, to complete or to refuse what was typed: each answers at once.
+"""Help, completion and usage errors of `nest-events` import no client library, so that they answer at once.
 
-What is imported is asked, and not the time that it takes, which is the machine's.
+The tests check what is imported, not how long it takes, which depends on the machine.
 """
 
 import os
@@ -21,10 +21,10 @@ from worker.operators.cli import app
 OURS = {"worker", "shared"}
 TYPER = {"typer", "annotated_doc", "shellingham"}
 PARSING = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
-"""What typer coerces values with as soon as an option is parsed: about as much again as the rest, and not ours."""
+"""What typer imports to convert values as soon as an option is parsed: about as much as the rest, and not ours."""
 
 RICH = {"rich", "pygments", "markdown_it", "mdurl", "attr"}
-"""What typer renders the help beside a completion with, for the shells that show any."""
+"""What typer imports to render help beside a completion, in shells that show it."""
 
 PROGRAM = """
 import os, sys
@@ -73,7 +73,7 @@ class Start:
         return Started(done.returncode, done.stdout, done.stderr, frozenset(imported.read_text().split()))
 
     def completing(self, shell: str, line: str) -> Started:
-        """As the shell's completion function does, with the cursor at the end of the line."""
+        """Run it as the shell's completion function does, with the cursor at the end of the line."""
         bash = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
         others = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
         return self(_NEST_EVENTS_COMPLETE=f"complete_{shell}", **bash, **others)
@@ -85,7 +85,7 @@ def start(tmp_path: Path) -> Start:
 
 
 def commands(group: TyperGroup, *path: str) -> dict[tuple[str, ...], bool]:
-    """All that can be typed, and whether it is a group."""
+    """Every path that can be typed, and whether it is a group."""
     found: dict[tuple[str, ...], bool] = {}
     for name, command in group.commands.items():
         found[*path, name] = isinstance(command, TyperGroup)

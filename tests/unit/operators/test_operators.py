@@ -1,4 +1,4 @@
-"""The pure parts of the operators' commands: what a dead letter says, which are chosen, what would become of each."""
+"""The pure parts of the operators' commands: filters, the forecast of a replay, event status and publish times."""
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from shared.events.dead_letter_table import DeadLetterRow, DeadLetterSummary, Le
 from shared.events.forward_ledger import ForwardState
 from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.sample_events import sample_event
-from worker.dead_letter_messages import poison_subject, read_letter
+from worker.dead_letter_messages import poison_subject, read_dead_letter
 from worker.dead_letter_publisher import PREFIX
 from worker.operators.cli import app
 from worker.operators.dead_letters.filters import Filters
@@ -33,7 +33,7 @@ REASONED = {PREFIX + "reason": "http_400", PREFIX + "last_at": (AT - HOUR).isofo
 
 def letters(attributes: dict[str, str] = REASONED) -> list[DeadLetterRow]:
     message = forward_message.encode(sample_event())
-    return [read_letter(ReceivedMessage("ack", "1", message.data, message.attributes | attributes, AT, 0))]
+    return [read_dead_letter(ReceivedMessage("ack", "1", message.data, message.attributes | attributes, AT, 0))]
 
 
 def record(**fields: Any) -> Record:
@@ -164,13 +164,18 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "has_letter", "says", "is_well"),
+    ("known", "has_dead_letter", "says", "is_well"),
     [
         (record(state=None, forward_to_statsig=False), False, "was not to be forwarded", True),
-        (record(state=None), False, "its ledger row is gone", False),
+        (record(state=None), False, "has no ledger row", False),
         (record(state=ForwardState.DELIVERED), False, "Statsig has it.", True),
-        (record(state=ForwardState.DELIVERED, possible_duplicates=2), False, "At most 2 more copies", True),
-        (record(state=ForwardState.DELIVERED), True, "a dead letter from before is left", True),
+        (
+            record(state=ForwardState.DELIVERED, possible_duplicates=2),
+            False,
+            "up to 2 more copies, from 2 attempts",
+            True,
+        ),
+        (record(state=ForwardState.DELIVERED), True, "an earlier dead letter is still open", True),
         (record(state=ForwardState.PENDING), False, "no worker has tried", False),
         (record(state=ForwardState.PENDING, last_reason="http_503"), False, "ended with http_503", False),
         (record(state=ForwardState.PENDING, claimed_until=AT + HOUR), False, "right now", True),
@@ -181,24 +186,24 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
             "ended with http_500",
             False,
         ),
-        (record(state=ForwardState.PENDING), True, "lies among the dead letters", False),
+        (record(state=ForwardState.PENDING), True, "has an open dead letter", False),
         (
             record(state=ForwardState.PENDING, replays=1, pending_since=AT),
             False,
             "was replayed once, last 0s ago",
             False,
         ),
-        (DEAD, True, "given up with http_400 after 1 attempt and lies", False),
-        (DEAD, False, "its dead letter is not collected", False),
+        (DEAD, True, "dead-lettered with http_400 after 1 attempt; its dead letter is open", False),
+        (DEAD, False, "its dead letter is not in Spanner", False),
         (record(state=ForwardState.DEAD, replays=3), True, "quarantined", False),
     ],
 )
-def test_one_sentence_says_where_an_event_is(known: Record, has_letter: bool, says: str, is_well: bool) -> None:
-    where = event_status(known, has_letter=has_letter)
+def test_one_sentence_says_where_an_event_is(known: Record, has_dead_letter: bool, says: str, is_well: bool) -> None:
+    status = event_status(known, has_dead_letter=has_dead_letter)
 
-    assert says in where.sentence
-    assert where.is_well is is_well
-    assert where.advice
+    assert says in status.sentence
+    assert status.is_well is is_well
+    assert status.advice
 
 
 FIRST, LATER = (HistoryEntry(HistoryKind.ATTEMPT, AT + HOUR * n, "transient", "http_503", 503) for n in (0, 1))
@@ -211,13 +216,13 @@ REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
 @pytest.mark.parametrize(
     ("known", "found", "at", "says"),
     [
-        (DEAD, letters(PUBLISHED), AT - HOUR, "by the ingress at 2026-03-04 04:06:07Z, as its dead letter tells"),
-        (DEAD, letters(LATER_PUBLISHED), None, "nobody notes when; by a replay or the reconciler at 2026-03-04 05:06"),
+        (DEAD, letters(PUBLISHED), AT - HOUR, "by the ingress at 2026-03-04 04:06:07Z (from its dead letter)"),
+        (DEAD, letters(LATER_PUBLISHED), None, "is not recorded; by a replay or the reconciler at 2026-03-04 05:06"),
         (record(history=REPLAYED), letters(PUBLISHED), None, "by a replay or the reconciler at 2026-03-04 04:06"),
         (DEAD, letters(MESSAGE | {PREFIX + "first_at": "yesterday"}), None, "right after the commit"),
         (DEAD, letters(PUBLISHED | {PREFIX + "source_message_id": ""}), None, "right after the commit"),
-        (record(republished_at=AT), [], None, "by the reconciler last at 2026-03-04 05:06:07Z"),
-        (record(republished_at=AT), letters(PUBLISHED), AT - HOUR, "tells; by the reconciler last at"),
+        (record(republished_at=AT), [], None, "by the reconciler, last at 2026-03-04 05:06:07Z"),
+        (record(republished_at=AT), letters(PUBLISHED), AT - HOUR, "letter); by the reconciler, last at"),
         (record(republished_at=AT, republished=3), [], None, "05:06:07Z, 3 times so far"),
         (record(forward_to_statsig=False), [], None, "never"),
     ],

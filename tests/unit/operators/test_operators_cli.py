@@ -1,4 +1,4 @@
-"""`nest-events` as it is typed: help under both names, whole; the version; exit codes that mean one thing each."""
+"""`nest-events` as it is typed: help under both option names, the version, and the exit code of each error."""
 
 from importlib.metadata import version
 
@@ -38,7 +38,7 @@ EMULATED = SETTINGS.model_copy(
 
 
 def paths(group: TyperGroup, *path: str) -> list[tuple[str, ...]]:
-    """All that can be typed."""
+    """Every path that can be typed."""
     found: list[tuple[str, ...]] = [path]
     for name, command in group.commands.items():
         found += paths(command, *path, name) if isinstance(command, TyperGroup) else [(*path, name)]
@@ -98,13 +98,13 @@ PUBSUB = SubscriptionUnavailableError("Pub/Sub did not take the pull")
     [
         (SPANNER, TimeoutError(), "reached (GOOGLE_CLOUD_PROJECT=my-project, SPANNER_INSTANCE=my-instance"),
         (SPANNER, google.ServiceUnavailable("no"), "it cannot be reached (GOOGLE_CLOUD_PROJECT=my-project"),
-        (SPANNER, google.PermissionDenied("no"), "this identity may not"),
+        (SPANNER, google.PermissionDenied("no"), "access is denied to this identity"),
         (SPANNER, google.NotFound("Database not found: x"), "the Spanner database my-database does not exist"),
         (SPANNER, google.NotFound("Instance not found: x"), "the Spanner instance my-instance does not exist"),
         (SPANNER, google.NotFound("Table not found: x"), "compares the schema: Table not found: x"),
         (StorageRejectedError("refused"), google.InvalidArgument("no"), "the schema may not be this version's"),
         (SPANNER, google.InternalServerError("no"), "Spanner is not available (GOOGLE_CLOUD_PROJECT=my-project"),
-        (PUBSUB, google.PermissionDenied("no"), "this identity may not"),
+        (PUBSUB, google.PermissionDenied("no"), "access is denied to this identity"),
         (PUBSUB, google.NotFound("Subscription does not exist"), "a topic or subscription does not exist"),
         (PublishFailedError("no"), google.ServiceUnavailable("no"), "it cannot be reached (GOOGLE_CLOUD_PROJECT"),
     ],

@@ -1,4 +1,4 @@
-"""The judgement of subscriptions."""
+"""Problems with the settings of subscriptions."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What a screen makes of text: wrapped, shortened, side by side, and no more lines than there are."""
+"""Text on a screen: wrapped, shortened, side by side, and cut to the rows of the terminal."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The verdict on a situation: what is said of each, what to do, and with what exit code."""
+"""The verdict on a snapshot: its state, its sentences, what to do, and the exit code."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,11 @@ from worker.operators.doctor.findings import FindingLevel as Found
 from worker.operators.doctor.flow import flow_findings
 from worker.operators.state.advice import advice_for, delivery_advice
 from worker.operators.state.asking import Unknown
-from worker.operators.state.backlog import Dead, Oldest, PendingGroup, Recent
+from worker.operators.state.backlog import DeadGroup, Oldest, PendingEvent, Recent
 from worker.operators.state.processes import open_circuits, process_as_dict, process_lines, rates, running
-from worker.operators.state.snapshot import SLOW, Snapshot, nothing_pending_before
+from worker.operators.state.snapshot import TOO_MANY, Snapshot, nothing_pending_before
 from worker.operators.state.status import as_dict, lines
-from worker.operators.state.verdict import State, judged
+from worker.operators.state.verdict import State, judge
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 DOWN = Unknown("Spanner did not answer within 5 s")
@@ -36,12 +36,12 @@ def seen(role: Role = Role.WORKER, *, seconds_ago: float = 3, interval: float = 
     return SeenProcess(state, timedelta(seconds=seconds_ago))
 
 
-def waiting(seconds: float, **fields: Any) -> PendingGroup:
+def waiting(seconds: float, **fields: Any) -> PendingEvent:
     usual: dict[str, Any] = {
         "event_name": "order_paid", "caller": "a@example.com", "reason": None, "last_attempt_at": None,
-        "is_aside": False, "is_in_work": False,
+        "is_set_aside": False, "is_in_flight": False,
     }  # fmt: skip
-    return PendingGroup(pending_since=AT - timedelta(seconds=seconds), **usual | fields)
+    return PendingEvent(pending_since=AT - timedelta(seconds=seconds), **usual | fields)
 
 
 OPEN = seen(circuit_reason="http_503", circuit_since=AT - timedelta(minutes=4), next_probe_at=AT + timedelta(seconds=8))
@@ -61,45 +61,45 @@ WELL = Snapshot(
 )
 
 
-def situation(**fields: Any) -> Snapshot:
+def snapshot(**fields: Any) -> Snapshot:
     return replace(WELL, **fields)
 
 
-def late(*events: PendingGroup) -> Oldest:
+def late(*events: PendingEvent) -> Oldest:
     return Oldest(events, are_all=False)
 
 
 @pytest.mark.parametrize(
     ("fields", "state", "code", "says"),
     [
-        ({}, State.WELL, 0, "each of 300 events accepted within 2m and looked at has its ledger row"),
-        ({"recent": Recent(0, ())}, State.WELL, 0, "Nothing was accepted for forwarding within 2m"),
-        ({"processes": [OPEN, INGRESS]}, State.STOPPED, 1, "of 1 of 1 worker is open since 2026-03-04 05:02"),
-        ({"processes": [OPEN, RUNS]}, State.DELAYED, 1, "The circuit of 1 of 2 workers is open"),
+        ({}, State.WELL, 0, "each of 300 events sampled from the last 2m has its ledger row"),
+        ({"recent": Recent(0, ())}, State.WELL, 0, "No event was accepted for forwarding within the last 2m"),
+        ({"processes": [OPEN, INGRESS]}, State.STOPPED, 1, "of 1 of 1 worker has been open since 2026-03-04 05:02"),
+        ({"processes": [OPEN, RUNS]}, State.DELAYED, 1, "The circuit of 1 of 2 workers has been open since"),
         ({"processes": [OPEN]}, State.STOPPED, 1, "next probe in 8s"),
-        ({"processes": [SILENT]}, State.STOPPED, 1, "(31s ago), it told nothing since"),
-        ({"processes": [STOPPED]}, State.STOPPED, 1, "(5s ago), it was stopped"),
+        ({"processes": [SILENT]}, State.STOPPED, 1, "(31s ago) and has not reported since"),
+        ({"processes": [STOPPED]}, State.STOPPED, 1, "(5s ago) when it was stopped"),
         ({"processes": []}, State.STOPPED, 1, "none was seen within a day"),
         ({"processes": [RUNS]}, State.WELL, 0, "No ingress runs"),
-        ({"oldest": late(waiting(61))}, State.DELAYED, 1, "event waits since 2026-03-04 05:05:06Z (1m 1s)"),
-        ({"oldest": late(waiting(61)), "pending": 600}, State.DELAYED, 1, "at 5.0/s what is pending takes 2m"),
-        ({"oldest": late(waiting(600, is_aside=True), waiting(3))}, State.WELL, 0, "1 pending event is set aside"),
+        ({"oldest": late(waiting(61))}, State.DELAYED, 1, "event has been pending since 2026-03-04 05:05:06Z (1m 1s)"),
+        ({"oldest": late(waiting(61)), "pending": 600}, State.DELAYED, 1, "at 5.0/s for another 2m"),
+        ({"oldest": late(waiting(600, is_set_aside=True), waiting(3))}, State.WELL, 0, "1 pending event is set aside"),
         ({"processes": [seen()], "oldest": late(waiting(90))}, State.DELAYED, 1, "reconcile --older-than 5m"),
         ({"processes": [seen()], "oldest": late(waiting(90, reason="http_503"))}, State.DELAYED, 1, "claim_failed"),
         ({"processes": [RUNS, seen(Role.INGRESS, failed=3)]}, State.FAILING, 1, "3 events or calls failed within 10 s"),
-        ({"recent": Recent(300, ("e-1",))}, State.UNACCOUNTED, 1, "1 of 300 events accepted within 2m have no"),
-        ({"dead": (Dead("http_400", 9, AT, 2),)}, State.WELL, 0, "2 events were given up within 1h"),
-        ({"dead": (Dead("http_400", 9, AT, 0),)}, State.WELL, 0, "has its ledger row"),
+        ({"recent": Recent(300, ("e-1",))}, State.UNACCOUNTED, 1, "1 of 300 events sampled from the last 2m have no"),
+        ({"dead": (DeadGroup("http_400", 9, AT, 2),)}, State.WELL, 0, "2 events were dead-lettered within the last 1h"),
+        ({"dead": (DeadGroup("http_400", 9, AT, 0),)}, State.WELL, 0, "has its ledger row"),
         ({"processes": DOWN}, State.UNKNOWN, 3, "processes and rates: Spanner did not answer within 5 s"),
         ({"dead": DOWN}, State.WELL, 3, "dead events: Spanner did not answer"),
         ({"recent": DOWN}, State.UNKNOWN, 3, "Whether anything is lost is not known."),
-        ({"pending": SLOW}, State.WELL, 3, "Pending about 64, too many to be counted: estimated from one shard"),
+        ({"pending": TOO_MANY}, State.WELL, 3, "Pending about 64 (estimated from one shard)"),
         ({"pending": DOWN, "processes": [OPEN]}, State.STOPPED, 1, "how many are pending: Spanner did not answer"),
     ],
 )  # fmt: skip
-def test_every_situation_has_its_verdict(fields: dict[str, Any], state: State, code: int, says: str) -> None:
-    looked = situation(**fields)
-    verdict = judged(looked)
+def test_every_snapshot_has_its_verdict(fields: dict[str, Any], state: State, code: int, says: str) -> None:
+    looked = snapshot(**fields)
+    verdict = judge(looked)
 
     assert (verdict.state, verdict.exit_code) == (state, code)
     assert says in " ".join(" ".join(lines(looked, verdict, 100_000)).split()), list(lines(looked, verdict, 200))
@@ -107,9 +107,9 @@ def test_every_situation_has_its_verdict(fields: dict[str, Any], state: State, c
 
 
 def test_what_is_wrong_is_told_with_the_time_since_when() -> None:
-    looked = situation(processes=[OPEN, INGRESS], oldest=late(waiting(230)))
+    looked = snapshot(processes=[OPEN, INGRESS], oldest=late(waiting(230)))
 
-    verdict = judged(looked)
+    verdict = judge(looked)
 
     assert verdict.since == AT - timedelta(minutes=4)
     assert "Since 2026-03-04 05:02:07Z, for 4m." in list(lines(looked, verdict, 120))
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_told_with_the_time_since_when() -> None:
 
 def test_what_could_not_be_asked_is_never_a_number() -> None:
     nothing = Snapshot(at=AT, processes=DOWN, pending=DOWN, about_pending=DOWN, oldest=DOWN, dead=DOWN, recent=DOWN)
-    verdict = judged(nothing)
+    verdict = judge(nothing)
     screen = list(lines(nothing, verdict, 100))
     document = as_dict(nothing, verdict)
 
@@ -176,17 +176,17 @@ def test_each_process_is_shown_with_what_it_told() -> None:
 
 def test_more_kinds_than_are_shown_are_counted() -> None:
     many = tuple(waiting(1, event_name=f"name_{number}") for number in range(12))
-    looked = situation(oldest=Oldest(many, are_all=False))
+    looked = snapshot(oldest=Oldest(many, are_all=False))
 
-    screen = list(lines(looked, judged(looked), 200))
+    screen = list(lines(looked, judge(looked), 200))
 
     assert any("of the 12 oldest" in line for line in screen)
-    assert any("4 of 4 more" in line for line in screen)
+    assert any("4 in 4 more" in line for line in screen)
 
 
 def test_what_is_counted_stands_side_by_side_where_there_is_room() -> None:
-    looked = situation(oldest=late(waiting(1, reason="http_503")))
-    verdict = judged(looked)
+    looked = snapshot(oldest=late(waiting(1, reason="http_503")))
+    verdict = judge(looked)
 
     def titles(columns: int) -> int:
         return sum("by event name" in line and "by caller" in line for line in lines(looked, verdict, columns))
@@ -216,8 +216,8 @@ def test_every_reason_of_a_circuit_has_its_advice(reason: str, says: str) -> Non
     ("processes", "says"),
     [
         ([RUNS, OPEN], None),
-        ([OPEN], "a reconcile does not make it faster"),
-        ([SILENT], "No worker runs: the last was seen"),
+        ([OPEN], "a reconcile does not speed that up"),
+        ([SILENT], "No worker runs: the last one was seen"),
         (DOWN, "Whether a worker runs is not known: Spanner"),
     ],
 )
@@ -228,13 +228,13 @@ def test_a_pending_event_waits_for_its_workers(processes: list[SeenProcess] | Un
 
 
 def test_doctor_says_of_the_flow_what_the_verdict_says() -> None:
-    ill = flow_findings(situation(processes=[OPEN, INGRESS], oldest=late(waiting(61)), recent=DOWN))
+    ill = flow_findings(snapshot(processes=[OPEN, INGRESS], oldest=late(waiting(61)), recent=DOWN))
     well = flow_findings(WELL)
-    unseen = flow_findings(situation(processes=DOWN, oldest=DOWN, recent=DOWN))
+    unseen = flow_findings(snapshot(processes=DOWN, oldest=DOWN, recent=DOWN))
 
-    assert {each.subject: each.verdict for each in ill} == {
+    assert {each.subject: each.level for each in ill} == {
         "worker": Found.OK, "circuit": Found.WRONG, "ingress": Found.OK, "pending": Found.WRONG, "ledger": Found.UNSEEN,
     }  # fmt: skip
-    assert all(each.to_do for each in ill if each.verdict is Found.WRONG)
-    assert {each.verdict for each in well} == {Found.OK}
-    assert {each.verdict for each in unseen} == {Found.UNSEEN}
+    assert all(each.to_do for each in ill if each.level is Found.WRONG)
+    assert {each.level for each in well} == {Found.OK}
+    assert {each.level for each in unseen} == {Found.UNSEEN}

@@ -1,4 +1,4 @@
-"""Replaying dead events on the fakes: nothing is lost, nothing sent twice, and of two replays one has each event."""
+"""Replays on the fakes: no event is lost or sent twice, and each event goes to one of two replays."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from tests.support.fakes.memory_pubsub import MemoryTopic
 from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.scripted_failures import ScriptedFailures, When
 from tests.support.sample_events import sample_event, sample_row
-from worker.dead_letter_messages import read_letter
+from worker.dead_letter_messages import read_dead_letter
 from worker.operators.dead_letters import replay_job as replaying
 from worker.operators.dead_letters.forecast import Outcome
 from worker.operators.dead_letters.replay_job import Job, Replaying
@@ -41,7 +41,7 @@ class World:
         self.letters = MemoryDeadLetterTable(self.store, failures=ScriptedFailures(self.journal))
         self.forward = MemoryTopic(self.clock, failures=ScriptedFailures(self.journal))
 
-    async def bury(self, number: int) -> list[Event]:
+    async def dead_letter(self, number: int) -> list[Event]:
         events = [sample_event() for _ in range(number)]
         await MemoryEventLogRepository(self.store).append([sample_row(event) for event in events])
         await self.kill(events)
@@ -58,7 +58,7 @@ class World:
         for event in events:
             message = forward_message.encode(event)
             received = ReceivedMessage("a", f"m-{next(self._numbers)}", message.data, message.attributes, now, 0)
-            await self.letters.collect([read_letter(received)])
+            await self.letters.collect([read_dead_letter(received)])
 
     async def still_open(self) -> set[str]:
         return {each.subject for each in await self.letters.open(LetterChoice())}
@@ -87,7 +87,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 async def test_reads_the_messages_then_reopens_and_closes_then_publishes(world: World) -> None:
-    events = await world.bury(3)
+    events = await world.dead_letter(3)
     del world.journal[:]
 
     outcomes = await world.replay(events)
@@ -100,7 +100,7 @@ async def test_reads_the_messages_then_reopens_and_closes_then_publishes(world: 
 
 
 async def test_an_event_without_a_dead_letter_is_rebuilt_from_its_row(world: World) -> None:
-    events = await world.bury(2)
+    events = await world.dead_letter(2)
     await world.letters.close([event.event_id for event in events], Closing.DISCARDED)
 
     assert await world.replay(events, from_row=True) == {event.event_id: Outcome.SENT for event in events}
@@ -108,7 +108,7 @@ async def test_an_event_without_a_dead_letter_is_rebuilt_from_its_row(world: Wor
 
 
 async def test_what_is_delivered_is_closed_and_never_sent(world: World) -> None:
-    (event,) = await world.bury(1)
+    (event,) = await world.dead_letter(1)
     await world.ledger.settle_delivered([DeliveryRecord(event.event_id, 1, 0, None, "http_202", 202, ())])
 
     assert await world.replay([event]) == {event.event_id: Outcome.DELIVERED}
@@ -117,7 +117,7 @@ async def test_what_is_delivered_is_closed_and_never_sent(world: World) -> None:
 
 
 async def test_what_a_worker_has_and_what_is_quarantined_stays(world: World) -> None:
-    in_work, worn_out = await world.bury(2)
+    in_work, worn_out = await world.dead_letter(2)
     await world.replays.reopen([in_work.event_id, worn_out.event_id], max_replays=3)
     await world.kill([worn_out])
     world.clock.advance(1)
@@ -132,7 +132,7 @@ async def test_what_a_worker_has_and_what_is_quarantined_stays(world: World) -> 
 
 
 async def test_a_publish_that_fails_leaves_the_event_pending_for_the_reconciler(world: World) -> None:
-    (event,) = await world.bury(1)
+    (event,) = await world.dead_letter(1)
     world.forward.failures.fail_next("publish", PublishFailedError("down"))
 
     with pytest.raises(PublishFailedError):
@@ -144,7 +144,7 @@ async def test_a_publish_that_fails_leaves_the_event_pending_for_the_reconciler(
 
 
 async def test_a_short_absence_of_spanner_ends_no_replay(world: World) -> None:
-    events = await world.bury(1)
+    events = await world.dead_letter(1)
     world.letters.failures.fail_next("of", StorageUnavailableError("away"))
     world.replays.failures.fail_next("reopen", StorageUnavailableError("away"))
 
@@ -152,7 +152,7 @@ async def test_a_short_absence_of_spanner_ends_no_replay(world: World) -> None:
 
 
 async def test_what_was_reopened_by_a_try_whose_answer_was_lost_is_sent(world: World) -> None:
-    events = await world.bury(2)
+    events = await world.dead_letter(2)
     world.replays.failures.fail_next("reopen", StorageUnavailableError("lost"), when=When.AFTER)
 
     assert set((await world.replay(events)).values()) == {Outcome.SENT_AGAIN}
@@ -161,7 +161,7 @@ async def test_what_was_reopened_by_a_try_whose_answer_was_lost_is_sent(world: W
 
 
 async def test_of_two_replays_at_once_one_has_each_event(world: World) -> None:
-    events = await world.bury(50)
+    events = await world.dead_letter(50)
     jobs = [Job(event.event_id) for event in events]
     both = [world.replaying(events_per_second=10_000), world.replaying(events_per_second=10_000)]
 
@@ -175,7 +175,7 @@ async def test_of_two_replays_at_once_one_has_each_event(world: World) -> None:
 
 
 async def test_a_letter_that_was_closed_since_it_was_chosen_is_left(world: World) -> None:
-    (event,) = await world.bury(1)
+    (event,) = await world.dead_letter(1)
     await world.letters.close([event.event_id], Closing.DISCARDED)
 
     assert await world.replay([event]) == {event.event_id: Outcome.TAKEN}

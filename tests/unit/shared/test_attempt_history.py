@@ -1,4 +1,4 @@
-"""The history's lines: what is written is read again, and what cannot be read is neither lost nor an error."""
+"""The attempt history: lines are read as they were written; one that cannot be read is kept and is no error."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

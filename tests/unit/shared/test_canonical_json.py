@@ -1,4 +1,4 @@
-"""The canonical text: equal values give equal text, and it is the one that digests were made of."""
+"""The canonical text: equal values give equal text, and it is the text of stored digests."""
 
 import json
 import math

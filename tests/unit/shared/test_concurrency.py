@@ -1,4 +1,4 @@
-"""Calls gathered: all at the same time, one failure for all."""
+"""Gathered calls: all run at the same time, and one failure stands for all."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The forward message survives its way, and poison does not."""
+"""Forward messages are decoded as they were encoded, and poison is recognized."""
 
 import contextlib
 import json
@@ -12,7 +12,8 @@ from shared.errors import UndecodableMessageError
 from shared.events.event import Event
 from shared.events.forward_message import _decode_any, _decode_ours, bounded_attributes, decode, encode
 from shared.gen.events.v1.forward_pb import ForwardMessage
-from tests.support.events import ASTRAL, EVENT_ID, event, events, hostile_text
+from tests.support.sample_events import ASTRAL, EVENT_ID, bare_event
+from tests.support.strategies import events, hostile_text
 
 GOOD: dict[str, Any] = {
     "schemaVersion": 1,
@@ -64,7 +65,7 @@ def test_the_same_event_gives_the_same_bytes(given: Event) -> None:
 
 
 def test_can_be_read_by_a_person() -> None:
-    data = json.loads(encode(event({"total": 12.5}, event_type="billing")).data)
+    data = json.loads(encode(bare_event({"total": 12.5}, event_type="billing")).data)
 
     assert data["eventName"] == "order_paid"
     assert data["eventTs"].startswith("2026-")
@@ -72,7 +73,7 @@ def test_can_be_read_by_a_person() -> None:
 
 
 def test_attributes_say_what_is_filtered_on() -> None:
-    message = encode(event(traceparent="00-1-2-01"))
+    message = encode(bare_event(traceparent="00-1-2-01"))
 
     assert message.attributes == {
         "event_id": EVENT_ID,
@@ -173,4 +174,4 @@ def test_attributes_beyond_the_hundredth_are_left_out() -> None:
 def test_the_longest_name_fits_whole() -> None:
     name = ASTRAL * 256
 
-    assert encode(event(event_name=name)).attributes["event_name"] == name
+    assert encode(bare_event(event_name=name)).attributes["event_name"] == name

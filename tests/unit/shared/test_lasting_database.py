@@ -1,4 +1,4 @@
-"""When the client's database is replaced by a new one, and what becomes of the old one."""
+"""When the client's database is replaced by a new one, and how the old one ends."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

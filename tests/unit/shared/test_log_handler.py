@@ -1,4 +1,4 @@
-"""A log that nobody reads: lines are dropped and counted, and nobody waits."""
+"""The log handler when its reader stalls: lines are dropped and counted, and the process does not wait."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""What is taken out of spans before they leave the process."""
+"""What is removed from spans before they are exported."""
 
 from contextlib import suppress
 

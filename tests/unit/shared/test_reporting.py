@@ -1,4 +1,4 @@
-"""Reporting: operators see that a process runs, what it counted and that it ended; work never waits for it."""
+"""Process states: that a process runs, what it counted, that it ended; work never waits for the report."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from tests.support.fakes.memory_event_log import MemoryEventLogRepository, Memor
 from tests.support.fakes.memory_process_states import MemoryProcessStates
 from tests.support.fakes.worker_world import WorkerWorld
 from tests.support.sample_events import sample_event, sample_row
-from worker.reporting import taken
+from worker.reporting import take_report
 from worker.tally import Tally
 
 
@@ -34,7 +34,7 @@ class World(WorkerWorld):
         self.reporting = Reporting(
             states=self.process_states,
             role=Role.WORKER,
-            look=partial(taken, self.tally, self.circuit),
+            look=partial(take_report, self.tally, self.circuit),
             clock=self.clock,
             stopping=self.stopping,
         )

@@ -1,4 +1,4 @@
-"""Settings: every problem at once, never a value, and no emulators on Cloud Run."""
+"""Settings: every problem in one error, no value in it, and no emulators on Cloud Run."""
 
 from typing import Any
 

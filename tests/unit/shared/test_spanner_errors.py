@@ -1,4 +1,4 @@
-"""What each of Spanner's answers means to us."""
+"""Which of our errors each of Spanner's becomes."""
 
 import asyncio
 

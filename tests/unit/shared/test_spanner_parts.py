@@ -1,4 +1,4 @@
-"""What is divided into transactions of a moderate size."""
+"""Rows are divided into transactions of a bounded size."""
 
 from collections.abc import Sequence
 

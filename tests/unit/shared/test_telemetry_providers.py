@@ -1,4 +1,4 @@
-"""Where telemetry goes, and that it holds nothing up."""
+"""Where telemetry is exported to, and that it delays nothing."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Continuing the traces of events: from a traceparent in data to spans, and back."""
+"""Traces of events are continued from a traceparent in data to spans, and back."""
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider

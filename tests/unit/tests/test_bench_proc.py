@@ -1,4 +1,4 @@
-"""What the bench reads of a process: CPU time that leaves nothing out, and memory."""
+"""What the bench reads of a process: its whole CPU time, and its memory."""
 
 import os
 import subprocess

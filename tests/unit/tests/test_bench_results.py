@@ -1,4 +1,4 @@
-"""Samples, what the rounds say together, and that what fails leaves the rest alone."""
+"""Samples and their spread over the rounds; a measure that fails leaves the others alone."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the bench reads of wrk: its figures, and every reason not to believe them."""
+"""What the bench reads of wrk's output: its figures, and every reason to reject them."""
 
 import json
 

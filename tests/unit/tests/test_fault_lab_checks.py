@@ -1,4 +1,4 @@
-"""What the fault lab's checker makes of poisoned events: it must see each breach, and nothing where there is none."""
+"""The fault lab's checks of poisoned events: each breach is found, and none where there is none."""
 
 from collections.abc import Sequence
 from typing import Any

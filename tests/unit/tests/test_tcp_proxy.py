@@ -1,4 +1,4 @@
-"""The proxy fails as it is told to, on connections that exist too, and recovers."""
+"""The TCP proxy fails in each of its modes, for existing connections too, and recovers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Collecting dead letters on the fakes: each is kept once, and acknowledged only then."""
+"""Collecting dead letters on the fakes: each is kept once, and acknowledged only after that."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Dead letters: the original bytes, and why, within Pub/Sub's limits."""
+"""Dead letters carry the original bytes and the reason, within Pub/Sub's limits."""
 
 from datetime import UTC, datetime
 from typing import Any

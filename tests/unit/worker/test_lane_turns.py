@@ -1,4 +1,4 @@
-"""Turns: how many lanes work at once, and when one that waits for a slow answer lends its turn."""
+"""Turns: how many lanes work at once, and when a lane that waits for a slow answer lends its turn."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ SLOW = 0.01
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.lane_turns.SLOW_SECONDS", SLOW)  # no setting reaches it
+    monkeypatch.setattr("worker.lane_turns.SLOW_BATCH_SECONDS", SLOW)  # no setting reaches it
 
 
 class World:
@@ -50,15 +50,15 @@ async def test_so_many_lanes_work_and_the_next_waits_until_one_gives_up_its_turn
     async with world.waiting() as taken:
         assert not taken
 
-        first.give_up()
+        first.release()
 
         await eventually(lambda: taken)
 
 
 async def test_a_turn_is_given_up_once(world: World) -> None:
     first, _ = await world.turns.take(), await world.turns.take()
-    first.give_up()
-    first.give_up()
+    first.release()
+    first.release()
     await world.turns.take()
 
     async with world.waiting() as taken:
@@ -68,11 +68,11 @@ async def test_a_turn_is_given_up_once(world: World) -> None:
 async def test_a_slow_lane_lends_its_turn_while_others_are_confirmed(world: World) -> None:
     slow, _ = await world.turns.take(), await world.turns.take()
     async with world.waiting() as taken, anyio.create_task_group() as tasks:
-        tasks.start_soon(slow.lend_when_slow)
+        tasks.start_soon(slow.release_when_slow)
         world.clock.advance(1)
         world.circuit.confirmed()
         await eventually(lambda: taken)
-        slow.give_up()  # when its work is over: it has none any more
+        slow.release()  # when its work is over: it has none any more
         tasks.cancel_scope.cancel()
 
         async with world.waiting() as next_one:
@@ -84,7 +84,7 @@ async def test_a_slow_lane_keeps_its_turn_while_nothing_is_confirmed(world: Worl
     world.clock.advance(1)  # long before
     slow, _ = await world.turns.take(), await world.turns.take()
     async with world.waiting() as taken, anyio.create_task_group() as tasks:
-        tasks.start_soon(slow.lend_when_slow)
+        tasks.start_soon(slow.release_when_slow)
         await anyio.sleep(5 * SLOW)
         assert not taken
 
@@ -99,8 +99,8 @@ async def test_a_lane_that_is_done_in_time_lends_nothing(world: World) -> None:
     world.circuit.confirmed()
     with anyio.fail_after(1):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(quick.lend_when_slow)
-            quick.give_up()
+            tasks.start_soon(quick.release_when_slow)
+            quick.release()
 
     await world.turns.take()
     await world.turns.take()

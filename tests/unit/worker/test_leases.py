@@ -1,4 +1,4 @@
-"""Leases: extended while held, ended by acknowledgement or by giving back, whatever Pub/Sub answers."""
+"""Leases: extended while held, ended by ack or nack, whatever Pub/Sub answers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ DOWN = SubscriptionUnavailableError("down")
 
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.leases.EXTENSION_SECONDS", 0.002)  # no setting reaches it
+    monkeypatch.setattr("worker.leases.EXTENSION_INTERVAL_SECONDS", 0.002)  # no setting reaches it
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def world() -> WorkerWorld:
 async def held(world: WorkerWorld, count: int) -> tuple[Leases, list[ReceivedMessage]]:
     _, messages = await world.logged_and_pulled(count)
     leases = Leases(world.subscription)
-    leases.hold(messages)
+    leases.add(messages)
     return leases, messages
 
 

@@ -1,7 +1,8 @@
 """The whole way of an event as a state machine: any order of calls, crashes, outages and time, and nothing is lost.
 
-The real use cases run over the ports' fakes. A crash is modelled as it happens: from the fault point on nothing of that
-process has any effect, clean-up included.
+The real use cases run over the ports' fakes. A crash is modelled as it happens: after the fault point no call of that
+process has an effect, not even clean-up. One module, although a long one: the rules and invariants of a state machine
+are one class.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ from tests.support.fakes.scripted_failures import When
 from tests.support.histories import explains
 from worker.dead_letter_collector import DeadLetterCollector
 from worker.dead_letter_publisher import DeadLetterPublisher
-from worker.forwarding import Disposition
+from worker.disposition import Disposition
 from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.reconciler import Reconciler
 from worker.statsig.outcome import SendOutcome, SendVerdict
@@ -258,10 +259,10 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             messages = await self.dead_subscription.pull(max_messages=max_messages, wait_seconds=0)
             stopping = anyio.Event()
             stopping.set()  # so that no pause is made
-            collecting = DeadLetterCollector(
+            collector = DeadLetterCollector(
                 subscription=process.port(self.dead_subscription), table=process.port(table), stopping=stopping
             )
-            await collecting.keep(messages)
+            await collector.store(messages)
 
         self._run(step)
         self.dead_subscription.failures.mend()

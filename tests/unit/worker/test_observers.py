@@ -1,4 +1,4 @@
-"""What stands around the ports and measures: it changes nothing, and tells failures as they are."""
+"""The observers around publisher, Statsig sink, subscription, circuit and dead letters: they change nothing."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ingress.telemetry import ObservedEventLogRepository
-from shared.errors import PublishFailedError, RowExistsError, StorageRejectedError, StorageUnavailableError
+from shared.errors import PublishFailedError, RowExistsError
 from shared.events.dead_letter_table import Closing
 from shared.events.forward_ledger import DeliveryRecord
 from shared.events.forward_message import OutgoingMessage
@@ -16,37 +16,32 @@ from shared.events.statsig_projection import StatsigEvent, project
 from shared.telemetry.metrics import (
     ATTEMPTS,
     CIRCUIT_OPEN,
-    CLAIMED,
     COMMIT_DURATION,
     COMMIT_ROWS,
-    DELIVERY_DELAY,
     FORWARD_DELAY,
-    LEDGER_DURATION,
     METRICS,
     PUBLISH_DURATION,
     PUBLISHED,
     REQUEST_DURATION,
-    SETTLED,
     MetricKind,
 )
 from shared.telemetry.publishing import ObservedPublisher
-from shared.telemetry.tracing import TRACEPARENT
-from tests.support.eventually import eventually
+from shared.traceparent import TRACEPARENT
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.scripted_forwarder import UNAVAILABLE
 from tests.support.fakes.worker_world import WorkerWorld
 from tests.support.sample_events import sample_event, sample_row
 from tests.support.telemetry import MemoryTelemetry
-from worker.dead_letter_messages import read_letter
+from worker.dead_letter_messages import read_dead_letter
 from worker.dead_letter_publisher import REASON_ATTRIBUTE
-from worker.forwarding import Disposition
+from worker.disposition import Disposition
 from worker.subscription import ReceivedMessage
 from worker.telemetry.batches import ObservedBatchHandler
-from worker.telemetry.ledger import ObservedForwardLedger
 from worker.telemetry.requests import ObservedStatsigForwarder
-from worker.telemetry.states import REASONS_SHOWN, OpenLetters, PendingAge, observe_circuit
+from worker.telemetry.states import MAX_REASONS, OpenDeadLetters, observe_circuit
 
 AT = datetime(2023, 1, 1, tzinfo=UTC)
+
 API_URL = "https://statsig.example/v1"
 
 
@@ -192,62 +187,6 @@ async def test_a_pulled_message_is_a_span_and_its_delay_counts_once_it_is_done_w
     assert memory.points(FORWARD_DELAY) == [({}, 1)]
 
 
-async def test_what_is_noted_and_what_is_ours_already_is_handed_on(memory: MemoryTelemetry, world: WorkerWorld) -> None:
-    event_ids, _ = await world.logged_and_pulled(2)
-    ledger = ObservedForwardLedger(world.ledger, memory.telemetry)
-    await ledger.claim(event_ids, token="first", seconds=60)
-
-    assert await ledger.note(attempts(event_ids), token="first") == set(event_ids)
-    entries = await ledger.claim(event_ids, token="second", seconds=60, own={key: ["first"] for key in event_ids})
-
-    assert [entry.is_resumed for entry in entries.values()] == [True, True]
-    assert ({"operation": "note", "outcome": "ok"}, 1) in memory.points(LEDGER_DURATION)
-
-
-async def test_what_claims_find_and_what_is_settled_is_counted(memory: MemoryTelemetry, world: WorkerWorld) -> None:
-    event_ids, _ = await world.logged_and_pulled(2)
-    ledger = ObservedForwardLedger(world.ledger, memory.telemetry)
-
-    await ledger.claim([*event_ids, sample_event().event_id], token="mine", seconds=60)
-    await ledger.claim(event_ids, token="another's", seconds=60)
-    world.ledger.failures.fail_next("settle_delivered", StorageUnavailableError("no"))
-    with pytest.raises(StorageUnavailableError):
-        await ledger.settle_delivered(attempts(event_ids))
-    await ledger.settle_delivered(attempts(event_ids))
-
-    assert sorted((a["outcome"], n) for a, n in memory.points(CLAIMED)) == [
-        ("claimed", 2),
-        ("claimed_elsewhere", 2),
-        ("missing", 1),
-    ]
-    assert [(a["state"], n) for a, n in memory.points(SETTLED) if n] == [("DELIVERED", 2)]
-    assert ({"operation": "settle", "outcome": "storage_unavailable"}, 1) in memory.points(LEDGER_DURATION)
-
-
-async def test_the_delay_of_a_delivery_is_counted_from_the_commit_once_whatever_was_tried_before(
-    memory: MemoryTelemetry, world: WorkerWorld
-) -> None:
-    (released, delivered, dead, late), _ = await world.logged_and_pulled(4)
-    ledger = ObservedForwardLedger(world.ledger, memory.telemetry, clock=world.clock)
-    await ledger.claim([released, delivered, dead, late], token="mine", seconds=600)
-    world.clock.advance(40)
-
-    await ledger.release(attempts([released]), token="mine")
-    await ledger.settle_dead(attempts([dead]), token="mine")
-    world.ledger.failures.fail_next("settle_delivered", StorageUnavailableError("no"))
-    with pytest.raises(StorageUnavailableError):
-        await ledger.settle_delivered(attempts([delivered]))
-    assert memory.points(DELIVERY_DELAY) == []
-    await ledger.settle_delivered(attempts([delivered]))
-    await ledger.settle_delivered(attempts([delivered, released]))
-
-    assert memory.points(DELIVERY_DELAY) == [({}, 1)]
-    assert memory.sums(DELIVERY_DELAY) == [40]
-    world.clock.advance(20)
-    await ledger.settle_delivered(attempts([late]))
-    assert memory.sums(DELIVERY_DELAY) == [100]
-
-
 def test_the_circuit_shows_whether_it_is_open_and_why(memory: MemoryTelemetry, world: WorkerWorld) -> None:
     observe_circuit(memory.telemetry, world.circuit)
     closed = memory.points(CIRCUIT_OPEN)
@@ -258,54 +197,22 @@ def test_the_circuit_shows_whether_it_is_open_and_why(memory: MemoryTelemetry, w
     assert ({"reason": "http_503"}, 1) in opened
 
 
-@pytest.mark.parametrize("failure", [StorageRejectedError("no such index"), RuntimeError("a bug")])
-async def test_a_look_that_fails_in_any_way_does_not_end_the_process(
-    memory: MemoryTelemetry, world: WorkerWorld, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    monkeypatch.setattr("worker.telemetry.states.LOOK_SECONDS", 0)
-    world.ledger.failures.fail_next("oldest_pending_seconds", failure)
-    age = PendingAge(world.ledger, world.clock)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(age.watch_forever, memory.telemetry)
-        await eventually(lambda: age.seconds() == 0)
-        tasks.cancel_scope.cancel()
-
-
 async def test_open_dead_letters_are_told_by_reason_and_what_is_gone_as_nothing(world: WorkerWorld) -> None:
     table = MemoryDeadLetterTable(world.store)
-    opened = OpenLetters(table)
+    opened = OpenDeadLetters(table)
     assert opened.by_reason() is None
-    await opened.look()
+    await opened.refresh()
     assert opened.by_reason() == {"": 0}
 
     messages = [ReceivedMessage("", str(n), b"x", {REASON_ATTRIBUTE: f"r{n // 2}"}, AT, 0) for n in range(60)]
-    await table.collect([read_letter(message) for message in messages])
-    await opened.look()
+    await table.collect([read_dead_letter(message) for message in messages])
+    await opened.refresh()
     found = opened.by_reason() or {}
     assert sum(found.values()) == 60
-    assert (len(found), found["other"]) == (REASONS_SHOWN + 1, 20)
+    assert (len(found), found["other"]) == (MAX_REASONS + 1, 20)
 
-    await table.close([read_letter(message).subject for message in messages], Closing.DISCARDED)
-    await opened.look()
+    await table.close([read_dead_letter(message).subject for message in messages], Closing.DISCARDED)
+    await opened.refresh()
     assert set((opened.by_reason() or {}).values()) == {0}
-    await opened.look()
+    await opened.refresh()
     assert opened.by_reason() == {"": 0}
-
-
-async def test_the_oldest_pending_event_grows_older_also_while_spanner_is_silent(world: WorkerWorld) -> None:
-    age = PendingAge(world.ledger, world.clock)
-    assert age.seconds() is None
-    await age.look()
-    assert age.seconds() == 0
-
-    await world.log()
-    world.clock.advance(40)
-    await age.look()
-    assert age.seconds() == 40
-
-    world.ledger.failures.fail_next("oldest_pending_seconds", StorageUnavailableError("no"))
-    world.clock.advance(20)
-    with pytest.raises(StorageUnavailableError):
-        await age.look()
-    assert age.seconds() == 60

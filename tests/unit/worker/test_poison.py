@@ -5,7 +5,7 @@ import pytest
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.scripted_forwarder import REFUSED, REJECTED, SERVER_ERROR, TIMED_OUT, UNAVAILABLE, UNREACHABLE
-from worker.accounts import BatchAttempts, EventAttempts
+from worker.attempts import BatchAttempts, EventAttempts
 from worker.circuit import FAILURES_TO_OPEN, SILENCE_SECONDS, Circuit
 from worker.poison import (
     ALLOWANCE,
@@ -29,16 +29,16 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.circuit = Circuit(self.clock, probe_seconds=5)
-        self.guilt = PoisonDetector(self.circuit, suspect_attempts=ATTEMPTS)
+        self.poison = PoisonDetector(self.circuit, suspect_attempts=ATTEMPTS)
 
     def failed(self, outcome: SendOutcome, *, alone: bool = True, failures: int = 0) -> EventAttempts:
         """An event whose last request began now and failed."""
         entry = ClaimResult("e", ClaimOutcome.CLAIMED, alone_failures=failures)
-        account = BatchAttempts.starting_from([entry]).of["e"]
-        account.outcome = outcome
-        account.failed_alone_at = self.clock.monotonic() if alone else None
+        event = BatchAttempts.starting_from([entry]).of["e"]
+        event.outcome = outcome
+        event.failed_alone_at = self.clock.monotonic() if alone else None
         self.clock.advance(1)
-        return account
+        return event
 
     def others_are_confirmed(self) -> None:
         self.circuit.confirmed()
@@ -52,25 +52,25 @@ def world() -> World:
 
 @pytest.mark.parametrize("outcome", [REJECTED, UNREACHABLE, LIMITED, *SERIOUS], ids=lambda each: each.reason)
 def test_of_an_event_that_did_not_fail_alone_nothing_is_known(world: World, outcome: SendOutcome) -> None:
-    account = world.failed(outcome, alone=False, failures=ATTEMPTS)
+    event = world.failed(outcome, alone=False, failures=ATTEMPTS)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is Suspicion.UNDECIDED
-    assert account.alone_failures == ATTEMPTS
+    assert world.poison.judge(event) is Suspicion.UNDECIDED
+    assert event.alone_failures == ATTEMPTS
 
 
 def test_an_event_without_a_json_form_is_guilty_whatever_else_is_known(world: World) -> None:
-    account = world.failed(NOT_SERIALIZABLE, alone=False)
+    event = world.failed(NOT_SERIALIZABLE, alone=False)
 
-    assert world.guilt.judge(account) is Suspicion.GUILTY
+    assert world.poison.judge(event) is Suspicion.POISON
 
 
 def test_a_rejection_alone_while_others_are_confirmed_is_guilt(world: World) -> None:
-    account = world.failed(REJECTED)
+    event = world.failed(REJECTED)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is Suspicion.GUILTY
-    assert account.alone_failures == 1
+    assert world.poison.judge(event) is Suspicion.POISON
+    assert event.alone_failures == 1
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
@@ -79,30 +79,30 @@ def test_any_other_failure_alone_while_others_are_confirmed_makes_a_suspect_and_
 ) -> None:
     rulings = []
     for failures in range(ATTEMPTS):
-        account = world.failed(outcome, failures=failures)
+        event = world.failed(outcome, failures=failures)
         world.others_are_confirmed()
-        rulings.append(world.guilt.judge(account))
-        assert account.alone_failures == failures + 1
+        rulings.append(world.poison.judge(event))
+        assert event.alone_failures == failures + 1
 
-    assert rulings == [Suspicion.SUSPECT, Suspicion.SUSPECT, Suspicion.GUILTY]
+    assert rulings == [Suspicion.SUSPECT, Suspicion.SUSPECT, Suspicion.POISON]
 
 
 @pytest.mark.parametrize("outcome", [LIMITED, UNREACHABLE], ids=lambda each: each.reason)
 def test_what_says_nothing_of_the_event_never_counts_against_it(world: World, outcome: SendOutcome) -> None:
-    account = world.failed(outcome, failures=ATTEMPTS - 1)
+    event = world.failed(outcome, failures=ATTEMPTS - 1)
     world.others_are_confirmed()
 
-    assert world.guilt.judge(account) is not Suspicion.GUILTY
-    assert account.alone_failures == ATTEMPTS - 1
+    assert world.poison.judge(event) is not Suspicion.POISON
+    assert event.alone_failures == ATTEMPTS - 1
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
 def test_while_nothing_is_confirmed_no_failure_counts_against_an_event(world: World, outcome: SendOutcome) -> None:
     world.others_are_confirmed()  # before its request began
-    account = world.failed(outcome, failures=ATTEMPTS)
+    event = world.failed(outcome, failures=ATTEMPTS)
 
-    assert world.guilt.judge(account) is Suspicion.UNDECIDED
-    assert account.alone_failures == ATTEMPTS
+    assert world.poison.judge(event) is Suspicion.UNDECIDED
+    assert event.alone_failures == ATTEMPTS
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
@@ -110,23 +110,23 @@ def test_nothing_is_learned_of_a_suspect_while_nothing_is_confirmed(world: World
     world.others_are_confirmed()
     failed_before = world.clock.monotonic()
     world.clock.advance(1)
-    account = world.failed(outcome, failures=ATTEMPTS)
-    account.failing_since = failed_before
+    event = world.failed(outcome, failures=ATTEMPTS)
+    event.failing_since = failed_before
 
-    assert world.guilt.judge(account) is Suspicion.UNDECIDED
-    assert account.alone_failures == ATTEMPTS
+    assert world.poison.judge(event) is Suspicion.UNDECIDED
+    assert event.alone_failures == ATTEMPTS
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
 def test_while_the_circuit_is_open_no_failure_counts(world: World, outcome: SendOutcome) -> None:
-    account = world.failed(outcome, failures=ATTEMPTS)
+    event = world.failed(outcome, failures=ATTEMPTS)
     world.others_are_confirmed()
     world.clock.advance(SILENCE_SECONDS)
     for _ in range(FAILURES_TO_OPEN):
         world.circuit.failed("http_503")
 
-    assert world.guilt.judge(account) is Suspicion.UNDECIDED
-    assert account.alone_failures == ATTEMPTS
+    assert world.poison.judge(event) is Suspicion.UNDECIDED
+    assert event.alone_failures == ATTEMPTS
 
 
 def test_a_rejection_takes_a_confirmation_after_it_or_one_of_a_few(world: World) -> None:
@@ -135,64 +135,64 @@ def test_a_rejection_takes_a_confirmation_after_it_or_one_of_a_few(world: World)
     world.others_are_confirmed()
     rulings = []
     for _ in range(ALLOWANCE + 5):
-        account = world.failed(REJECTED)
-        account.failing_since = failed_before
-        rulings.append(world.guilt.judge(account))
+        event = world.failed(REJECTED)
+        event.failing_since = failed_before
+        rulings.append(world.poison.judge(event))
 
-    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT] * 5
+    assert rulings == [Suspicion.POISON] * ALLOWANCE + [Suspicion.SUSPECT] * 5
 
 
 @pytest.mark.parametrize("outcome", SERIOUS, ids=lambda each: each.reason)
 def test_to_a_trial_others_that_were_confirmed_since_it_failed_before_count(world: World, outcome: SendOutcome) -> None:
     failed_before = world.clock.monotonic()
     world.others_are_confirmed()
-    account = world.failed(outcome, failures=ATTEMPTS - 1)
-    account.failing_since = failed_before
+    event = world.failed(outcome, failures=ATTEMPTS - 1)
+    event.failing_since = failed_before
 
-    assert world.guilt.judge(account) is Suspicion.GUILTY
-    assert account.alone_failures == ATTEMPTS
+    assert world.poison.judge(event) is Suspicion.POISON
+    assert event.alone_failures == ATTEMPTS
 
 
 def test_a_few_rejections_are_guilt_although_nothing_is_confirmed(world: World) -> None:
-    rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 5)]
+    rulings = [world.poison.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 5)]
 
-    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT] * 5
+    assert rulings == [Suspicion.POISON] * ALLOWANCE + [Suspicion.SUSPECT] * 5
 
 
 def test_time_alone_gives_no_new_allowance(world: World) -> None:
     for _ in range(ALLOWANCE):
-        world.guilt.judge(world.failed(REJECTED))
+        world.poison.judge(world.failed(REJECTED))
     world.clock.advance(1e6)
 
-    assert world.guilt.judge(world.failed(REJECTED)) is Suspicion.SUSPECT
+    assert world.poison.judge(world.failed(REJECTED)) is Suspicion.SUSPECT
 
 
 def test_a_confirmation_gives_a_new_allowance(world: World) -> None:
     for _ in range(ALLOWANCE + 1):
-        world.guilt.judge(world.failed(REJECTED))
+        world.poison.judge(world.failed(REJECTED))
     world.others_are_confirmed()
 
-    rulings = [world.guilt.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 1)]
+    rulings = [world.poison.judge(world.failed(REJECTED)) for _ in range(ALLOWANCE + 1)]
 
-    assert rulings == [Suspicion.GUILTY] * ALLOWANCE + [Suspicion.SUSPECT]
+    assert rulings == [Suspicion.POISON] * ALLOWANCE + [Suspicion.SUSPECT]
 
 
 def test_rejections_beside_confirmations_use_no_allowance(world: World) -> None:
     for _ in range(3 * ALLOWANCE):
-        account = world.failed(REJECTED)
+        event = world.failed(REJECTED)
         world.others_are_confirmed()
-        assert world.guilt.judge(account) is Suspicion.GUILTY
+        assert world.poison.judge(event) is Suspicion.POISON
 
-    assert world.guilt.judge(world.failed(REJECTED)) is Suspicion.GUILTY
+    assert world.poison.judge(world.failed(REJECTED)) is Suspicion.POISON
 
 
 def test_a_suspect_that_was_rejected_beyond_the_allowance_has_no_failure_counted(world: World) -> None:
     for _ in range(ALLOWANCE):
-        world.guilt.judge(world.failed(REJECTED))
-    account = world.failed(REJECTED)
+        world.poison.judge(world.failed(REJECTED))
+    event = world.failed(REJECTED)
 
-    assert world.guilt.judge(account) is Suspicion.SUSPECT
-    assert account.alone_failures == 0
+    assert world.poison.judge(event) is Suspicion.SUSPECT
+    assert event.alone_failures == 0
 
 
 @pytest.mark.parametrize(
@@ -218,32 +218,32 @@ def test_the_reason_of_a_dead_letter_is_what_statsig_found_wrong_with_the_event(
 
 def test_a_name_whose_events_keep_failing_alone_is_notorious(world: World) -> None:
     for _ in range(NOTORIOUS_AT):
-        assert not world.guilt.is_notorious("bad")
-        world.guilt.failed_alone("bad")
+        assert not world.poison.is_notorious("bad")
+        world.poison.failed_alone("bad")
 
-    assert world.guilt.is_notorious("bad")
-    assert not world.guilt.is_notorious("good")
+    assert world.poison.is_notorious("bad")
+    assert not world.poison.is_notorious("good")
 
 
 def test_one_confirmed_event_restores_the_name(world: World) -> None:
     for _ in range(NOTORIOUS_AT):
-        world.guilt.failed_alone("bad")
-    world.guilt.confirmed("good")
-    assert world.guilt.is_notorious("bad")
+        world.poison.failed_alone("bad")
+    world.poison.confirmed("good")
+    assert world.poison.is_notorious("bad")
 
-    world.guilt.confirmed("bad")
-    world.guilt.failed_alone("bad")
+    world.poison.confirmed("bad")
+    world.poison.failed_alone("bad")
 
-    assert not world.guilt.is_notorious("bad")
+    assert not world.poison.is_notorious("bad")
 
 
 def test_only_so_many_names_are_remembered_and_those_that_failed_last(world: World) -> None:
     for _ in range(NOTORIOUS_AT):
-        world.guilt.failed_alone("old")
+        world.poison.failed_alone("old")
     for _ in range(NOTORIOUS_AT):
-        world.guilt.failed_alone("bad")
+        world.poison.failed_alone("bad")
     for number in range(NAMES_REMEMBERED - 1):
-        world.guilt.failed_alone(f"name-{number}")
+        world.poison.failed_alone(f"name-{number}")
 
-    assert world.guilt.is_notorious("bad")
-    assert not world.guilt.is_notorious("old")
+    assert world.poison.is_notorious("bad")
+    assert not world.poison.is_notorious("old")

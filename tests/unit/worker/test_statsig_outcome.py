@@ -1,3 +1,5 @@
+"""Which outcome each of the SDK's answers and errors becomes."""
+
 import socket
 import ssl
 from datetime import UTC, datetime

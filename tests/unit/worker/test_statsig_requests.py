@@ -1,4 +1,4 @@
-"""What goes into one request, into what one that failed is divided, and how its size adapts."""
+"""Which events go into one request, how a failed one is divided, and how the size adapts."""
 
 from itertools import chain
 

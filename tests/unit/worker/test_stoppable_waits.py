@@ -1,4 +1,4 @@
-"""Waits that end with the process, and the pauses after setbacks."""
+"""Waits that end with the process, and growing pauses after failures."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,7 +85,7 @@ async def test_pauses_grow_with_each_setback_and_begin_anew_once_something_got_o
 
     for _ in range(7):
         await pauses.pause()
-    pauses.over()
+    pauses.reset()
     await pauses.pause()
 
     assert bounds == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.5]

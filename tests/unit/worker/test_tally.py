@@ -1,4 +1,4 @@
-"""The tally: what a worker has settled and what of its requests failed, and nothing else, is counted."""
+"""The tally counts what a worker settled, once it is settled, and remembers which request failed last."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,8 @@ from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_event_log import MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
 from tests.support.sample_events import sample_row
-from worker.settling import Claim, Settling
+from worker.batch import Claim
+from worker.settling import Settling
 from worker.tally import Tally
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -70,7 +71,7 @@ def test_what_failed_last_stays_known_when_counting_starts_anew() -> None:
     tally.delivered = 3
 
     tally.failed("timeout")
-    tally.start_anew()
+    tally.reset()
 
     assert (tally.delivered, tally.failed_requests) == (0, 0)
     assert (tally.last_failure, tally.last_failure_at) == ("timeout", clock.now())

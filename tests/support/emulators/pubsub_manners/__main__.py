@@ -1,4 +1,4 @@
-"""Runs the double as a process: one line of JSON when it listens, exit 0 on SIGTERM or SIGINT, with its counts."""
+"""Runs the double as a process: prints a line of JSON when it listens, and its counts on SIGTERM or SIGINT (exit 0)."""
 
 import argparse
 import asyncio

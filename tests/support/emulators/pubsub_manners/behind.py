@@ -1,4 +1,4 @@
-"""Our adapters behind a double, for tests of it."""
+"""Our adapters behind a double of Pub/Sub, for the double's own tests."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -21,11 +21,11 @@ from tests.support.emulators.pubsub_manners.manners import KIND, Counts, Manners
 from worker.subscription import PubSubSubscription, ReceivedMessage, Subscription
 
 AT_ONCE: Final = 0.3
-"""Seconds in which nothing comes that is not there already."""
+"""Seconds in which a pull brings only what is there already."""
 
 WITHIN: Final = 5.0
 PATIENCE_SECONDS: Final = 2.0 * ACK_DEADLINE_SECONDS
-"""For messages that may have to come again."""
+"""For messages that may be redelivered first."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Behind:
     subscribing: SubscriberAsyncClient
     publisher: PubSubPublisher
     subscription: PubSubSubscription
-    """With native dead-lettering."""
+    """Has native dead-lettering."""
 
     other: PubSubSubscription
-    """Without."""
+    """Has none."""
 
     direct: PubSubBroker
-    """The same, past the double."""
+    """The same topic and subscriptions on the emulator itself."""
 
     @property
     def counts(self) -> Counts:
         return self.double.counts
 
     async def is_empty(self) -> bool:
-        """Whether nothing can be pulled, by a look past the double that does not wait.
+        """Whether nothing can be pulled. Asks the emulator itself, with a pull that does not wait.
 
-        The emulator goes on with a pull that waited and was given up, and would take what is asked about.
+        The emulator goes on with a waiting pull that was given up, which would take the messages asked about.
         """
         name = self.direct._path("subscriptions", "subscription")
         return await self.double.pulling._upstream.pull_now(name, 10) == []
@@ -81,16 +81,16 @@ async def behind_double(emulators: Emulators, manners: Manners) -> AsyncIterator
 
 
 def only(**settings: Any) -> pytest.MarkDecorator:
-    """Behind a double that has these manners and no others."""
+    """Runs the test behind a double that has these manners and no others."""
     return pytest.mark.parametrize("behind", [replace(KIND, **settings)], indirect=True, ids=["-".join(settings)])
 
 
 async def pulls_of(subscription: Subscription, count: int, *, each: int = 1000) -> list[list[ReceivedMessage]]:
-    """That many messages: what every pull brought, of those that it takes."""
+    """Pulls until `count` messages have come, and returns what each pull brought."""
     pulls: list[list[ReceivedMessage]] = []
     with anyio.fail_after(PATIENCE_SECONDS):
         while sum(map(len, pulls)) < count:
-            # One that ends while its answer is under way would leave messages leased.
+            # A pull that times out while its answer is on the way would leave messages leased.
             pulls.append(await subscription.pull(max_messages=each, wait_seconds=PATIENCE_SECONDS))
     return pulls
 

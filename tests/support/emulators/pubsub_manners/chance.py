@@ -1,4 +1,4 @@
-"""The one source of chance of a double."""
+"""A double's only source of randomness."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from tests.support.emulators.pubsub_manners.manners import Seconds
 
 
 class Chance:
-    """What never happens draws nothing."""
+    """Shares of 0 draw no random number: manners that are off do not change those of others."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -20,11 +20,11 @@ class Chance:
         return self._random.uniform(*between) if between[1] > 0 else 0.0
 
     def part_of(self, most: int) -> int:
-        """From 1 to `most`, each order of magnitude as often: rather few than many."""
+        """A number from 1 to `most`, each order of magnitude equally often."""
         return max(1, round(math.exp(self._random.uniform(0, math.log(most)))))
 
     def off_by(self) -> int:
-        """How far a count is wrong."""
+        """By how much a count is wrong."""
         return self._random.choice((-2, -1, 1, 2))
 
     def shuffled(self, items: list[Any]) -> list[Any]:

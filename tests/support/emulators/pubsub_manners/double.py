@@ -4,8 +4,8 @@
         ...                                   # PUBSUB_EMULATOR_HOST=double.address
         assert double.counts.partial_pulls
 
-In this event loop; as a process of its own see process.py. Topics and subscriptions are the emulator's, so whoever goes
-to the emulator directly sees the same ones.
+It runs in this event loop; process.py runs it as a process of its own. Topics and subscriptions are the emulator's, so
+a client of the emulator itself sees the same ones.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from tests.support.emulators.pubsub_manners.pulling import Pulling
 from tests.support.emulators.pubsub_manners.upstream import NO_LIMIT, PUBLISHER, SUBSCRIBER, Upstream
 
 COUNTS_METHOD: Final = "/pubsub_manners/Counts"
-"""Asks the double itself, for a test that has it as a process."""
+"""A method of the double itself, for tests that run it as a process."""
 
 FOREVER_SECONDS: Final = 3600.0
-"""For a client that has not said how long it waits."""
+"""For a client that sets no deadline."""
 
 _UNAVAILABLE: Final = (
     grpc.StatusCode.UNAVAILABLE,
@@ -38,14 +38,14 @@ _INTERNAL: Final = (
     grpc.StatusCode.INTERNAL,
     "A service error has occurred. Please retry your request. If the error persists, please report it. [code=e8c0]",
 )
-"""In production's words."""
+"""Production's message."""
 
 _SETTING_UP: Final = ("Create", "Delete", "Update")
-"""Beginnings of methods that are a test's own, and so never fail by chance."""
+"""Methods that a test calls to set up, by their beginnings: they never fail by chance."""
 
 _OPTIONS: Final = (
     *NO_LIMIT,
-    ("grpc.so_reuseport", 0),  # else two doubles could share a port, and each get every other connection
+    ("grpc.so_reuseport", 0),  # otherwise two doubles could share a port, and each get half of the connections
 )
 
 _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
@@ -59,7 +59,7 @@ _Answering = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 class PubSubDouble:
-    """Made by `pubsub_double`."""
+    """Created by `pubsub_double`."""
 
     def __init__(self, upstream: Upstream, manners: Manners) -> None:
         self.counts = Counts()
@@ -77,10 +77,10 @@ class PubSubDouble:
             self._answering[f"{SUBSCRIBER}Pull"] = self._pull
 
     def service(self, call: Any) -> Any:
-        """What gRPC asks for each call; None is UNIMPLEMENTED."""
+        """The handler of a call; gRPC answers None with UNIMPLEMENTED."""
         if call.method == f"{SUBSCRIBER}StreamingPull":
-            return None  # nothing here uses it
-        # Without (de)serializers a handler takes and gives bytes.
+            return None  # this project does not use it
+        # Without serializers a handler takes and returns bytes.
         return grpc.unary_unary_rpc_method_handler(partial(self._serve, call.method))
 
     async def _serve(self, method: str, request: bytes, context: Any) -> bytes:
@@ -129,7 +129,7 @@ class PubSubDouble:
         return await self.pulling.pull(request, lambda: _seconds_left(context))
 
     async def _publish(self, request: bytes, context: Any) -> bytes:
-        # A client that gives up has published or has not: the time passes on both sides of it.
+        # Delays before and after the publish: a client that gives up may have published or not.
         before = self._chance.seconds(self._manners.call_seconds)
         after = self._chance.seconds((0.0, before))
         await asyncio.sleep(before - after)
@@ -170,7 +170,7 @@ def _seconds_left(context: Any) -> float:
 
 @asynccontextmanager
 async def pubsub_double(upstream: str, manners: Manners, *, port: int = 0) -> AsyncIterator[PubSubDouble]:
-    """The double before the emulator at `upstream`, on a free port unless one is named.
+    """Runs a double in front of the emulator at `upstream`, on a free port unless one is given.
 
     Raises:
         RuntimeError: the port is taken.

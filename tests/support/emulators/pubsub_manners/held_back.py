@@ -1,11 +1,11 @@
-"""Messages of one subscription that the double has and will deliver later: late ones, and copies."""
+"""Messages of one subscription that the double will deliver later: late ones, and copies."""
 
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 LEASE_SECONDS: Final = 30
-"""Of a late message at the emulator, while the double has it: far longer than any is held back, where anybody pulls."""
+"""The emulator's lease of a message that the double holds back: far longer than one is, while anything pulls."""
 
 
 @dataclass(slots=True, eq=False)
@@ -14,7 +14,7 @@ class _Entry:
     message: Any
     is_copy: bool
     ends_at: float
-    """When the emulator takes the message back. A copy that nobody has fetched by then is forgotten too."""
+    """When the emulator's lease ends. A copy that was not delivered by then is dropped too."""
 
 
 class HeldBack:
@@ -26,7 +26,7 @@ class HeldBack:
         self._entries.append(_Entry(now + seconds, message, is_copy, now + LEASE_SECONDS))
 
     def ripe(self, most: int) -> tuple[list[Any], list[Any]]:
-        """Late messages and copies whose time has come, at most so many together; they are ours no longer."""
+        """Takes late messages and copies that are due, `most` of them at most together."""
         now = time.monotonic()
         self._entries = [each for each in self._entries if each.ends_at > now]
         found = [each for each in self._entries if each.ripe_at <= now][:most]
@@ -37,5 +37,5 @@ class HeldBack:
         )
 
     def late(self) -> list[Any]:
-        """All that the emulator is waiting for."""
+        """The late messages, which the emulator has leased to the double."""
         return [each.message for each in self._entries if not each.is_copy]

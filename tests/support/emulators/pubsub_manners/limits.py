@@ -1,10 +1,10 @@
-"""What production refuses and the emulator takes, or refuses in other words.
+"""What production refuses and the emulator accepts, or refuses with another message.
 
 The limits are those of cloud.google.com/pubsub/quotas (resource limits),
 cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage (no empty message) and
 cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/modifyAckDeadline (0 to 600 seconds). The texts
-are production's, from reports to googleapis on GitHub, but where a comment says that they are ours. Production counts
-bytes and says characters.
+are production's, from reports to googleapis on GitHub, except where a comment calls them ours. Production counts bytes
+and writes characters.
 """
 
 from typing import Any, Final
@@ -21,20 +21,20 @@ MOST_ACK_DEADLINE_SECONDS: Final = 600
 
 RESERVED: Final = "goog"
 GOOGLES_OWN: Final = "googclient_"
-"""Google's client libraries put the trace there, as attributes like any other (google-cloud-pubsub 2.44)."""
+"""The prefix of the attributes in which Google's client libraries carry the trace (google-cloud-pubsub 2.44)."""
 
 _QUOTAS: Final = "Refer to https://cloud.google.com/pubsub/quotas for more information."
 
 
 class RefusedError(Exception):
-    """INVALID_ARGUMENT, in these words."""
+    """INVALID_ARGUMENT, with this message."""
 
 
 def check_publish(request: bytes) -> None:
-    """Of a batch with one bad message production publishes nothing.
+    """Production publishes nothing of a batch that has one bad message.
 
     Raises:
-        RefusedError: production would.
+        RefusedError: production would refuse the request.
     """
     if len(request) > MOST_PUBLISH_BYTES:
         raise RefusedError(
@@ -94,7 +94,7 @@ def _check_message(message: Any) -> None:
             "at least one attribute."
         )
     if len(attributes) > MOST_ATTRIBUTES:
-        # In words of ours.
+        # Our own message.
         raise RefusedError(
             f"One of the messages in the request has too many attributes. The number is {len(attributes)}, but the "
             f"maximum allowed is {MOST_ATTRIBUTES}. {_QUOTAS}"
@@ -105,7 +105,7 @@ def _check_message(message: Any) -> None:
 
 def _check_attribute(key: str, value: str) -> None:
     if key.startswith(RESERVED) and not key.startswith(GOOGLES_OWN):
-        # In words of ours. Google reserves the prefix for its own names (cloud.google.com/pubsub/docs/admin has it of
+        # Our own message. Google reserves the prefix for its own names (cloud.google.com/pubsub/docs/admin has it of
         # topics and subscriptions); a test double may be the stricter one.
         raise RefusedError(f'The attribute "{key}" in the request has a key that begins with "{RESERVED}".')
     for what, size, most in (
@@ -113,7 +113,7 @@ def _check_attribute(key: str, value: str) -> None:
         ("value", len(value.encode()), MOST_VALUE_BYTES),
     ):
         if size > most:
-            # Production leaves the name of a key that is too long out.
+            # Production does not name a key that is too long.
             name = key if what == "value" else ""
             raise RefusedError(
                 f'The attribute "{name}" in the request has a {what} that is too long. The length is {size} '

@@ -1,12 +1,12 @@
-"""How the production Pub/Sub treats its clients, where the emulator is kinder: settings and counts, values only.
+"""How production's Pub/Sub behaves where the emulator is simpler: the settings and counts of the double.
 
-Where production's behaviour is documented:
+The documentation of production's behaviour:
 
 - A pull returns fewer messages than asked for although more are there, and none before its time is over:
   cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/pull. An answer without messages does not mean
   that there are none: cloud.google.com/pubsub/docs/pull.
-- What was handed to a client that has gone is outstanding until its ack deadline:
-  cloud.google.com/pubsub/docs/lease-management; how a pull that is given up comes to it, googleapis/google-cloud-python
+- Messages that were sent to a client that has gone are outstanding until their ack deadline:
+  cloud.google.com/pubsub/docs/lease-management; how a pull that is given up causes it, googleapis/google-cloud-python
   issue 8087.
 - Messages come in any order: cloud.google.com/pubsub/docs/publisher ("best-effort ordering").
 - A message comes again before its ack deadline ends, or some seconds after it was acknowledged:
@@ -18,7 +18,7 @@ Where production's behaviour is documented:
 - UNAVAILABLE and INTERNAL are to be expected, and a call without an answer may have taken effect:
   cloud.google.com/pubsub/docs/reference/error-codes.
 
-Of how often each happens Google says nothing: the shares are ours, high enough to be met by some hundred messages.
+Google does not document how often each happens. The shares are ours, high enough that some hundred messages meet each.
 """
 
 import json
@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final, Self
 
 Seconds = tuple[float, float]
-"""The least and the most; what it is for is drawn between them."""
+"""The least and the most; each value is drawn between them."""
 
 NONE: Final[Seconds] = (0.0, 0.0)
 
@@ -36,71 +36,70 @@ class Manners:
     """A share is a probability: 0 is never, 1 always."""
 
     seed: int = 0
-    """Of the one source of chance. The same calls in the same order then meet the same manners."""
+    """With the same seed, the same calls in the same order meet the same manners."""
 
     call_seconds: Seconds = (0.01, 0.1)
-    """That a publish or a pull takes longer."""
+    """The delay of a publish or a pull."""
 
     ack_seconds: Seconds = (0.005, 0.05)
-    """As above, an acknowledgement or a new deadline."""
+    """The delay of an acknowledgement or a new deadline."""
 
     partial_share: float = 0.5
-    """Of pulls that ask for several messages, those that bring at most a random part of that number."""
+    """Pulls for several messages that return at most a random part of that number."""
 
     empty_share: float = 0.1
-    """Of pulls, those that bring nothing, whatever is there."""
+    """Pulls that return nothing although messages are there."""
 
     empty_seconds: Seconds = (0.0, 1.0)
-    """How long such a pull takes to say so, unless its own time is over before."""
+    """How long such a pull takes, within the client's deadline."""
 
     longest_pull_seconds: float = 18.0
-    """Before a pull of an empty subscription is answered. That of the same issue; Google says "a bounded time" only."""
+    """How long a pull waits on an empty subscription: as in the same issue; Google documents only "a bounded time"."""
 
     abandoned_keep_leases: bool = True
-    """Whether a pull takes its messages before the time that it needs to answer, so that a client that goes away
-    meanwhile leaves them leased."""
+    """Whether a pull leases its messages before its delay: a client that goes away meanwhile leaves them leased."""
 
     abandoned_seconds: Seconds = (0.0, 0.05)
-    """That a pull goes on for nobody before Pub/Sub notices that its client has gone."""
+    """How long a pull goes on before Pub/Sub notices that its client has gone."""
 
     shuffles: bool = True
     """Whether the messages of one answer are in random order."""
 
     late_share: float = 0.05
-    """Of messages, those that a later pull brings, behind others that were published after them."""
+    """Messages that a later pull returns, behind others that were published after them."""
 
     late_seconds: Seconds = (0.05, 0.5)
-    """How much later such a message, or a copy, can come at the earliest."""
+    """The least delay of such a message, or of a copy."""
 
     copies_share: float = 0.01
-    """Of messages, those that come a second time while they are leased, under another ack id."""
+    """Messages that are delivered again while they are leased, under another ack id."""
 
     ignored_acks_share: float = 0.005
-    """Of acknowledgements, those that are answered and do nothing: the message comes again when its lease ends."""
+    """Acknowledgements that are answered without effect: the message is redelivered when its lease ends."""
 
     ignored_deadlines_share: float = 0.005
-    """As above of new deadlines: a lease ends early, or a message that is given back stays leased."""
+    """New deadlines that are answered without effect: a lease ends early, or a nacked message stays leased."""
 
     wrong_attempts_share: float = 0.1
-    """Of messages, those whose `delivery_attempt` is off by one or two."""
+    """Messages whose `delivery_attempt` is off by one or two."""
 
     counts_only_with_dead_lettering: bool = True
     """Whether `delivery_attempt` is 0 without a dead-letter policy, where the emulator may count."""
 
     unavailable_share: float = 0.005
-    """Of calls, but those that create, change or delete topics and subscriptions."""
+    """Calls that fail with UNAVAILABLE, except those that create, change or delete topics and subscriptions."""
 
     internal_share: float = 0.001
-    """As above."""
+    """Calls that fail with INTERNAL, with the same exceptions."""
 
     unanswered_share: float = 0.5
-    """Of calls that fail so, those that have taken effect."""
+    """Calls that fail so although they took effect."""
 
     limits: bool = True
-    """Whether what exceeds production's limits is refused: see limits.py."""
+    """Whether requests over production's limits are refused: see limits.py."""
 
     ack_id_chars: int = 200
-    """Length of an ack id; the emulator's are short, so that no number of them meets production's limit."""
+    """Length of an ack id. The emulator's are so short that no number of them reaches production's limit."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -112,7 +111,7 @@ class Manners:
 
     @property
     def alter_pulls(self) -> bool:
-        """Whether any setting concerns what a pull brings; else pulls are the emulator's own."""
+        """Whether any setting alters pulls; otherwise the emulator answers them itself."""
         shares = (self.partial_share, self.empty_share, self.late_share, self.copies_share, self.wrong_attempts_share)
         switches = (self.abandoned_keep_leases, self.shuffles, self.counts_only_with_dead_lettering)
         return any(shares) or any(switches) or self.ack_id_chars > 0 or self.call_seconds != NONE
@@ -122,7 +121,7 @@ class Manners:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Settings by name; those that are not named are the defaults.
+        """Settings by name; the others have their defaults.
 
         Raises:
             TypeError: there is no such setting.
@@ -138,8 +137,8 @@ GOOD_DAY: Final = Manners(
     unavailable_share=0,
     internal_share=0,
 )
-"""Slow, partial, empty and disordered, but nothing is done twice, ignored or refused: what a test of single deliveries
-can be held to."""
+"""Slow, partial, empty and unordered, but nothing is done twice, ignored or refused: for tests that expect a single
+delivery."""
 
 KIND: Final = Manners(
     call_seconds=NONE,
@@ -161,22 +160,22 @@ KIND: Final = Manners(
     limits=False,
     ack_id_chars=0,
 )
-"""The emulator's own: the double changes nothing."""
+"""The emulator's own behaviour: the double changes nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What the double has done so far, so that a test can tell that it met what it is about."""
+    """What the double did so far, so that a test can check that it met the manner that it tests."""
 
     calls: int = 0
     partial_pulls: int = 0
-    """Answered with fewer messages than asked for, while the emulator had more."""
+    """Pulls answered with fewer messages than asked for, while the emulator had more."""
 
     empty_pulls: int = 0
-    """Answered without looking."""
+    """Pulls answered without a look at the emulator."""
 
     left_leased: int = 0
-    """Messages that were taken for a client that had gone."""
+    """Messages that were leased to a client that had gone."""
 
     shuffled: int = 0
     """Answers in another order than the emulator's."""
@@ -188,9 +187,11 @@ class Counts:
     """Messages that were delivered a second time while leased."""
 
     ignored_acks: int = 0
-    """Messages, as the next."""
+    """Messages whose acknowledgement was ignored."""
 
     ignored_deadlines: int = 0
+    """Messages whose new deadline was ignored."""
+
     wrong_attempts: int = 0
     refused: int = 0
     """Calls over a limit."""
@@ -198,7 +199,7 @@ class Counts:
     unavailable: int = 0
     internal: int = 0
     unanswered: int = 0
-    """Of these two, the calls that took effect."""
+    """Calls that failed with one of both errors although they took effect."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:

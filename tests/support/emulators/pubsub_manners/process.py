@@ -1,4 +1,4 @@
-"""The double as a process of its own, for real processes that must not share their event loop with it."""
+"""The double as a process of its own, for tests of real processes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from tests.support.emulators.pubsub_manners.manners import Counts, Manners
 @dataclass(frozen=True, slots=True)
 class DoubleProcess:
     address: str
-    """For PUBSUB_EMULATOR_HOST."""
+    """The value for PUBSUB_EMULATOR_HOST."""
 
     async def counts(self) -> Counts:
         async with local_channel(self.address) as channel:
@@ -25,7 +25,7 @@ class DoubleProcess:
 
 @asynccontextmanager
 async def double_process(upstream: str, manners: Manners, run_dir: Path) -> AsyncIterator[DoubleProcess]:
-    """Before the emulator at `upstream`; its log, with its counts at the end, is pubsub-manners.log in `run_dir`.
+    """Runs it in front of the emulator at `upstream`. It logs to pubsub-manners.log in `run_dir`, and its counts last.
 
     Raises:
         StartFailedError: it did not start.
@@ -41,7 +41,7 @@ async def double_process(upstream: str, manners: Manners, run_dir: Path) -> Asyn
 
 @asynccontextmanager
 async def with_manners(emulators: Emulators, manners: Manners | None, run_dir: Path) -> AsyncIterator[Emulators]:
-    """The same emulators, with Pub/Sub behind a process of the double; as they are where `manners` is None."""
+    """The same emulators, with Pub/Sub behind a process of the double; unchanged where `manners` is None."""
     if manners is None:
         yield emulators
         return

@@ -1,4 +1,4 @@
-"""A pull as production answers it: partial, empty, late, in any order, some of it twice, some of it for nobody."""
+"""A pull as production answers it: partial, empty, late, unordered, with copies, or after its client has gone."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,14 @@ from tests.support.emulators.pubsub_manners.upstream import Upstream
 
 FIRST_PAUSE_SECONDS: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 0.1
-"""Between two looks at an empty subscription. The shorter, the more of the emulator's time waiting pulls take."""
+"""The longest pause between two looks at an empty subscription. Shorter ones take more of the emulator's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     messages: list[Any]
     may_be_more: bool
-    """Whether the emulator gave as many as it was asked for."""
+    """Whether the emulator returned as many as it was asked for."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Pulling:
         self._going_on: set[asyncio.Task[_Found]] = set()
 
     async def pull(self, request: bytes, seconds_left: Callable[[], float]) -> bytes:
-        """The answer, within the client's time where it can be; after it nobody is there to have it.
+        """The answer, within the client's deadline where that is possible.
 
         Raises:
             grpc.aio.AioRpcError: the emulator's.
@@ -80,7 +80,7 @@ class Pulling:
         return answer
 
     async def close(self) -> None:
-        """Give back what is held back."""
+        """Ends the leases of the messages that are held back."""
         for task in self._going_on:
             task.cancel()
         await asyncio.gather(*self._going_on, return_exceptions=True)
@@ -90,7 +90,7 @@ class Pulling:
                 await self._upstream.lease(subscription, late, 0) if late else None
 
     async def _unless_abandoned(self, wanted: Any, most: int, seconds_left: float) -> _Found:
-        """What the pull finds. It notices late that its client has gone: what it finds until then is for nobody."""
+        """The messages that a pull finds. Without its client it goes on for a while, and leaves them leased."""
         wait = _Wait(time.monotonic() + min(seconds_left, self._manners.longest_pull_seconds))
         looking = asyncio.ensure_future(self._look(wanted, most, wait))
         self._going_on.add(looking)
@@ -116,7 +116,7 @@ class Pulling:
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _ready(self, subscription: str, most: int) -> _Found:
-        """What can be delivered now, under ack ids of the double."""
+        """The messages that can be delivered now, under ack ids of the double."""
         settings = await self._upstream.settings(subscription)
         held_back = self._held_back[subscription]
         late, copies = held_back.ripe(most)
@@ -137,7 +137,7 @@ class Pulling:
         return _Found([self._dressed(each, dead_letters=settings.dead_letters) for each in found], may_be_more)
 
     async def _hold_back_some(self, subscription: str, fresh: list[Any]) -> list[Any]:
-        """Those that are to be delivered now."""
+        """Holds some messages back, and returns those to deliver now."""
         late = [each for each in fresh if self._chance.hits(self._manners.late_share)]
         if not late:
             return fresh
@@ -149,7 +149,7 @@ class Pulling:
         return [each for each in fresh if each.ack_id not in ids]
 
     def _dressed(self, message: Any, *, dead_letters: bool) -> Any:
-        """As the client sees it. The emulator's stays as it is: it may be delivered again."""
+        """The message as the client sees it: a copy, since the emulator's may be delivered again."""
         seen = ReceivedMessage.pb()()
         seen.CopyFrom(message)
         seen.ack_id = self._ack_ids.fresh(message.ack_id)

@@ -1,4 +1,4 @@
-"""The emulator, as the double calls it."""
+"""The double's client of the emulator."""
 
 import time
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ NO_LIMIT: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_mess
 """A pull of a thousand large messages exceeds gRPC's default of 4 MiB."""
 
 OWN_CALL_SECONDS: Final = 5.0
-"""For a call that no client waits for."""
+"""The timeout of calls that no client waits for."""
 
 KNOWN_SECONDS: Final = 5.0
-"""For which a subscription's settings are believed: a test may change them behind our back."""
+"""How long a subscription's settings are cached: a test may change them on the emulator itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SubscriptionSettings:
 
 
 class Upstream:
-    """Opened by `async with`. Every call raises grpc.aio.AioRpcError where the emulator answers with an error."""
+    """Opened by `async with`. Every call raises grpc.aio.AioRpcError on the emulator's errors."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -53,24 +53,23 @@ class Upstream:
         timeout: float | None = OWN_CALL_SECONDS,  # noqa: ASYNC109 - gRPC's own: the emulator is told of it
         metadata: Sequence[tuple[str, str | bytes]] = (),
     ) -> bytes:
-        """Bytes in, bytes out."""
+        """Sends a serialized request and returns the serialized answer."""
         if method not in self._calls:
             self._calls[method] = self._channel.unary_unary(method)
         answer: bytes = await self._calls[method](request, timeout=timeout, metadata=metadata)
         return answer
 
     async def pull_now(self, subscription: str, max_messages: int) -> list[Any]:
-        """What is there now, as raw messages.
+        """The messages that are there now, in raw protobuf.
 
-        Never a pull that waits: the emulator may go on with one that was given up, and lease to nobody what is
-        published later, by no chance of ours.
+        It never waits: the emulator may go on with a waiting pull that was given up, and lease later messages to it.
         """
         request = PullRequest.pb()(subscription=subscription, max_messages=max_messages, return_immediately=True)
         answer = await self.call(f"{SUBSCRIBER}Pull", request.SerializeToString())
         return list(PullResponse.pb().FromString(answer).received_messages)
 
     async def lease(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
-        """Let the leases end that many seconds from now."""
+        """Makes the leases end `seconds` from now."""
         request = ModifyAckDeadlineRequest.pb()(
             subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
         )

@@ -1,4 +1,4 @@
-"""Dead letters in quantity, as the worker and Pub/Sub leave them."""
+"""Events and dead letters in any state and quantity, as ingress, worker and Pub/Sub leave them."""
 
 import json
 import random
@@ -30,8 +30,8 @@ from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from tests.support.sample_events import sample_event, sample_row
-from worker.dead_letter_collector import LETTERS_PER_PULL
-from worker.dead_letter_messages import read_letter
+from worker.dead_letter_collector import MESSAGES_PER_PULL
+from worker.dead_letter_messages import read_dead_letter
 from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import PubSubSubscription, ReceivedMessage
 
@@ -40,8 +40,8 @@ LONG_AGO = timedelta(days=2)
 
 
 @dataclass
-class SeededDeadLetters:
-    """Writes to Spanner and to the dead-letter topic."""
+class SeededEvents:
+    """Writes events to Spanner, and their dead letters to the dead-letter topic."""
 
     settings: OperatorSettings
     database: Any
@@ -59,7 +59,7 @@ class SeededDeadLetters:
         )
 
     async def log(self, count: int, *, caller: str = "caller@example.com", **fields: Any) -> list[Event]:
-        """Committed and pending."""
+        """Commits events, which are pending then."""
         events = [sample_event(**fields) for _ in range(count)]
         own = {"caller": {"principal": caller, "source": "cloud_run_iam"}}
         for start in range(0, count, ROWS_PER_COMMIT):
@@ -75,8 +75,8 @@ class SeededDeadLetters:
             )
         return events
 
-    async def bury(self, events: Sequence[Event], reason: str, *, at: datetime | None = None) -> None:
-        """As the worker does it: a dead letter with its reason, then DEAD."""
+    async def dead_letter(self, events: Sequence[Event], reason: str, *, at: datetime | None = None) -> None:
+        """As the worker does: publishes dead letters with a reason, then settles the events as DEAD."""
         status = int(reason.removeprefix("http_")) if reason.startswith("http_") else None
         at = at or datetime.now(UTC)
         letters = [DeadLetter(_received(forward_message.encode(e)), reason, status, 1, at) for e in events]
@@ -86,7 +86,7 @@ class SeededDeadLetters:
             await self.settle_dead(part, reason, status)
 
     async def settle_dead(self, events: Sequence[Event], reason: str, status: int | None = None) -> None:
-        """Without a dead letter: it has expired."""
+        """Settles as DEAD without a dead letter, as if it had expired."""
         token = str(uuid.uuid4())
         entries = await self.ledger.claim([e.event_id for e in events], token=token, seconds=60)
         at = datetime.now(UTC)
@@ -97,13 +97,13 @@ class SeededDeadLetters:
         ]
         await self.ledger.settle_dead(noted, token=token)
 
-    async def bury_natively(self, events: Sequence[Event]) -> None:
-        """As Pub/Sub does it: no reason of ours, the ledger row still pending."""
+    async def dead_letter_natively(self, events: Sequence[Event]) -> None:
+        """As Pub/Sub does: publishes dead letters without our reason, and the ledger rows stay pending."""
         count = {"CloudPubSubDeadLetterSourceDeliveryCount": "5", "CloudPubSubDeadLetterSourceSubscription": "forward"}
         messages = [forward_message.encode(event) for event in events]
         await self._publish([PubsubMessage(data=m.data, attributes=m.attributes | count) for m in messages])
 
-    async def bury_poison(self, count: int) -> None:
+    async def publish_poison(self, count: int) -> None:
         rng = random.Random(4)
         letters = [
             DeadLetter(
@@ -117,8 +117,8 @@ class SeededDeadLetters:
         ]
         await self._letters.publish(letters)
 
-    async def letters_only(self, events: Sequence[Event], reason: str) -> None:
-        """A dead letter whatever the ledger says."""
+    async def publish_letters(self, events: Sequence[Event], reason: str) -> None:
+        """Publishes dead letters and leaves the ledger alone."""
         received = [_received(forward_message.encode(event)) for event in events]
         await self._letters.publish([DeadLetter(m, reason, None, 1, datetime.now(UTC)) for m in received])
 
@@ -134,23 +134,23 @@ class SeededDeadLetters:
         )
 
     async def collect(self) -> None:
-        """As workers do, until nothing is left on the topic's subscription."""
+        """Collects dead letters, as workers do, until the subscription is empty."""
         table = SpannerDeadLetterTable(self.ledger.transactions, timeout_seconds=20)
         while messages := await self.subscription.pull(max_messages=1000, wait_seconds=1.0):
-            letters = [read_letter(message) for message in messages]
-            for start in range(0, len(letters), LETTERS_PER_PULL):
-                await table.collect(letters[start : start + LETTERS_PER_PULL])
+            letters = [read_dead_letter(message) for message in messages]
+            for start in range(0, len(letters), MESSAGES_PER_PULL):
+                await table.collect(letters[start : start + MESSAGES_PER_PULL])
             await self.subscription.acknowledge([message.ack_id for message in messages])
 
     async def open_letters(self) -> list[DeadLetterSummary]:
-        """What is collected and open, the oldest first."""
+        """The open letters in the table, the oldest first."""
         table = SpannerDeadLetterTable(self.ledger.transactions, timeout_seconds=20)
         return await table.open(LetterChoice())
 
-    async def lying_there(self, *, quiet_seconds: float = 1.0) -> list[ReceivedMessage]:
-        """Everything on the dead-letter subscription that nobody holds, taken off it."""
+    async def drain_letters(self, *, retry_after_remaining_seconds: float = 1.0) -> list[ReceivedMessage]:
+        """Pulls and acknowledges all messages of the dead-letter subscription that are not leased."""
         found: list[ReceivedMessage] = []
-        while messages := await self.subscription.pull(max_messages=1000, wait_seconds=quiet_seconds):
+        while messages := await self.subscription.pull(max_messages=1000, wait_seconds=retry_after_remaining_seconds):
             await self.subscription.acknowledge([message.ack_id for message in messages])
             found += messages
         return found
@@ -171,11 +171,11 @@ def _received(message: forward_message.OutgoingMessage) -> ReceivedMessage:
 
 
 @asynccontextmanager
-async def graveyard(environment: Mapping[str, str]) -> AsyncIterator[SeededDeadLetters]:
+async def seeded_events(environment: Mapping[str, str]) -> AsyncIterator[SeededEvents]:
     settings = from_environment(OperatorSettings, environment)
     async with (
         open_database(settings) as database,
         open_publisher_client(settings) as publisher,
         open_subscriber_client(settings) as subscriber,
     ):
-        yield SeededDeadLetters(settings, database, publisher, subscriber)
+        yield SeededEvents(settings, database, publisher, subscriber)
