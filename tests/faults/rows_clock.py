@@ -12,7 +12,7 @@ from shared.events.attempt_history import HistoryKind
 from tests.faults.client import OK, Attempt
 from tests.faults.lab import Lab
 from tests.faults.row import Expectations, Row
-from tests.faults.rows_ingress import RESTARTS, UNAVAILABLE
+from tests.faults.rows_ingress import AWAY, RESTARTS
 from tests.faults.rows_worker import WORKER, published_again
 from tests.faults.stepping_clock import step
 
@@ -120,6 +120,6 @@ CLOCK_ROWS: Final = (
         linger_seconds=1.0,
         # The Spanner client bounds its retries of aborted transactions by time.time(): a step forward ends them.
         tries=RESTARTS,
-        expect=Expectations(attempt_failures=UNAVAILABLE),
+        expect=Expectations(attempt_failures=AWAY),
     ),
 )

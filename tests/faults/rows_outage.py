@@ -9,7 +9,7 @@ from tests.faults.client import OK
 from tests.faults.lab import Lab
 from tests.faults.message_count import counted_messages
 from tests.faults.row import Expectations, Row
-from tests.faults.rows_ingress import RESTARTS, UNAVAILABLE
+from tests.faults.rows_ingress import AWAY, RESTARTS
 from tests.faults.rows_statsig import status
 from tests.faults.rows_worker import WORKER
 from tests.support.wire.tcp_proxy import Mode
@@ -94,6 +94,6 @@ OUTAGE_ROWS: Final = (
         fault=started_without_pubsub,
         tries=RESTARTS,
         load_seconds=12.0,
-        expect=Expectations(attempt_failures=UNAVAILABLE),
+        expect=Expectations(attempt_failures=AWAY),
     ),
 )

@@ -7,7 +7,7 @@ from tests.faults import rows_ingress, rows_worker
 from tests.faults.first_process import STARTED, why_impossible
 from tests.faults.lab import Lab
 from tests.faults.row import Expectations, Fault, Row
-from tests.faults.rows_ingress import RESTARTS, UNAVAILABLE
+from tests.faults.rows_ingress import AWAY, RESTARTS
 
 AS_FIRST: Final = ("tests.faults.first_process",)
 
@@ -44,6 +44,6 @@ PROCESS_ROWS: Final = (
         wrappers={"ingress": AS_FIRST},
         cannot_run=why_impossible,
         tries=RESTARTS,
-        expect=Expectations(attempt_failures=UNAVAILABLE),
+        expect=Expectations(attempt_failures=AWAY),
     ),
 )
