@@ -5,6 +5,7 @@ passes its own settings.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -119,9 +120,13 @@ async def in_own_task(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[
                 entered.set_result(value)
                 await leave.wait()
         except BaseException as error:
-            if entered.done():
-                raise
-            entered.set_exception(error)
+            if not entered.done():
+                entered.set_exception(error)
+                return
+            if not leave.is_set():  # it ended by itself: without it no call can be served, so end the process too
+                _log.exception("runtime_failed")
+                signal.raise_signal(signal.SIGTERM)
+            raise
 
     task = asyncio.create_task(hold())
     try:

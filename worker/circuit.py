@@ -18,7 +18,7 @@ FAILURES_TO_OPEN: Final = 3
 """Failed requests in a row, of all lanes, that open it. Fewer would open for a single bad connection."""
 
 SILENCE_SECONDS: Final = 2.0
-"""How long nothing must have been confirmed before FAILURES_TO_OPEN count. With every third event bad, three requests
+"""Three failures in a row open it only if nothing was confirmed for so long. With every third event bad, three requests
 of one event each fail in a row now and then, although others are confirmed several times a second."""
 
 FAILURES_IN_A_BURST: Final = 12
@@ -30,7 +30,7 @@ BURST_SILENCE_SECONDS: Final = 0.5
 
 REJECTIONS_TO_OPEN: Final = 40
 """Requests in a row that are rejected for their payload (400, 413, 422). A rejection costs nothing and leaves no copy,
-and a caller's bad events may come first: enough to find twenty of them one by one."""
+and a caller's bad events may come first: finding twenty of them one by one takes about as many requests."""
 
 INCONCLUSIVE_PROBE_PAUSE_SECONDS: Final = 0.25
 """At least this long passes between a probe that sent nothing and the next one, unless the first wait is shorter."""

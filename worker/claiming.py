@@ -18,7 +18,8 @@ from worker.settling import Settling
 
 MISSING_ROW_DELIVERIES: Final = 3
 """Deliveries of a message without a ledger row before it is dead-lettered. The row is committed before the message is
-published and read strongly, so one would do; the others allow for a restore or a fail-over in progress."""
+published and read strongly, so one would do; the others allow for a restore or a fail-over in progress. A subscription
+without native dead-lettering counts no deliveries (0), and then the first one must do."""
 
 _DISPOSITIONS: Final = {
     ClaimOutcome.DELIVERED: Disposition.ACK,
@@ -53,19 +54,28 @@ class Claiming:
     async def claim(self, batch: Batch) -> list[ClaimResult]:
         """Claim what may be sent now, and decide the disposition of the other messages of `batch`.
 
-        Outcomes that this process could not write earlier are written first. Where Spanner does not answer, all is
-        held. Suspects are set aside.
+        Outcomes that this process could not write earlier are written first. What cannot be written or claimed, because
+        Spanner does not answer, is held. Suspects are set aside. If this fails or is cancelled, claims are released.
         """
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
         batch.decide(settled_now, Disposition.ACK)
-        batch.decide(batch.events.keys() - settled_now - wanted, Disposition.NACK)
+        # Only this process knows that these are confirmed: after a nack another worker would send them again.
+        batch.decide(batch.events.keys() - settled_now - wanted, Disposition.HOLD)
         if self._sets_aside(batch):
             notorious = {e for e in wanted if self._poison.is_notorious(batch.events[e].event_name)}
             batch.decide(notorious, Disposition.SET_ASIDE)
             wanted -= notorious
         if not wanted:
             return []
-        results = await self._claim_or_hold(batch, wanted)
+        try:
+            return await self._claimed(batch, await self._claim_or_hold(batch, wanted))
+        except BaseException:
+            with anyio.CancelScope(shield=True):  # bounded: one short try
+                await self._settling.give_up_claim(wanted, batch.claim)
+            raise
+
+    async def _claimed(self, batch: Batch, results: dict[str, ClaimResult]) -> list[ClaimResult]:
+        """Decide the disposition of what may not be sent; returns the rest."""
         by_outcome: dict[ClaimOutcome, list[ClaimResult]] = {outcome: [] for outcome in ClaimOutcome}
         for result in results.values():
             by_outcome[result.outcome].append(result)
@@ -76,7 +86,7 @@ class Claiming:
         return await self._without_suspects(batch, claimed) if self._sets_aside(batch) else claimed
 
     def _sets_aside(self, batch: Batch) -> bool:
-        """False in a trial, which is of a suspect, and in a probe, which tests the destination with any event."""
+        """False in a trial, which is of a suspect, and in a probe, which tests the destination with what there is."""
         return not batch.is_trial and self._circuit.open_reason is None
 
     async def _claim_or_hold(self, batch: Batch, wanted: set[str]) -> dict[str, ClaimResult]:
@@ -91,12 +101,9 @@ class Claiming:
             await self._settling.give_up_claim(wanted, batch.claim)
             batch.decide(wanted, Disposition.HOLD)
             return {}
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._settling.give_up_claim(wanted, batch.claim)
-            raise
         resumed = {event_id for event_id, result in results.items() if result.is_resumed}
-        self._settling.forget(known.keys() - resumed)  # another worker has claimed these since
+        # The others were claimed by another worker since, or the write was done and only its answer was lost.
+        self._settling.forget(known.keys() - resumed)
         dead = {e for e in resumed if known[e].state is ForwardState.DEAD and known[e].record is not None}
         await self._settle_dead_lettered(batch, dead)
         batch.recalled = {e: record for e in resumed - dead if (record := known[e].record) is not None}
@@ -106,7 +113,7 @@ class Claiming:
         """Their dead letters are published and their DEAD could not be written: write it, and never send them again."""
         records = [known.record for known in self._settling.known(event_ids).values() if known.record is not None]
         settled = await self._settling.settle_dead(records, batch.claim)
-        batch.decide(event_ids, Disposition.NACK)
+        batch.decide(event_ids, Disposition.HOLD)
         batch.decide(settled, Disposition.ACK)
 
     async def _without_suspects(self, batch: Batch, claimed: list[ClaimResult]) -> list[ClaimResult]:

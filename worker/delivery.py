@@ -42,7 +42,13 @@ class Delivery:
     """Failed alone, while it is unknown whether others are confirmed."""
 
     failures: int = 0
-    """Requests in a row that failed, with nothing confirmed since they began; without rejections."""
+    """Requests in a row that failed, with nothing confirmed since they began, or with a 429; without rejections."""
+
+    limited: set[str] = field(default_factory=set)
+    """Events in requests that were answered 429."""
+
+    paused_until: float = float("-inf")
+    """Monotonic: the end of the pause after a 429."""
 
     _unsettled: list[str] = field(default_factory=list)
     _settling: anyio.Lock = field(default_factory=anyio.Lock)

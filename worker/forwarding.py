@@ -1,6 +1,6 @@
 """The use case: forward a batch of messages. Decode, claim, send, settle; then what to do with each message.
 
-An event is settled only after Statsig's answer, and a message acked only after its event is settled.
+An event is settled only after Statsig's answer, and its message acked only after it is settled.
 """
 
 import uuid
@@ -59,6 +59,7 @@ class Forwarding:
         self._poison = poison
         self._clock = clock
         self._claim_seconds = claim_seconds
+        self._suspect_backoff_seconds = suspect_backoff_seconds
         self._claiming = Claiming(
             ledger=ledger,
             settling=settling,
@@ -78,7 +79,8 @@ class Forwarding:
     async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
         """Forward what may be forwarded; returns each message's disposition by its ack_id. Suspects are set aside.
 
-        May take as long as a claim. When cancelled it releases its claims, so that no one waits for them to expire.
+        May take as long as a claim, and as long again while Spanner does not take settlements. When cancelled it
+        releases its claims, so that no worker waits for them to expire.
         """
         return await self._forward(messages, is_trial=False)
 
@@ -164,10 +166,14 @@ class Forwarding:
     async def _release(self, batch: Batch, attempts: BatchAttempts, unsettled: set[str]) -> None:
         """Release what may be sent again.
 
-        Not what is confirmed: claimed again it would be sent again, so it is settled here or its claim expires. Nor
-        what is dead-lettered and not yet settled.
+        Confirmed events are not released: whoever claimed them would send them again. They are settled, or keep their
+        claim. Events with a published dead letter keep it too.
         """
         confirmed = unsettled & set(attempts.with_verdict(SendVerdict.CONFIRMED))
-        await self._settling.settle_at_the_end(attempts.records(confirmed), batch.claim)
+        if await self._settling.settle_at_the_end(attempts.records(confirmed), batch.claim):
+            batch.decide(confirmed, Disposition.ACK)
         dead = {e for e, known in self._settling.known(unsettled).items() if known.state is ForwardState.DEAD}
-        await self._settling.release(attempts.records(unsettled - confirmed - dead), batch.claim)
+        # A trial that was cut off: its event stays a suspect, and is not sent with others.
+        wait_seconds = self._suspect_backoff_seconds if batch.is_trial else None
+        records = attempts.records(unsettled - confirmed - dead, wait_seconds=wait_seconds)
+        await self._settling.release(records, batch.claim)

@@ -55,9 +55,10 @@ class PoisonDetector:
         if began is None:
             return Suspicion.UNDECIDED
         if event.outcome.verdict is SendVerdict.REJECTED:
-            # One rejection is enough, so a confirmation must follow it. An open circuit had none since it opened.
+            # One rejection suffices if anything was confirmed after this request began. In an open circuit nothing was.
             others_confirmed = self._circuit.confirmed_since(began)
-            event.alone_failures += others_confirmed
+            if others_confirmed:
+                event.alone_failures += 1
             return Suspicion.POISON if others_confirmed or self._allows_one_more(began) else Suspicion.SUSPECT
         since = began if event.failing_since is None else event.failing_since
         if self._circuit.open_reason is not None or not self._circuit.confirmed_since(since):

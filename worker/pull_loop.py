@@ -96,13 +96,16 @@ class PullLoop:
         return [] if probe is None else [probe]
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
+        by_disposition: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
         try:
             dispositions = await self._forward(messages)
+            for message in messages:
+                by_disposition[dispositions[message.ack_id]].append(message)
         except Exception:  # noqa: BLE001 - the next lines say why
             # A bug. It must not end the process: every other lane's work would end too, and the bug would meet the next
             # process again. The pause keeps it from becoming a hot loop.
             _log.exception("batch_crashed", messages=len(messages))
-            dispositions = {message.ack_id: Disposition.NACK for message in messages}
+            by_disposition = {each: list(messages) if each is Disposition.NACK else [] for each in Disposition}
             needs_pause = True
         except BaseException:
             self._held.add(messages)
@@ -110,9 +113,6 @@ class PullLoop:
         else:
             # If every message is held, something that all need is away, such as Spanner. An open circuit waits itself.
             needs_pause = set(dispositions.values()) == {Disposition.HOLD} and self._circuit.open_reason is None
-        by_disposition: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
-        for message in messages:
-            by_disposition[dispositions[message.ack_id]].append(message)
         await self._leases.acknowledge(by_disposition[Disposition.ACK])
         await self._leases.nack(by_disposition[Disposition.NACK])
         self._held.add(by_disposition[Disposition.HOLD])

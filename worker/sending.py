@@ -26,11 +26,11 @@ LONGEST_BACKOFF_SECONDS: Final = 8.0
 """The bound of the pause after a failed request doubles from the first to this one. The pause is drawn from zero to the
 bound (full jitter): lanes and workers that failed together do not retry together."""
 
-MORE_REQUESTS: Final = 8
+EXTRA_REQUESTS: Final = 8
 """Requests in flight beyond one per batch, in all batches of a process. A search among 500 events of which five are bad
 takes some 80 requests. In sequence, at 100 ms each, they would delay the good events by 8 s."""
 
-LIVELY_SECONDS: Final = 1.0
+RECENT_CONFIRMATION_SECONDS: Final = 1.0
 """A batch has several requests in flight only if something was confirmed within this time. With Statsig away they would
 all fail, and each may leave copies."""
 
@@ -62,7 +62,7 @@ class Sending:
         self._attempt_seconds = attempt_seconds
         self._random = rng or random.Random()  # noqa: S311 - jitter
         self._tally = tally or Tally(clock)
-        self._more_requests = MORE_REQUESTS
+        self._extra_requests = EXTRA_REQUESTS
 
     async def send(self, events: Sequence[StatsigEvent], delivery: Delivery) -> None:
         """Send until each event is confirmed or has failed alone, or until it gives up; see `delivery.attempts`.
@@ -70,8 +70,9 @@ class Sending:
         A request that fails is divided until the events at fault are alone. An event that fails alone while others
         are confirmed is not retried here; while nothing is confirmed it is.
 
-        It gives up when the budget is spent, the circuit opens, the process stops, or no further attempt fits before
-        the delivery's deadline: a worker that was paused beyond its claim sends nothing.
+        It gives up when the next pause would exceed the budget, the circuit opens, the process stops, an earlier
+        attempt cannot be noted, or no further attempt fits before the delivery's deadline: a worker that was paused
+        beyond its claim sends nothing.
         """
         give_up_at = self._clock.monotonic() + self._budget_seconds
         delivery.is_probe = is_probe = self._circuit.open_reason is not None
@@ -84,18 +85,20 @@ class Sending:
             if not await self._may_go_on(delivery, give_up_at):
                 return
             requests = self._next_requests(delivery)
-            self._more_requests -= len(requests) - 1
+            self._extra_requests -= len(requests) - 1
             try:
-                lost = await self._make(requests, delivery)
+                lost = await self._send_requests(requests, delivery)
             finally:
-                self._more_requests += len(requests) - 1
+                self._extra_requests += len(requests) - 1
             if delivery.is_trial or is_probe or lost:
                 return
 
     def _next_requests(self, delivery: Delivery) -> list[list[StatsigEvent]]:
         """One request, or several at once while Statsig confirms others."""
-        is_lively = not delivery.failures and self._circuit.confirmed_since(self._clock.monotonic() - LIVELY_SECONDS)
-        count = 1 + self._more_requests * (is_lively and not delivery.is_trial and not delivery.is_probe)
+        is_confirming = not delivery.failures and self._circuit.confirmed_since(
+            self._clock.monotonic() - RECENT_CONFIRMATION_SECONDS
+        )
+        count = 1 + self._extra_requests * (is_confirming and not delivery.is_trial and not delivery.is_probe)
         requests = [self._next_request(delivery)]
         while len(requests) < count and (delivery.parts or delivery.unsent):
             requests.append(self._next_request(delivery))
@@ -125,7 +128,7 @@ class Sending:
 
     async def _may_go_on(self, delivery: Delivery, give_up_at: float) -> bool:
         """Wait for a pause that Statsig asked for and for the backoff after failures; returns False to give up."""
-        pause = self._circuit.retry_after_remaining_seconds()
+        pause = max(self._circuit.retry_after_remaining_seconds(), delivery.paused_until - self._clock.monotonic(), 0.0)
         if delivery.failures:
             bound = exponential_backoff(FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, delivery.failures)
             pause += self._random.uniform(0, bound)
@@ -136,16 +139,16 @@ class Sending:
                 await self._stopping.wait()
         return not self._stopping.is_set() and self._clock.monotonic() + self._attempt_seconds <= delivery.deadline
 
-    async def _make(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
+    async def _send_requests(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
         """Make the requests at the same time, without the events that may not be sent; returns these."""
-        lost = await self._not_noted(requests, delivery)
+        lost = await self._note_earlier_attempts(requests, delivery)
         ours = [[event for event in request if event.event_id not in lost] for request in requests]
         attempts = [partial(self._attempt, request, delivery) for request in ours if request]
         if attempts:
             await gathered(attempts)
         return lost
 
-    async def _not_noted(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
+    async def _note_earlier_attempts(self, requests: Sequence[list[StatsigEvent]], delivery: Delivery) -> set[str]:
         """Write earlier attempts to the ledger; returns the events for which that failed, which may not be sent."""
         unwritten = delivery.attempts.not_durable(event.event_id for request in requests for event in request)
         if not unwritten:
@@ -182,38 +185,51 @@ class Sending:
             self._failed(failed, outcomes[failed[0].event_id], began, delivery)
 
     def _failed(self, events: list[StatsigEvent], outcome: SendOutcome, began: float, delivery: Delivery) -> None:
+        others_confirmed = self._circuit.confirmed_since(began)
         _log.warning(
             "attempt_failed",
             reason=outcome.reason,
             verdict=outcome.verdict.value,
             events=len(events),
-            others_confirmed=self._circuit.confirmed_since(began),
+            others_confirmed=others_confirmed,
         )
         self._tally.failed(outcome.reason)
         delivery.attempts.failed((event.event_id for event in events), began)
+        is_transient = outcome.verdict is SendVerdict.TRANSIENT
         if outcome.verdict is not SendVerdict.REJECTED:
-            is_searched = self._circuit.confirmed_since(began) and outcome.verdict is not SendVerdict.TRANSIENT
-            delivery.failures = 0 if is_searched else delivery.failures + 1
-        self._tell_circuit(outcome, began, delivery)
-        # A 429 is about all requests, unless the same request draws it again.
-        may_be_events = outcome.status is not None and (self._circuit.confirmed_since(began) or delivery.failures > 1)
-        if outcome.verdict is SendVerdict.TRANSIENT and not may_be_events:
+            delivery.failures = 0 if others_confirmed and not is_transient else delivery.failures + 1
+        self._tell_circuit(outcome, delivery, others_confirmed=others_confirmed)
+        if is_transient and not self._is_limited_again(events, outcome, delivery):
             delivery.parts.appendleft(events)
         elif len(events) == 1:
             delivery.attempts.of[events[0].event_id].failed_alone_at = began
             delivery.alone += events
         else:
-            if outcome.verdict is not SendVerdict.TRANSIENT:
+            if not is_transient:
                 self._size.failed(len(events))
             delivery.parts.extendleft(reversed(parts_of(events)))
 
-    def _tell_circuit(self, outcome: SendOutcome, began: float, delivery: Delivery) -> None:
+    def _is_limited_again(self, events: list[StatsigEvent], outcome: SendOutcome, delivery: Delivery) -> bool:
+        """Whether a request, or one that it is part of, was answered 429 before. An event may draw it then.
+
+        The first 429 is about all requests: this one is made again whole, after the pause that Statsig asked for. With
+        others confirmed the pause is this batch's alone, and short: a single bad event may draw it too.
+        """
+        if outcome.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return False
+        is_again = events[0].event_id in delivery.limited
+        delivery.limited.update(event.event_id for event in events)
+        if not is_again:
+            asked = min(outcome.retry_after_seconds or 0.0, LONGEST_BACKOFF_SECONDS)
+            delivery.paused_until = self._clock.monotonic() + asked
+        return is_again
+
+    def _tell_circuit(self, outcome: SendOutcome, delivery: Delivery, *, others_confirmed: bool) -> None:
         if delivery.is_trial and not delivery.is_probe:
             return
         if outcome.verdict is SendVerdict.REJECTED:
             self._circuit.rejected(outcome.reason, is_probe=delivery.is_probe)
             return
-        others_confirmed = self._circuit.confirmed_since(began)
         if outcome.verdict is SendVerdict.REFUSED and not others_confirmed:
             _log.error("statsig_refuses_us", reason=outcome.reason, status=outcome.status)
         # A pause holds for all lanes, and a single bad event may draw it.

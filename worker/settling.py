@@ -23,8 +23,8 @@ PATIENCE_SECONDS: Final = 30.0
 """How long a settlement is retried before its messages are held or nacked. Their leases are extended meanwhile."""
 
 LAST_TRY_SECONDS: Final = 1.0
-"""Timeout of a release, and of the last try to settle when a process ends. A failed one is remembered. When the process
-ends too, the event waits until its claim expires, and one possible duplicate is counted."""
+"""Timeout of a release, and of the last try to settle at the end of a batch. A failed one is remembered. When the
+process ends then, the event waits until its claim expires, and one possible duplicate is counted."""
 
 MAX_REMEMBERED: Final = 200_000
 """Remembered outcomes plus the entries of their histories, some 55 MB: an hour without Spanner at the rate of an open
@@ -45,7 +45,7 @@ class UnwrittenOutcome:
     """DELIVERED: confirmed. DEAD: its dead letter is published. PENDING: neither."""
 
     tokens: frozenset[str]
-    """Of the claims that may hold the event: a claim whose answer was lost may stand too."""
+    """Every claim token under which the row may stand; several if the answer to a later claim was lost."""
 
 
 class Settling:
@@ -88,25 +88,29 @@ class Settling:
 
         if not await self._patiently(write, self._patience_seconds, len(records)):
             return False
+        self._settled(records)
+        return True
+
+    async def settle_at_the_end(self, records: Sequence[DeliveryRecord], claim: Claim) -> bool:
+        """Settle as delivered in one short try; False if it failed, and then it is remembered."""
+        if not records:
+            return True
+        self._remember(records, claim, ForwardState.DELIVERED)
+        left = claim.ends_at - self._clock.monotonic()
+        try:
+            await self._ledger.settle_delivered(
+                records, token=claim.token, seconds_left=left, within_seconds=LAST_TRY_SECONDS
+            )
+        except StorageUnavailableError:
+            _log.error("settle_failed", events=len(records))
+            return False
+        self._settled(records)
+        return True
+
+    def _settled(self, records: Sequence[DeliveryRecord]) -> None:
         self._tally.delivered += len(records)
         self.forget(record.event_id for record in records)
         log_each(_log, "event_settled", (record.event_id for record in records))
-        return True
-
-    async def settle_at_the_end(self, records: Sequence[DeliveryRecord], claim: Claim) -> None:
-        """Settle as delivered in one short try; what fails is remembered."""
-        if records:
-            self._remember(records, claim, ForwardState.DELIVERED)
-            left = claim.ends_at - self._clock.monotonic()
-            try:
-                await self._ledger.settle_delivered(
-                    records, token=claim.token, seconds_left=left, within_seconds=LAST_TRY_SECONDS
-                )
-            except StorageUnavailableError:
-                _log.error("settle_failed", events=len(records))
-            else:
-                self._tally.delivered += len(records)
-                self.forget(record.event_id for record in records)
 
     async def settle_remembered(self, event_ids: Collection[str]) -> tuple[set[str], set[str]]:
         """Settle remembered confirmations; returns (settled now, events without a remembered confirmation)."""
@@ -122,7 +126,7 @@ class Settling:
         return settled, unknown
 
     async def settle_dead(self, records: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
-        """Settle dead-lettered events as dead; returns those for which it was written. The others are remembered."""
+        """Settle dead-lettered events as dead; returns those that it wrote. If Spanner was away they are remembered."""
         if not records:
             return set()
         self._remember(records, claim, ForwardState.DEAD)
@@ -184,15 +188,20 @@ class Settling:
 
     def _remember(self, records: Sequence[DeliveryRecord], claim: Claim, state: ForwardState) -> None:
         self.forget(record.event_id for record in records)
-        entries = sum(_entries(record) for record in records)
-        if self._known_entries + entries <= MAX_REMEMBERED:
-            self._known |= {
-                record.event_id: UnwrittenOutcome(
-                    claim, record if record.last_attempt_at else None, state, frozenset({claim.token})
-                )
-                for record in records
-            }
-            self._known_entries += entries
+        for record in records:
+            kept = record if record.last_attempt_at else None
+            self._known[record.event_id] = UnwrittenOutcome(claim, kept, state, frozenset({claim.token}))
+            self._known_entries += _entries(kept)
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Stay within MAX_REMEMBERED. The oldest are the likeliest to have gone to another worker since."""
+        forgotten = 0
+        while self._known_entries > MAX_REMEMBERED:
+            self.forget([next(iter(self._known))])
+            forgotten += 1
+        if forgotten:
+            _log.error("outcomes_forgotten", events=forgotten)
 
 
 def _entries(record: DeliveryRecord | None) -> int:

@@ -1,4 +1,4 @@
-"""Suspects: events that failed alone are sent again alone, at a low rate beside the lanes.
+"""Suspects: events that failed alone, or of a name that keeps failing, are sent alone, at a low rate beside the lanes.
 
 A trial, which is one such attempt, needs no lane. However many suspects there are, trials are a small share of the
 requests.
@@ -78,16 +78,13 @@ class Suspects:
                 too_many.append(message)
         await self._leases.nack(too_many)
 
-    def _wait(self, message: ReceivedMessage, *, trials: int) -> None:
-        # The ledger has the exact wait, and refuses a trial that comes too early. The first one is not delayed: the
-        # ledger may have no wait for a suspect whose name alone is notorious.
+    def _wait(self, message: ReceivedMessage, *, trials: int, at_least_seconds: float = 0.0) -> None:
+        # The first trial comes at once: the ledger refuses it if the suspect's wait has not ended.
         self._bytes += len(message.data)
-        delay = (
-            exponential_backoff(self._backoff_seconds, self._backoff_seconds * MAX_BACKOFF_FACTOR, trials)
-            if trials
-            else 0.0
-        )
-        heapq.heappush(self._waiting, (self._clock.monotonic() + delay, next(self._numbers), trials, message))
+        first = self._backoff_seconds
+        delay = exponential_backoff(first, first * MAX_BACKOFF_FACTOR, trials) if trials else 0.0
+        due_at = self._clock.monotonic() + max(delay, at_least_seconds)
+        heapq.heappush(self._waiting, (due_at, next(self._numbers), trials, message))
 
     async def run(self) -> None:
         """Try the suspects that are due, until `stopping` is set and the trials in work are done."""
@@ -138,5 +135,7 @@ class Suspects:
             await self._leases.acknowledge([message])
         elif disposition is Disposition.NACK:
             await self._leases.nack([message])
-        else:
+        elif disposition is Disposition.SET_ASIDE:
             self._wait(message, trials=trials + 1)
+        else:  # held: it was not sent, which says nothing about it
+            self._wait(message, trials=trials, at_least_seconds=LONGEST_PAUSE_SECONDS)

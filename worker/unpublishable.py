@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from shared.errors import UndecodableMessageError
+from shared.errors import PublishFailedError, UndecodableMessageError
 from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord, ForwardLedger
 from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
 from shared.process.logs import get_logger
 from shared.traceparent import TRACEPARENT
+from worker.attempts import untried
 from worker.dead_letter_publisher import DeadLetter, DeadLetterPublisher
 from worker.subscription import ReceivedMessage
 
@@ -41,9 +42,13 @@ class Unpublishable:
         entries = await self._ledger.claim(list(messages), token=token, seconds=CLAIM_SECONDS)
         claimed = [entry for entry in entries.values() if entry.outcome is ClaimOutcome.CLAIMED]
         now = datetime.now(UTC)
-        await self._dead_letters.publish(
-            [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in claimed]
-        )
+        try:
+            await self._dead_letters.publish(
+                [DeadLetter(_as_received(messages[e.event_id], now), REASON, None, e.attempts, now) for e in claimed]
+            )
+        except PublishFailedError:
+            await self._ledger.release(untried([e.event_id for e in claimed]), token=token)
+            raise
         dead = await self._ledger.settle_dead(
             [
                 DeliveryRecord(e.event_id, e.attempts, e.possible_duplicates, now, REASON, None, e.history)

@@ -27,7 +27,7 @@ from worker.forwarding import Forwarding
 from worker.poison import PoisonDetector
 from worker.reconciler import Reconciler
 from worker.reporting import take_report
-from worker.sending import MORE_REQUESTS, Sending
+from worker.sending import EXTRA_REQUESTS, Sending
 from worker.settling import Settling
 from worker.statsig.client import StatsigClient
 from worker.statsig.forwarder import SdkStatsigForwarder, StatsigForwarder
@@ -74,7 +74,7 @@ def statsig_forwarder(settings: WorkerSettings, clock: Clock) -> SdkStatsigForwa
         timeout_seconds=settings.statsig_timeout_seconds,
         clock=clock,
     )
-    requests_in_flight = settings.lanes + settings.spare_lanes + TRIALS_AT_ONCE + MORE_REQUESTS
+    requests_in_flight = settings.lanes + settings.spare_lanes + TRIALS_AT_ONCE + EXTRA_REQUESTS
     return SdkStatsigForwarder(
         new_client, max_clients=requests_in_flight, send_timeout_seconds=_attempt_seconds(settings)
     )

@@ -82,13 +82,14 @@ class DeliveryRecord:
     """All attempts on the event so far, earlier claims included."""
 
     possible_duplicates: int
-    """Attempts so far with an unknown outcome, earlier claims included."""
+    """Attempts so far with an unknown outcome, and expired claims that were taken over; earlier claims included."""
 
     last_attempt_at: datetime | None
     """Aware. None if nothing was sent under this claim."""
 
     reason: str
-    """The outcome of the last attempt, a stable word of at most 64 characters, such as `http_503`."""
+    """The outcome of the last attempt, or of a dead event its reason: a stable word of at most 64 characters, such as
+    `http_503` or `exhausted`."""
 
     status: int | None
     """The HTTP status of the last attempt, if there was one."""
@@ -105,7 +106,7 @@ class DeliveryRecord:
 
 
 class ForwardLedger(Protocol):
-    """Which batch may send an event, and the outcome. All times are Spanner's own.
+    """Which batch may send an event, and the outcome. All times are Spanner's own, but for those of attempts.
 
     Two more ports work on the same rows: `shared/events/republish_ledger.py` publishes pending events again, and
     `shared/events/replay_ledger.py` makes dead events pending again.

@@ -32,7 +32,7 @@ class WorkerSettings(Settings):
     """Bounds each read of a request. A whole send is bounded by twice this."""
 
     lanes: int = Field(default=2, ge=1, le=16)
-    """Batches in work at once, each with its own SDK instance. From 4 on, one process is bound by the GIL."""
+    """Batches in work at once, but for those of spare lanes. From 4 on, one process is bound by the GIL."""
 
     spare_lanes: int = Field(default=6, ge=0, le=32)
     """Lanes that work only while others wait for a slow answer and Statsig confirms others meanwhile. So an event that
@@ -53,8 +53,8 @@ class WorkerSettings(Settings):
     each writes to more of Spanner's splits."""
 
     retry_budget_seconds: float = Field(default=20.0, ge=1, le=300)
-    """How long one batch is retried, pauses included, before it is held: its messages stay leased, and other batches go
-    first."""
+    """How long one batch is retried, pauses included, before its messages are held: they stay leased, and are tried
+    again in a later batch."""
 
     claim_seconds: float = Field(default=90.0, ge=1, le=3600)
     """How long a claim lasts if its worker dies. Must outlast a batch: the retry budget and one more send."""

@@ -1,6 +1,7 @@
 """Forwarding that is cancelled at any step, crashes, or is paused past its claim."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -48,6 +49,33 @@ async def test_a_cancelled_claim_is_released(world: WorkerWorld) -> None:
     await cancelled_while_held(world, messages, "claim")
 
     assert "release" in world.journal
+
+
+async def test_cancelled_between_the_claim_and_the_first_attempt_all_claims_are_released(world: WorkerWorld) -> None:
+    event_ids, messages = await world.logged_and_pulled(2)
+    world.store.ledger.pop(event_ids[0])  # its message is dead-lettered before anything is sent
+    failures = world.dead_letter_topic.failures
+    failures.hold("publish")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.forwarding.forward, [replace(each, delivery_attempt=9) for each in messages])
+        await eventually(lambda: failures.waiting("publish"))
+        assert world.row(event_ids[1]).claim_token is not None
+        tasks.cancel_scope.cancel()
+
+    row = world.row(event_ids[1])
+    assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 0, 0)
+    assert world.forwarder.requests == []
+
+
+async def test_a_trial_that_is_cancelled_leaves_a_suspect(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.failures.hold("send")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.forwarding.try_alone, messages)
+        await eventually(lambda: world.forwarder.failures.waiting("send"))
+        tasks.cancel_scope.cancel()
+
+    assert world.row(event_id).not_before is not None
 
 
 async def test_a_cancelled_send_is_released_and_noted_as_a_possible_duplicate(world: WorkerWorld) -> None:

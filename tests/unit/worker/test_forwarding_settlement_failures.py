@@ -43,7 +43,8 @@ async def test_what_is_confirmed_but_not_settled_is_only_settled_when_it_comes_a
     (event_id,), messages = await world.logged_and_pulled()
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
     await forwarded(world, messages)
-    assert await forwarded(world, messages) == [Disposition.NACK]
+    # Not nacked: another worker would get the message, and send it again.
+    assert await forwarded(world, messages) == [Disposition.HOLD]
     world.ledger.failures.mend()
     world.clock.advance(1000)
 
@@ -52,6 +53,15 @@ async def test_what_is_confirmed_but_not_settled_is_only_settled_when_it_comes_a
     assert world.forwarder.taken[event_id] == 1
     assert world.row(event_id).state == ForwardState.DELIVERED
     assert accounted(world, event_id) == (1, 0)
+
+
+async def test_what_is_settled_in_the_last_try_is_acked(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.ledger.failures.fail_next("settle_delivered", DOWN, times=2)  # all tries but the last one
+
+    assert await forwarded(world, messages) == [Disposition.ACK]
+
+    assert world.row(event_id).state == ForwardState.DELIVERED
 
 
 async def test_a_settlement_whose_answer_was_lost_is_repeated_and_done(world: WorkerWorld) -> None:

@@ -1,5 +1,7 @@
 """Lanes: what they pull, acknowledge, nack and keep."""
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
@@ -8,7 +10,9 @@ from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.fakes.running_worker import extended
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
+from worker.disposition import Disposition
 from worker.poison import NOTORIOUS_AT
+from worker.subscription import ReceivedMessage
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 
@@ -42,12 +46,15 @@ async def test_nothing_is_acknowledged_before_it_is_settled(world: WorkerWorld) 
     assert [call for call in world.journal if call not in {"extend", "pull"}][:4] == wanted
 
 
-async def test_what_could_not_be_settled_is_given_back_and_not_acknowledged(world: WorkerWorld) -> None:
+async def test_what_could_not_be_settled_is_kept_until_the_process_stops_and_not_acknowledged(
+    world: WorkerWorld,
+) -> None:
     await world.log(2)
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
 
     async with world.running():
-        await eventually(lambda: world.subscription.failures.count("nack"))
+        await eventually(lambda: world.forwarder.confirmed and world.ledger.failures.count("settle_delivered") > 3)
+        assert len(world.subscription.leased) == 2
 
     assert world.subscription.acknowledged == []
     assert set(world.subscription.backlog.values()) == {1}
@@ -132,6 +139,28 @@ async def test_a_failed_acknowledgement_is_made_good_without_sending_again(world
         await eventually(lambda: not world.subscription.backlog)
 
     assert world.forwarder.taken[event.event_id] == 1
+
+
+async def test_a_batch_with_a_message_that_was_not_decided_is_nacked_and_the_lane_goes_on(
+    world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = world.forwarding.forward
+    calls: list[int] = []
+
+    async def forgets_one(messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
+        calls.append(len(messages))
+        decided = await forward(messages)
+        return {} if len(calls) == 1 else decided
+
+    monkeypatch.setattr(world.forwarding, "forward", forgets_one)
+    await world.log(1)
+
+    async with world.running():
+        await eventually(lambda: world.subscription.failures.count("nack"))
+        world.clock.advance(world.subscription.minimum_backoff_seconds)
+        await eventually(lambda: not world.subscription.backlog)
+
+    assert len(calls) == 2
 
 
 async def test_a_crash_gives_its_batch_back_and_the_lane_goes_on(world: WorkerWorld) -> None:

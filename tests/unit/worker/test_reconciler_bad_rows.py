@@ -107,6 +107,19 @@ async def test_a_row_of_which_no_event_can_be_made_is_dead_lettered_once_and_spo
     assert set(world.published_ids) == {good.event_id}
 
 
+async def test_a_row_whose_dead_letter_could_not_be_published_is_released(world: ReconcilingWorld) -> None:
+    bad = sample_event("")
+    await world.repository.append([sample_row(bad)])
+    world.clock.advance(AFTER_SECONDS * 2)
+    world.dead_letter_topic.failures.fail_next("publish", PublishFailedError("down"))
+
+    with pytest.raises(PublishFailedError):
+        await world.reconciler().reconcile()
+
+    row = world.row(bad.event_id)
+    assert (row.claim_token, row.attempts, row.possible_duplicates) == (None, 0, 0)
+
+
 @pytest.mark.parametrize("call", ["claim", "settle_dead"])
 async def test_what_could_not_be_dead_lettered_is_so_later(world: ReconcilingWorld, call: str) -> None:
     bad = sample_event("")

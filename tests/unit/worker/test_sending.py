@@ -14,7 +14,7 @@ from tests.support.fakes.sending_batches import (
 )
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
 from worker.poison import Suspicion
-from worker.sending import LIVELY_SECONDS
+from worker.sending import RECENT_CONFIRMATION_SECONDS
 from worker.statsig.outcome import SendOutcome, SendVerdict
 from worker.statsig.requests import MAX_EVENTS
 
@@ -95,7 +95,7 @@ async def test_after_a_failure_requests_are_smaller_and_grow_with_each_that_is_c
     assert world.size.events == 20
     world.size.events = 10
     world.forwarder.requests.clear()
-    world.clock.advance(LIVELY_SECONDS + 0.1)
+    world.clock.advance(RECENT_CONFIRMATION_SECONDS + 0.1)
 
     await send(world, batch(80))
 

@@ -10,7 +10,7 @@ from tests.support.fakes.scripted_forwarder import SERVER_ERROR
 from tests.support.fakes.sending_batches import RecordingLedger, batch, delivery_of, send
 from tests.support.fakes.worker_world import WorkerWorld
 from worker.circuit import FAILURES_TO_OPEN
-from worker.sending import MORE_REQUESTS
+from worker.sending import EXTRA_REQUESTS
 from worker.statsig.requests import SEARCH_PARTS
 
 
@@ -58,9 +58,9 @@ async def test_the_requests_that_searches_have_in_flight_together_are_bounded(wo
     async with anyio.create_task_group() as tasks:
         for _ in range(batches):
             tasks.start_soon(send, world, batch(50))
-        await eventually(lambda: world.forwarder.failures.waiting("send") == batches + MORE_REQUESTS)
+        await eventually(lambda: world.forwarder.failures.waiting("send") == batches + EXTRA_REQUESTS)
         await anyio.wait_all_tasks_blocked()
-        assert len(world.forwarder.requests) == batches + MORE_REQUESTS
+        assert len(world.forwarder.requests) == batches + EXTRA_REQUESTS
         world.forwarder.failures.mend()
 
     assert len(world.forwarder.confirmed) == 50

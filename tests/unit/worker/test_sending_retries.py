@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.fakes.scripted_forwarder import CONFIRMED, TOO_MANY, UNREACHABLE
-from tests.support.fakes.sending_batches import answers_take, attempts_of, batch, send
+from tests.support.fakes.sending_batches import answers_take, attempts_of, batch, delivery_of, send
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
 from worker.circuit import MAX_RETRY_AFTER_PAUSE_SECONDS
 from worker.sending import LONGEST_BACKOFF_SECONDS
@@ -69,6 +69,34 @@ async def test_retry_after_is_the_least_that_is_waited(world: WorkerWorld) -> No
 
     assert attempts.with_verdict(SendVerdict.CONFIRMED) == ["e-0"]
     assert anyio.current_time() - started >= RETRY_AFTER_SECONDS + 0.02 * 0.5
+
+
+async def test_a_limited_request_among_confirmed_ones_is_tried_whole_after_the_pause_before_it_is_divided(
+    world: WorkerWorld,
+) -> None:
+    limited = SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", RETRY_AFTER_SECONDS)
+    world.forwarder.script.extend([limited, limited])
+    world.forwarder.on_send = world.circuit.confirmed  # another lane's, during each request
+    started = anyio.current_time()
+
+    attempts = await send(world, batch(2))
+
+    assert anyio.current_time() - started >= RETRY_AFTER_SECONDS
+    assert world.forwarder.requests == [["e-0", "e-1"], ["e-0", "e-1"], ["e-0"], ["e-1"]]
+    assert attempts.with_verdict(SendVerdict.CONFIRMED) == ["e-0", "e-1"]
+    assert world.circuit.retry_after_remaining_seconds() == 0, "one event may have drawn it: no pause for other lanes"
+
+
+async def test_the_pause_after_a_limit_among_confirmed_requests_is_bounded() -> None:
+    world = WorkerWorld(budget_seconds=LONGEST_BACKOFF_SECONDS - 1)
+    world.forwarder.script.append(SendOutcome(SendVerdict.TRANSIENT, 429, "http_429", 1e9))
+    world.forwarder.on_send = world.circuit.confirmed
+    delivery = delivery_of(batch(1))
+
+    await world.sending.send(batch(1), delivery)
+
+    assert delivery.paused_until == world.clock.monotonic() + LONGEST_BACKOFF_SECONDS
+    assert attempts_of(delivery.attempts) == [1]
 
 
 async def test_a_retry_after_beyond_the_budget_ends_trying() -> None:

@@ -125,7 +125,9 @@ async def test_claims_that_may_stand_without_anything_sent_are_all_remembered(wo
     assert known.tokens == {HOLDER, ANOTHER_CLAIM.token}
 
 
-async def test_no_more_is_remembered_than_fits(world: WorkerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_is_remembered_than_fits_and_the_oldest_is_forgotten(
+    world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("worker.settling.MAX_REMEMBERED", 2)  # a record without history counts as one
     first, second = await tried(world, 2), await tried(world, 1)
     world.ledger.failures.fail_until_mended("settle_delivered", DOWN)
@@ -134,7 +136,11 @@ async def test_no_more_is_remembered_than_fits(world: WorkerWorld, monkeypatch: 
     await world.settling.settle_delivered(second, CLAIM)
     world.ledger.failures.mend()
 
-    assert await world.settling.settle_remembered(ids(first) | ids(second)) == (ids(first), ids(second))
+    oldest = {first[0].event_id}
+    assert await world.settling.settle_remembered(ids(first) | ids(second)) == (
+        (ids(first) | ids(second)) - oldest,
+        oldest,
+    )
 
 
 async def test_what_is_forgotten_makes_room(world: WorkerWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,11 +48,10 @@ async def test_one_for_later_is_given_back(world: SuspectsWorld) -> None:
     assert (len(world.suspects), world.leases.leased()) == (0, [])
 
 
-@pytest.mark.parametrize("disposition", [Disposition.SET_ASIDE, Disposition.HOLD])
 async def test_one_that_stays_a_suspect_keeps_its_lease_and_is_tried_again_with_doubling_pauses(
-    world: SuspectsWorld, disposition: Disposition
+    world: SuspectsWorld,
 ) -> None:
-    world.disposition = disposition
+    world.disposition = Disposition.SET_ASIDE
     messages = await world.held()
     await world.suspects.add(messages)
 
@@ -64,6 +63,19 @@ async def test_one_that_stays_a_suspect_keeps_its_lease_and_is_tried_again_with_
     for pause, next_pause in pairwise(pauses):
         assert next_pause == pytest.approx(2 * pause, abs=2)
     assert pauses[0] >= BACKOFF
+
+
+async def test_one_that_could_not_be_sent_keeps_its_lease_and_its_pauses_do_not_grow(world: SuspectsWorld) -> None:
+    world.disposition = Disposition.HOLD
+    messages = await world.held()
+    await world.suspects.add(messages)
+
+    async with world.trying():
+        await world.time_passes_until(lambda: len(world.tried) == 6)
+
+    assert world.leases.leased() == messages
+    for sooner, later in pairwise(world.times()):
+        assert later - sooner == pytest.approx(LONGEST_PAUSE_SECONDS, abs=1)
 
 
 async def test_trials_take_a_small_share_of_the_time(world: SuspectsWorld) -> None:

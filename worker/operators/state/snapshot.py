@@ -13,6 +13,9 @@ from worker.operators.connections import Connections
 from worker.operators.state.asking import ANSWER_SECONDS, Unknown, answer_or_unknown
 from worker.operators.state.backlog import Backlog, DeadGroup, Oldest, Recent
 
+PROMPT_SECONDS: Final = 1.0
+"""Reading the processes, a handful of rows by key, takes a tenth of it. Questions that wait for them lose that much."""
+
 TOO_MANY: Final = Unknown(f"too many for an answer within {ANSWER_SECONDS:g} s")
 
 
@@ -62,13 +65,16 @@ async def take_snapshot(connections: Connections) -> Snapshot:
     async with anyio.create_task_group() as tasks:
         for name, question in questions.items():
             tasks.start_soon(ask, name, question)
+        began = anyio.current_time()
         processes = await answer_or_unknown(connections.process_states.seen, connections.settings)
         answers["processes"] = processes
+        is_prompt = anyio.current_time() - began < PROMPT_SECONDS
         were_asked.set()
     if isinstance(answers["at"], Unknown):
         return Snapshot(**answers | {"at": datetime.now(UTC)})
-    # Spanner answers, so a late answer means that there is too much to read.
-    too_many = {name: TOO_MANY for name, answer in answers.items() if isinstance(answer, Unknown) and answer.is_late}
+    late = {name for name, answer in answers.items() if isinstance(answer, Unknown) and answer.is_late}
+    # Spanner answers, and promptly, so another answer that is late has too much to read.
+    too_many = dict.fromkeys(late, TOO_MANY) if is_prompt else {}
     return Snapshot(**answers | too_many)
 
 
