@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingress.callers.fair_share import queue_of
+from ingress.callers.fair_share import share_key_of
 from ingress.callers.rate_limits import CallerRates
 from ingress.commit.group_commit import GroupCommitter
 from ingress.decoding.turns import Slices
@@ -62,10 +62,10 @@ class EventLogging:
         Raises:
             EventLoggingError: see CallerRates.admit, normalize_log_event_request and GroupCommitter.commit.
         """
-        queue = queue_of(caller)
-        self._rates.admit(queue, 1)
+        share_key = share_key_of(caller)
+        self._rates.admit(share_key, 1)
         row = self._normalize(request, _Origin(caller, current_traceparent(), request_id))
-        return Logged(row.event.event_id, await self._committer.commit(row, queue), _warnings(row))
+        return Logged(row.event.event_id, await self._committer.commit(row, share_key), _warnings(row))
 
     async def log_many(
         self,
@@ -82,8 +82,8 @@ class EventLogging:
         Raises:
             CallerOverloadedError: the caller is over its rate limit; nothing was written.
         """
-        queue = queue_of(caller)
-        self._rates.admit(queue, len(requests))
+        share_key = share_key_of(caller)
+        self._rates.admit(share_key, len(requests))
         origin = _Origin(caller, current_traceparent(), request_id)
         normalized = []
         requests.reverse()
@@ -91,7 +91,7 @@ class EventLogging:
             await slices.next_piece()
             normalized.append(self._normalized(requests.pop(), origin))
         rows = [row for row in normalized if isinstance(row, EventLogRow)]
-        committed = iter(await self._committer.commit_all(rows, queue))
+        committed = iter(await self._committer.commit_all(rows, share_key))
         outcomes = []
         for row in normalized:
             await slices.next_piece()

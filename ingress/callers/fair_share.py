@@ -9,7 +9,7 @@ from shared.errors import CallerOverloadedError, OverloadedError
 from shared.events.event import Caller
 
 
-def queue_of(caller: Caller) -> str:
+def share_key_of(caller: Caller) -> str:
     """The key of a caller's queue and shares. All anonymous callers have one in common.
 
     The source of the identity is part of it: a principal that anyone can write into a header must not use up the share

@@ -133,7 +133,8 @@ class WaitingRow:
         if found.write_id == self.row.write_id:
             self.succeed()
             return True
-        self._settle(found.request_digest == self.row.request_digest or IdempotencyConflictError())
+        is_same = found.request_digest == self.row.request_digest
+        self._settle(True if is_same else IdempotencyConflictError())
         self._resolve_followers(found)
         return False
 
@@ -224,7 +225,8 @@ class WaitingRows:
         queue = self._whose_turn()
         waiting = queue.rows.popleft()
         if len(self._turns) > 1 and not waiting.is_abandoned:
-            # May go below 0: a row heavier than the credit is paid for by the turns to come.
+            # May go below 0: a row heavier than the credit is paid for by the queue's next turns. A queue that is
+            # empty begins anew, as in deficit round robin.
             queue.credit -= ROW_BYTES + waiting.weight
         if not queue.rows:
             self._turns.popleft()

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Final
 
 from ingress.call_context import current_call
-from ingress.callers.fair_share import queue_of
+from ingress.callers.fair_share import share_key_of
 from ingress.decoding.budgets import BodyBudget
 from ingress.http.refusals import Message
 from ingress.http.request_body import Receive
@@ -57,7 +57,7 @@ class BoundedBody:
         self._length = length
         self._budget = budget
         self._pace = pace
-        self._queue = ""
+        self._share_key = ""
         self._taken = 0
         self._received = 0
         self._pauses_at = STEP_BYTES
@@ -87,12 +87,12 @@ class BoundedBody:
     def end(self) -> None:
         """Release what the body took from the budget. Idempotent."""
         if self._taken:
-            self._budget.release(self._queue, self._taken)
+            self._budget.release(self._share_key, self._taken)
             self._taken = 0
 
     def _begin(self) -> None:
         self._has_begun = True
-        self._queue = queue_of(current_call().caller)
+        self._share_key = share_key_of(current_call().caller)
         if self._length:
             self._check(self._length)
             self._take(self._length)
@@ -102,5 +102,5 @@ class BoundedBody:
             raise RequestTooLargeError(f"is larger than {self._limit} bytes")
 
     def _take(self, size: int) -> None:
-        self._budget.take(self._queue, size)
+        self._budget.take(self._share_key, size)
         self._taken += size

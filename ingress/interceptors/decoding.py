@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from connectrpc.request import RequestContext
 
 from ingress.call_context import current_call
-from ingress.callers.fair_share import queue_of
+from ingress.callers.fair_share import share_key_of
 from ingress.decoding.budgets import DecodingBudget
 from ingress.decoding.turns import Slices, Turns
 from ingress.decoding.undecoded import MAX_EVENTS, DecodedEvents, Format, NotInFormatError, RawEvent, Steps, Undecoded
@@ -55,20 +55,20 @@ class DecodingInterceptor:
     ) -> RES:
         body: Undecoded = request
         call = current_call()
-        queue = queue_of(call.caller)
-        slices = call.slices = Slices(self._turns, queue)
+        share_key = share_key_of(call.caller)
+        slices = call.slices = Slices(self._turns, share_key)
         await slices.next_piece()
         if body.is_gzipped:
             body = await self._decompressed(body, slices)
         if not body.is_batch:
             self._check_size(body)
         weight = body.format.weight(body.data, self._limits.request_values)
-        self._budget.take(queue, weight)
+        self._budget.take(share_key, weight)
         try:
             decoded = await (self._events(body, slices) if body.is_batch else self._event(body, slices))
             return await call_next(decoded, ctx)
         finally:
-            self._budget.release(queue, weight)
+            self._budget.release(share_key, weight)
 
     async def _decompressed(self, body: Undecoded, slices: Slices) -> Undecoded:
         limits = self._limits

@@ -5,7 +5,7 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.callers.fair_share import FairShare, queue_of
+from ingress.callers.fair_share import FairShare, share_key_of
 from shared.errors import CallerOverloadedError, EventLoggingError, OverloadedError
 from shared.events.event import ANONYMOUS, Caller, CallerSource
 
@@ -130,6 +130,6 @@ def test_anonymous_callers_share_one_queue_and_others_have_their_own() -> None:
     ann = Caller("ann@example.com", CallerSource.IAP_ASSERTION, subject="1")
     said = Caller("ann@example.com", CallerSource.UNVERIFIED_HEADER)
 
-    assert queue_of(ANONYMOUS) == ""
-    assert queue_of(ann) == queue_of(Caller("ann@example.com", CallerSource.IAP_ASSERTION, subject="2"))
-    assert len({queue_of(ANONYMOUS), queue_of(ann), queue_of(said)}) == 3
+    assert share_key_of(ANONYMOUS) == ""
+    assert share_key_of(ann) == share_key_of(Caller("ann@example.com", CallerSource.IAP_ASSERTION, subject="2"))
+    assert len({share_key_of(ANONYMOUS), share_key_of(ann), share_key_of(said)}) == 3
