@@ -34,7 +34,7 @@ from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import untraced
 
-SETTLE_SECONDS: Final = 1.5
+DRAIN_SECONDS: Final = 1.5
 """How long commits and publishes may go on once no call is left. Cloud Run kills a process 10 s after SIGTERM."""
 
 PATIENCE_MARGIN_SECONDS: Final = 0.5
@@ -60,7 +60,7 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Open the clients, check the schema, yield the runtime; then drain the committer and close the clients.
 
-    Holds a task group open: enter and leave it in one task. Leaving waits at most SETTLE_SECONDS for commits and
+    Holds a task group open: enter and leave it in one task. Leaving waits at most DRAIN_SECONDS for commits and
     publishes in flight.
 
     Raises:
@@ -89,7 +89,7 @@ async def open_runtime(
             yield Runtime(service=_service(committer, settings, clock), readiness=Readiness(database))
             stopping.set()
             committer.drain()
-            tasks.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
+            tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
 
 
 def _repository(database: Any, settings: IngressSettings, telemetry: Telemetry | None) -> EventLogRepository:

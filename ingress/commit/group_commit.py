@@ -19,7 +19,7 @@ from ingress.callers.backpressure import Backpressure, Gate, OpenGate
 from ingress.callers.recent import RecentCallers
 from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_size import GroupSize
-from ingress.commit.outcomes import fail_unsettled, final_outcome, refuse
+from ingress.commit.outcomes import fail_unresolved, final_outcome, refuse
 from ingress.commit.search import Tried, search
 from ingress.commit.waiting_rows import Outcome, WaitingCall, WaitingRow, WaitingRows
 from shared.errors import (
@@ -167,20 +167,20 @@ class GroupCommitter:
         return self._callers.are_several(perf_counter())
 
     async def _commit_group(self, group: Sequence[WaitingRow]) -> None:
-        """Commit the group and settle every row of it. Raises on cancellation only, after settling the rows.
+        """Commit the group and resolve every row of it. Raises on cancellation only, after settling the rows.
 
         Any other exception would end the process's task group.
         """
         try:
             await self._commit(group)
         except EventLoggingError as error:
-            fail_unsettled(group, error)
+            fail_unresolved(group, error)
         except Exception:  # noqa: BLE001 - a bug of ours fails these calls, not the process with all others
             _log.exception("commit_crashed", events=len(group))
-            fail_unsettled(group, EventLoggingError("the commit crashed"))
+            fail_unresolved(group, EventLoggingError("the commit crashed"))
         except BaseException:
             # The task group is being cancelled: the calls must not wait until their time is up.
-            fail_unsettled(group, StorageUnavailableError("the commit was interrupted"))
+            fail_unresolved(group, StorageUnavailableError("the commit was interrupted"))
             raise
 
     async def _commit(self, group: Sequence[WaitingRow]) -> None:
@@ -200,7 +200,7 @@ class GroupCommitter:
             )
 
     async def _try(self, group: Sequence[WaitingRow]) -> Tried[WaitingRow]:
-        """Try one commit. If some of the rows exist already, settle those and try the rest."""
+        """Try one commit. If some of the rows exist already, resolve those and try the rest."""
         began = perf_counter()
         try:
             await self._repository.append([waiting.row for waiting in group])
@@ -232,7 +232,7 @@ class GroupCommitter:
             _log.info("commit_answer_was_lost", events=len(own))
             self._hand_over(own)
         if len(rest) == len(group):
-            fail_unsettled(rest, StorageUnavailableError("a row both exists and cannot be read"))
+            fail_unresolved(rest, StorageUnavailableError("a row both exists and cannot be read"))
             return Tried()
         tried: Tried[WaitingRow] = await self._try(rest) if rest else Tried()
         return replace(tried, written=tried.written or bool(own))

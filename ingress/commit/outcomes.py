@@ -1,4 +1,4 @@
-"""Outcomes of rows that are not settled by a commit that succeeded: failed, refused, or not settled in time."""
+"""Outcomes of rows that are not resolved by a commit that succeeded: failed, refused, or not resolved in time."""
 
 from collections.abc import Iterable
 
@@ -25,9 +25,9 @@ def final_outcome(waiting: WaitingRow, *, is_served: bool) -> Outcome:
     return CallerOverloadedError(OWN_LOAD) if waiting.is_behind_own else OverloadedError(WHOLE_LOAD)
 
 
-def fail_unsettled(group: Iterable[WaitingRow], error: EventLoggingError) -> None:
+def fail_unresolved(group: Iterable[WaitingRow], error: EventLoggingError) -> None:
     for waiting in group:
-        if waiting.state is not RowState.SETTLED:
+        if waiting.state is not RowState.RESOLVED:
             waiting.fail(error)
 
 

@@ -4,7 +4,7 @@ import enum
 
 
 class RowState(enum.Enum):
-    """One that is refused stays OFFERED; the others end SETTLED or DROPPED. `WaitingRow` has the transitions."""
+    """One that is refused stays OFFERED; the others end RESOLVED or DROPPED. `WaitingRow` has the transitions."""
 
     OFFERED = enum.auto()
     """Not admitted to a queue. Not written."""
@@ -15,7 +15,7 @@ class RowState(enum.Enum):
     IN_COMMIT = enum.auto()
     """A commit has taken it. It may be written."""
 
-    SETTLED = enum.auto()
+    RESOLVED = enum.auto()
     """It has its outcome."""
 
     DROPPED = enum.auto()

@@ -55,7 +55,7 @@ async def search(
 ) -> SearchResult[Row]:
     """Commit the rows of a refused commit in ever smaller parts, the largest first, until the budget is spent.
 
-    `try_commit` settles the rows that it writes. An exception of it ends the search and is passed on.
+    `try_commit` resolves the rows that it writes. An exception of it ends the search and is passed on.
     """
     parts = deque(_halves(refused))
     alone: list[Row] = []

@@ -33,30 +33,30 @@ Outcome = bool | EventLoggingError
 
 
 class WaitingCall:
-    """One call. It is over when all of its rows are settled, when its time is up, or when it is cancelled.
+    """One call. It is over when all of its rows are resolved, when its time is up, or when it is cancelled.
 
     One future and one timer a call. An event and a cancel scope for each row cost 40 µs more per event of a large call.
     """
 
     def __init__(self) -> None:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsettled = 0
+        self._unresolved = 0
 
     @property
     def is_over(self) -> bool:
         return self._over.done()
 
     def add_row(self) -> None:
-        self._unsettled += 1
+        self._unresolved += 1
 
-    def settle_row(self) -> None:
-        self._unsettled -= 1
-        if not self._unsettled:
+    def resolve_row(self) -> None:
+        self._unresolved -= 1
+        if not self._unresolved:
             self._end()
 
     async def wait(self, seconds: float) -> None:
         """Wait until it is over, at most so many seconds. Cancelling this wait ends the call too."""
-        if not self._unsettled:
+        if not self._unresolved:
             return
         timer = asyncio.get_running_loop().call_later(seconds, self._end)
         try:
@@ -78,7 +78,7 @@ class WaitingRow:
         self.row = row
         self.weight = row_weight(row.metadata_json)
         self.followers: list[WaitingRow] = []
-        """Rows with the same event_id in the same group. They are not written themselves, and settled with this one."""
+        """Rows with the same event_id in the same group. They are not written, and resolved with this one."""
         self.is_behind_own = False
         """Whether other rows of its caller were queued when it was."""
         self._call = call
@@ -91,7 +91,7 @@ class WaitingRow:
 
     @property
     def outcome(self) -> Outcome | None:
-        """None until it is SETTLED."""
+        """None until it is RESOLVED."""
         return self._outcome
 
     @property
@@ -114,18 +114,18 @@ class WaitingRow:
         self._state = RowState.DROPPED
 
     def fail(self, error: EventLoggingError) -> None:
-        """IN_COMMIT to SETTLED: it was not written, or may not have been."""
-        self._settle(error)
+        """IN_COMMIT to RESOLVED: it was not written, or may not have been."""
+        self._resolve(error)
         for follower in self.followers:
             follower.fail(error)
 
     def succeed(self) -> None:
-        """IN_COMMIT to SETTLED: this call wrote it."""
-        self._settle(False)
+        """IN_COMMIT to RESOLVED: this call wrote it."""
+        self._resolve(False)
         self._resolve_followers(Written(self.row.request_digest, self.row.write_id))
 
     def resolve(self, found: Written) -> bool:
-        """IN_COMMIT to SETTLED: a row of its event_id exists.
+        """IN_COMMIT to RESOLVED: a row of its event_id exists.
 
         Either this call wrote it and the answer was lost (True), or an earlier call did: with the same content it is a
         duplicate, with other content an idempotency conflict.
@@ -134,14 +134,14 @@ class WaitingRow:
             self.succeed()
             return True
         is_same = found.request_digest == self.row.request_digest
-        self._settle(True if is_same else IdempotencyConflictError())
+        self._resolve(True if is_same else IdempotencyConflictError())
         self._resolve_followers(found)
         return False
 
-    def _settle(self, outcome: Outcome) -> None:
-        self._state = RowState.SETTLED
+    def _resolve(self, outcome: Outcome) -> None:
+        self._state = RowState.RESOLVED
         self._outcome = outcome
-        self._call.settle_row()
+        self._call.resolve_row()
 
     def _resolve_followers(self, found: Written) -> None:
         if self.followers:

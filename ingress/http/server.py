@@ -19,7 +19,7 @@ from shared.process.settings import IngressSettings
 from shared.process.signals import on_termination
 
 GRACE_SECONDS: Final = 5.0
-"""How long calls in flight may go on after SIGTERM. With the runtime's SETTLE_SECONDS it is 6.5 s, of the 10 s after
+"""How long calls in flight may go on after SIGTERM. With the runtime's DRAIN_SECONDS it is 6.5 s, of the 10 s after
 which Cloud Run kills."""
 
 BODY_BYTES: Final = 64 * 1024 * 1024
