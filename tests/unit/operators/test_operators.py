@@ -1,12 +1,10 @@
 """The pure parts of the operators' commands: filters, the forecast of a replay, event status and publish times."""
 
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind
@@ -16,7 +14,6 @@ from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.sample_events import sample_event
 from worker.dead_letter_messages import poison_subject, read_dead_letter
 from worker.dead_letter_publisher import PREFIX
-from worker.operators.cli import app
 from worker.operators.dead_letters.filters import Filters
 from worker.operators.dead_letters.forecast import Outcome, forecast, histogram, outcome_of
 from worker.operators.dead_letters.selection import Selection, read_ids, selection
@@ -247,11 +244,3 @@ def test_when_an_event_was_published_is_told_as_far_as_it_is_known(
 )
 def test_the_first_attempt_is_told_while_the_history_has_it(known: Record, at: datetime | None) -> None:
     assert first_attempt_at(known) == at
-
-
-@pytest.mark.parametrize("command", ["list", "replay"])
-def test_list_and_replay_take_the_same_filters(command: str) -> None:
-    text = CliRunner().invoke(app, ["dead-letters", command, "--help"]).output
-
-    for each in fields(Filters):
-        assert f"--{each.name.replace('_', '-')} " in text

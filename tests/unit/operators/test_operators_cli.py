@@ -1,5 +1,6 @@
 """`nest-events` as it is typed: help under both option names, the version, and the exit code of each error."""
 
+from dataclasses import fields
 from importlib.metadata import version
 
 import pytest
@@ -17,6 +18,7 @@ from shared.errors import (
 )
 from shared.process.settings import OperatorSettings
 from worker.operators.cli import app
+from worker.operators.dead_letters.filters import Filters
 from worker.operators.exit_codes import OutputFailedError, UnknownError, UsageError
 from worker.operators.failure_reasons import explained
 from worker.operators.run_command import failed
@@ -134,3 +136,11 @@ def test_what_explains_itself_is_told_as_it_is(
 ) -> None:
     assert failed(error, SETTINGS) == code
     assert capsys.readouterr().err == f"nest-events: {error}\n"
+
+
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_list_and_replay_take_the_same_filters(command: str) -> None:
+    text = CliRunner().invoke(app, ["dead-letters", command, "--help"]).output
+
+    for each in fields(Filters):
+        assert f"--{each.name.replace('_', '-')} " in text
