@@ -32,6 +32,10 @@ REJECTIONS_TO_OPEN: Final = 40
 """Requests in a row that are rejected for their payload (400, 413, 422). A rejection costs nothing and leaves no copy,
 and a caller's bad events may come first: finding twenty of them one by one takes about as many requests."""
 
+REJECTED_PROBE_WAIT_SECONDS: Final = 0.25
+"""From a probe that is rejected to the next one, of another event. Statsig answers, so there is no recovery to wait
+for, and a good event may wait behind hundreds of bad ones."""
+
 INCONCLUSIVE_PROBE_PAUSE_SECONDS: Final = 0.25
 """At least this long passes between a probe that sent nothing and the next one, unless the first wait is shorter."""
 
@@ -156,7 +160,7 @@ class Circuit:
         self._failures += 1
         if self._reason is not None:
             if is_probe:
-                self._probe_failed(reason, retry_after, doubles_wait=True)
+                self._probe_failed(reason, retry_after)
         elif (self._failures >= FAILURES_TO_OPEN and self._is_silent(SILENCE_SECONDS)) or (
             self._failures >= FAILURES_IN_A_BURST and self._is_silent(BURST_SILENCE_SECONDS)
         ):
@@ -166,9 +170,10 @@ class Circuit:
         """A request was rejected for its payload: Statsig is reachable, but confirmed nothing."""
         self._rejections += 1
         if self._reason is not None:
-            # Statsig answers: the next probe, of another event, need not wait for it to recover.
             if is_probe:
-                self._probe_failed(reason, 0.0, doubles_wait=False)
+                self._reason = reason
+                self._wait = min(REJECTED_PROBE_WAIT_SECONDS, self._probe_seconds)
+                self._schedule_probe(0.0)
         elif self._rejections >= REJECTIONS_TO_OPEN and self._is_silent(BURST_SILENCE_SECONDS):
             self._open(reason, 0.0)
 
@@ -182,10 +187,9 @@ class Circuit:
         _log.error("circuit_opened", reason=reason)
         self._schedule_probe(retry_after)
 
-    def _probe_failed(self, reason: str, retry_after: float, *, doubles_wait: bool) -> None:
+    def _probe_failed(self, reason: str, retry_after: float) -> None:
         self._reason = reason
-        longest = self._probe_seconds * LONGEST_WAIT_FACTOR
-        self._wait = min(self._wait * 2, longest) if doubles_wait else self._probe_seconds
+        self._wait = min(max(self._wait * 2, self._probe_seconds), self._probe_seconds * LONGEST_WAIT_FACTOR)
         self._schedule_probe(retry_after)
 
     def _schedule_probe(self, retry_after: float) -> None:

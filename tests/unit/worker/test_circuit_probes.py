@@ -11,6 +11,7 @@ from worker.circuit import (
     FAILURES_TO_OPEN,
     LONGEST_RETRY_AFTER_SECONDS,
     MAX_RETRY_AFTER_PAUSE_SECONDS,
+    REJECTED_PROBE_WAIT_SECONDS,
     SILENCE_SECONDS,
     Admission,
     Circuit,
@@ -70,19 +71,33 @@ async def test_each_failed_probe_doubles_the_wait_up_to_ten_times_the_first(
         clock.advance(factor * PROBE_SECONDS)
 
 
-async def test_a_rejected_probe_is_followed_by_another_after_the_first_wait_and_keeps_it_open(
-    circuit: Circuit, clock: ManualClock
-) -> None:
+async def test_a_rejected_probe_is_followed_by_another_after_a_short_wait_and_keeps_it_open(clock: ManualClock) -> None:
+    circuit = Circuit(clock, probe_seconds=5.0, rng=FixedRandom())
     open_it(circuit)
-    failed = await probe(circuit, clock, PROBE_SECONDS)
+    failed = await probe(circuit, clock, 5.0)
     circuit.failed("http_503", is_probe=True)
     circuit.leave(failed)
+    wait = 10.0
     for _ in range(3):
-        rejected = await probe(circuit, clock, 2 * PROBE_SECONDS)
+        rejected = await probe(circuit, clock, wait)
         circuit.rejected("http_400", is_probe=True)
         circuit.leave(rejected)
+        wait = REJECTED_PROBE_WAIT_SECONDS
         assert circuit.open_reason == "http_400"
-        assert circuit._probe_at == pytest.approx(clock.monotonic() + PROBE_SECONDS)
+        assert circuit._probe_at == pytest.approx(clock.monotonic() + wait)
+
+
+async def test_a_failed_probe_after_rejected_ones_is_followed_by_the_usual_wait(clock: ManualClock) -> None:
+    circuit = Circuit(clock, probe_seconds=5.0, rng=FixedRandom())
+    open_it(circuit)
+    rejected = await probe(circuit, clock, 5.0)
+    circuit.rejected("http_400", is_probe=True)
+    circuit.leave(rejected)
+    failed = await probe(circuit, clock, REJECTED_PROBE_WAIT_SECONDS)
+    circuit.failed("http_503", is_probe=True)
+    circuit.leave(failed)
+
+    assert circuit._probe_at == pytest.approx(clock.monotonic() + 5.0)
 
 
 async def test_the_wait_starts_anew_after_it_was_closed(circuit: Circuit, clock: ManualClock) -> None:
