@@ -76,7 +76,7 @@ class Reconciler:
 
         `first_interval_seconds` is the wait before a row's second message; by default `after_seconds`. `force`, for an
         operator's single round, also takes rows that are not due yet. `on_page` is called with the number of rows of
-        each page.
+        each page. Long by its parameters.
         """
         first = after_seconds if first_interval_seconds is None else first_interval_seconds
         intervals = [first * factor for factor in INTERVAL_FACTORS]

@@ -57,6 +57,8 @@ _log = get_logger()
 async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Telemetry | None = None) -> None:
     """Forward until `stopping` is set, then finish or nack what is in work.
 
+    Long because it opens, runs and closes everything, in the order in which to read it.
+
     Raises:
         SchemaMismatchError: the database is not the one this code was written for.
         SettingsError: the Statsig key is not a server secret.

@@ -64,6 +64,8 @@ class StatsigClient:
     ) -> None:
         """Start the SDK, without I/O. `timeout_seconds` bounds each connect and each read, not a whole answer.
 
+        Long because of the SDK's options, each with its reason.
+
         Raises:
             SettingsError: `secret` is not a server secret key.
         """

@@ -35,7 +35,10 @@ class Snapshot:
 
 
 async def take_snapshot(connections: Connections) -> Snapshot:
-    """Ask everything. Takes at most about six seconds; what gets no answer is Unknown."""
+    """Ask everything. Takes at most about six seconds; what gets no answer is Unknown.
+
+    Long because the questions share what the processes answer.
+    """
     backlog = Backlog(connections.database, shards=connections.settings.forward_shards)
     processes: list[SeenProcess] | Unknown = Unknown("not asked")
     were_asked = anyio.Event()
