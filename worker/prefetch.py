@@ -55,6 +55,8 @@ class Prefetcher:
         self._pull_messages = pull_messages
         self._prefetch_messages = prefetch_messages
         self._waits = StoppableWaits(stopping)
+        self._pauses = Pauses(stopping)
+        self._retrying = anyio.Lock()  # after a failure a single pull finds out whether Pub/Sub is back
         self._messages: deque[ReceivedMessage] = deque()
         self._bytes = 0
         self._added = anyio.Event()
@@ -106,15 +108,22 @@ class Prefetcher:
         return messages
 
     async def _pull_until_stopped(self) -> None:
-        pauses = Pauses(self._stopping)
         while not self._stopping.is_set():
             await self._waits.unless_stopping(self._wait_for_room)
-            failures = pauses.failures
-            messages = await self._waits.unless_stopping(partial(self.pull, self._pull_messages, pauses))
-            if pauses.failures == failures:
-                pauses.reset()
-            if messages:
-                self._add(messages)
+            if self._pauses.failures:
+                async with self._retrying:
+                    if self._pauses.failures:
+                        await self._pull_for_lanes()
+            else:
+                await self._pull_for_lanes()
+
+    async def _pull_for_lanes(self) -> None:
+        failures = self._pauses.failures
+        messages = await self._waits.unless_stopping(partial(self.pull, self._pull_messages, self._pauses))
+        if self._pauses.failures == failures:
+            self._pauses.reset()
+        if messages:
+            self._add(messages)
 
     async def _wait_for_room(self) -> None:
         while True:

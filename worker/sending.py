@@ -221,7 +221,7 @@ class Sending:
         delivery.limited.update(event.event_id for event in events)
         if not is_again:
             asked = min(outcome.retry_after_seconds or 0.0, LONGEST_BACKOFF_SECONDS)
-            delivery.paused_until = self._clock.monotonic() + asked
+            delivery.paused_until = max(delivery.paused_until, self._clock.monotonic() + asked)
         return is_again
 
     def _tell_circuit(self, outcome: SendOutcome, delivery: Delivery, *, others_confirmed: bool) -> None:

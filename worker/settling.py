@@ -20,7 +20,7 @@ from worker.batch import Claim
 from worker.tally import Tally
 
 PATIENCE_SECONDS: Final = 30.0
-"""How long a settlement is retried before its messages are held or nacked. Their leases are extended meanwhile."""
+"""How long a settlement is retried before its messages are held. Their leases are extended meanwhile."""
 
 LAST_TRY_SECONDS: Final = 1.0
 """Timeout of a release, and of the last try to settle at the end of a batch. A failed one is remembered. When the

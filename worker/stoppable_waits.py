@@ -46,19 +46,28 @@ class StoppableWaits:
 
 
 class Pauses:
-    """The backoff of one loop."""
+    """The backoff of one loop, or of several that fail together."""
 
     def __init__(self, stopping: anyio.Event) -> None:
         self._stopping = stopping
+        self._end: anyio.Event | None = None
         self.failures = 0
-        """In a row."""
+        """In a row. Those during a pause count as one with its own."""
 
     async def pause(self) -> None:
-        """Count a failure, and sleep; ends early when `stopping` is set."""
+        """Count a failure, and sleep; ends early when `stopping` is set. During another task's pause, end with that."""
+        if self._end is not None:
+            await self._end.wait()
+            return
         self.failures += 1
+        self._end = anyio.Event()
         bound = exponential_backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self.failures)
-        with anyio.move_on_after(random.uniform(0, bound)):  # noqa: S311 - jitter
-            await self._stopping.wait()
+        try:
+            with anyio.move_on_after(random.uniform(0, bound)):  # noqa: S311 - jitter
+                await self._stopping.wait()
+        finally:
+            self._end.set()
+            self._end = None
 
     def reset(self) -> None:
         """Begin again with the first pause: something succeeded."""

@@ -3,7 +3,6 @@
 import time
 from typing import Final
 
-from shared.process.settings import WorkerSettings
 from tests.faults.client import OK
 from tests.faults.lab import Lab
 from tests.faults.past_ingress import insert_unpublishable
@@ -27,18 +26,13 @@ async def three_after_an_outage(lab: Lab) -> None:
     )
 
 
-LOOPS: Final = WorkerSettings.model_fields["pulls"].default + 1
-"""Of a worker that need Pub/Sub: its pulls, and the reconciler."""
-
-
 async def still_down(lab: Lab) -> None:
     async with lab.broken(Mode.REFUSE, "pubsub"):
         began = time.monotonic()
         await lab.hold(6.0)
         seconds = time.monotonic() - began
         lines = len(lab.logged("worker-1", "reconcile_failed")) + len(lab.logged("worker-1", "pull_failed"))
-        # With pauses that double from half a second each loop fails five or six times in that time.
-        lab.require(lines <= LOOPS * (seconds + 2), f"{lines} failed rounds in {seconds:.0f} s: a hot loop")
+        lab.require(lines <= 3 * seconds + 3, f"{lines} failed rounds in {seconds:.0f} s: a hot loop")
 
 
 async def throttled_drain(lab: Lab) -> None:

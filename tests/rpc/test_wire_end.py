@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -25,12 +25,27 @@ START_SECONDS = 20.0
 END_SECONDS = 7.0
 
 
+RUNTIME_THAT_FAILS = """
+import anyio, runpy
+from shared.process.reporting import Reporting
+
+async def fails(self):
+    await anyio.sleep(1)
+    raise RuntimeError("a bug")
+
+Reporting.run_until_stopped = fails
+runpy.run_module("ingress", run_name="__main__")
+"""
+
+
 @asynccontextmanager
-async def process(environment: dict[str, str], port: int) -> AsyncIterator[Process]:
+async def process(
+    environment: dict[str, str], port: int, program: Sequence[str] = ("-m", "ingress")
+) -> AsyncIterator[Process]:
     """`python -m ingress`, killed at last."""
     variables = {**os.environ, **environment, "HOST": "127.0.0.1", "PORT": str(port)}
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ingress", cwd=REPOSITORY, env=variables, stdout=PIPE, stderr=PIPE
+        sys.executable, *program, cwd=REPOSITORY, env=variables, stdout=PIPE, stderr=PIPE
     )
     try:
         yield running
@@ -119,3 +134,12 @@ async def test_a_signal_during_the_start_ends_it_in_order(environment: dict[str,
                 await asyncio.sleep(0.05)
             running.send_signal(signal.SIGTERM)
             assert await running.wait() == 0
+
+
+async def test_it_ends_with_a_failure_where_its_runtime_fails(environment: dict[str, str]) -> None:
+    async with process(environment, free_port(), ("-c", RUNTIME_THAT_FAILS)) as running:
+        async with asyncio.timeout(START_SECONDS + END_SECONDS):
+            out, _ = await running.communicate()
+
+        assert running.returncode == 1
+        assert b'"runtime_failed"' in out

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -24,9 +25,12 @@ PRELOADED: Final = [
     "worker.operators.dead_letters.discard",
     "worker.operators.doctor.diagnosis",
     "worker.operators.events.trace",
-    "worker.operators.events.test_event",
+    "worker.operators.events.logged_event",
     "worker.operators.state.watch",
 ]
+
+# multiprocessing would pass over a module that is gone, and each command would import again.
+assert all(find_spec(module) for module in PRELOADED)
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(PRELOADED)

@@ -103,3 +103,22 @@ async def test_pulls_that_fail_pause_and_go_on() -> None:
         await eventually(lambda: len(world.prefetcher) == 1)
 
     assert world.subscription.failures.count("pull") > 10
+
+
+async def test_after_a_failure_one_pull_at_a_time_tries_and_all_go_on_once_it_succeeds() -> None:
+    world = world_of(pulls=4)
+    failures = world.subscription.failures
+    failures.fail_next("pull", DOWN, times=4)
+
+    async with pulling(world):
+        await eventually(lambda: failures.count("pull") == 4)
+        failures.hold("pull")
+        await eventually(lambda: failures.waiting("pull"))
+        await anyio.wait_all_tasks_blocked()
+        assert failures.waiting("pull") == 1
+        await world.log(1)
+        failures.mend()
+        await eventually(lambda: len(world.prefetcher) == 1)
+        await anyio.wait_all_tasks_blocked()
+        # The four that failed, the one that succeeded, and four that are outstanding.
+        assert failures.count("pull") == 4 + 1 + 4

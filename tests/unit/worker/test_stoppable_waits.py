@@ -91,6 +91,27 @@ async def test_pauses_grow_with_each_setback_and_begin_anew_once_something_got_o
     assert bounds == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.5]
 
 
+async def test_failures_during_a_pause_share_it_and_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stoppable_waits.random.uniform", lambda _, bound: 1e6 * bound)
+    stopping, ended = anyio.Event(), list[int]()
+    pauses = Pauses(stopping)
+
+    async def fail(number: int) -> None:
+        await pauses.pause()
+        ended.append(number)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(fail, number)
+            await anyio.wait_all_tasks_blocked()
+            assert (pauses.failures, ended) == (1, [])
+            stopping.set()
+
+    assert sorted(ended) == [0, 1, 2]
+    assert pauses.failures == 1
+
+
 async def test_stopping_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.stoppable_waits.random.uniform", lambda _, bound: 1e6 * bound)
     stopping = anyio.Event()
