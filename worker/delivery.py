@@ -42,7 +42,8 @@ class Delivery:
     """Failed alone, while it is unknown whether others are confirmed."""
 
     failures: int = 0
-    """Requests in a row that failed, with nothing confirmed since they began, or with a 429; without rejections."""
+    """Requests in a row that failed, with nothing confirmed since they began, or with an answer
+    that says nothing of the events (a 429, no connection); without rejections."""
 
     limited: set[str] = field(default_factory=set)
     """Events in requests that were answered 429."""

@@ -137,5 +137,5 @@ class Suspects:
             await self._leases.nack([message])
         elif disposition is Disposition.SET_ASIDE:
             self._wait(message, trials=trials + 1)
-        else:  # held: it was not sent, which says nothing about it
+        else:  # held: not settled, and not because of this event
             self._wait(message, trials=trials, at_least_seconds=LONGEST_PAUSE_SECONDS)

@@ -167,7 +167,7 @@ class GroupCommitter:
         return self._callers.are_several(perf_counter())
 
     async def _commit_group(self, group: Sequence[WaitingRow]) -> None:
-        """Commit the group and resolve every row of it. Raises on cancellation only, after settling the rows.
+        """Commit the group and resolve every row of it. Raises on cancellation only, after resolving the rows.
 
         Any other exception would end the process's task group.
         """
@@ -218,7 +218,7 @@ class GroupCommitter:
         return Tried(written=True)
 
     async def _resolve_existing(self, group: Sequence[WaitingRow]) -> Tried[WaitingRow]:
-        """Settle the rows that exist, by which call wrote them, and commit the others."""
+        """Resolve the rows that exist, by which call wrote them, and commit the others."""
         found = await self._repository.written([waiting.row.event.event_id for waiting in group])
         rest: list[WaitingRow] = []
         own: list[WaitingRow] = []

@@ -1,4 +1,4 @@
-"""The search for the rows at fault (poison) when Spanner refuses a commit that several calls share.
+"""The search for the rows at fault when Spanner refuses a commit that several calls share.
 
 Spanner's answer does not say which row is at fault, nor whether one is: FAILED_PRECONDITION means a value too long for
 its column, but also a database that takes no writes. So guilt is relative: a row is guilty if it is refused alone while

@@ -137,13 +137,11 @@ async def gather_evidence(stack: Stack, database: Any, found: Mapping[str, Found
     assert stack.statsig_log is not None
     # Statsig's log first: a poisoned event may still be tried, and the ledger that is read later counts that too.
     received = read_log(stack.statsig_log)
+    stored = await stored_events(database)
+    letters = list({**found, **await dead_letters(stack, database)}.values())
+    # The requests last: each dead letter must be explained by those before it.
     requests = list(read_requests(stack.statsig_log))
-    return Evidence(
-        stored=await stored_events(database),
-        received=received,
-        requests=requests,
-        dead_letters=list({**found, **await dead_letters(stack, database)}.values()),
-    )
+    return Evidence(stored=stored, received=received, requests=requests, dead_letters=letters)
 
 
 async def dead_letters(stack: Stack, database: Any) -> dict[str, FoundDeadLetter]:

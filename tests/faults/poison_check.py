@@ -75,10 +75,8 @@ def cost_of(row: Row, evidence: Evidence, poisoned: set[str]) -> list[str]:
     most = max(carried(evidence, poisoned).values(), default=0)
     dead = Counter(letter.event_id in poisoned for letter in evidence.dead_letters)
     share = share_of_requests(evidence, poisoned)
-    dispositions = f"{len(poisoned)} poisoned, {dead[True]} of them and {dead[False]} others dead"
-    return [
-        f"{dispositions}; a poisoned one was in {most} requests at most, any in {share:.0%} of {len(evidence.requests)}"
-    ]
+    ends = f"{len(poisoned)} poisoned, {dead[True]} of them and {dead[False]} others dead"
+    return [f"{ends}; a poisoned one was in {most} requests at most, any in {share:.0%} of {len(evidence.requests)}"]
 
 
 def carried(evidence: Evidence, event_ids: set[str]) -> Counter[str]:

@@ -34,7 +34,7 @@ from worker.operators.events.records import Records
 PUBLISH_SECONDS: Final = 10.0
 
 REPUBLISH_SECONDS: Final = 20.0
-"""For one call of `reconcile` to the ledger, as in worker/runtime.py: a page of large events takes a while to read."""
+"""For one call of `reconcile` to the ledger, as in worker/wiring.py: a page of large events takes a while to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

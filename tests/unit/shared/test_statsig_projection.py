@@ -1,4 +1,4 @@
-"""What Statsig keeps of an event, and which warnings the caller is warned of."""
+"""What Statsig keeps of an event, and which losses the caller is warned of."""
 
 import json
 from typing import Any

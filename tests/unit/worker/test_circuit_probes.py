@@ -103,7 +103,7 @@ async def test_a_failed_probe_after_rejected_ones_is_followed_by_the_usual_wait(
 async def test_the_wait_starts_anew_after_it_was_closed(circuit: Circuit, clock: ManualClock) -> None:
     open_it(circuit)
     admission = await probe(circuit, clock, PROBE_SECONDS)
-    circuit.failed("http_503")
+    circuit.failed("http_503", is_probe=True)
     circuit.leave(admission)
     circuit.confirmed()
     clock.advance(SILENCE_SECONDS + 0.1)

@@ -192,7 +192,7 @@ async def test_where_nothing_is_confirmed_everything_is_held_and_nothing_dead_le
     assert {row.not_before for row in world.store.ledger.values()} == {None}
 
 
-async def test_a_retry_after_is_waited_for_by_giving_back(world: WorkerWorld) -> None:
+async def test_a_retry_after_beyond_the_budget_holds_messages_and_releases_their_claims(world: WorkerWorld) -> None:
     world.budget_seconds = 6
     world.start_process()
     await world.log(2)

@@ -49,7 +49,7 @@ async def test_while_nothing_is_confirmed_one_part_of_a_search_is_in_flight(worl
     assert in_flight == [1] * FAILURES_TO_OPEN
 
 
-async def test_the_requests_that_searches_have_in_flight_together_are_bounded(world: WorkerWorld) -> None:
+async def test_the_requests_that_batches_have_in_flight_together_are_bounded(world: WorkerWorld) -> None:
     batches = 3
     world.size.events = 1
     world.circuit.confirmed()

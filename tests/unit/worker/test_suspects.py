@@ -65,7 +65,7 @@ async def test_one_that_stays_a_suspect_keeps_its_lease_and_is_tried_again_with_
     assert pauses[0] >= BACKOFF
 
 
-async def test_one_that_could_not_be_sent_keeps_its_lease_and_its_pauses_do_not_grow(world: SuspectsWorld) -> None:
+async def test_one_that_is_held_keeps_its_lease_and_its_pauses_do_not_grow(world: SuspectsWorld) -> None:
     world.disposition = Disposition.HOLD
     messages = await world.held()
     await world.suspects.add(messages)
