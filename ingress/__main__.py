@@ -16,7 +16,7 @@ from shared.telemetry.providers import Telemetry, open_telemetry
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Exit codes: 0 after a clean stop, 1 if the start or the runtime failed, 2 for wrong settings."""
+    """Serve until SIGTERM or SIGINT. Exit code: 0 after a clean stop, 1 after a failure, 2 for wrong settings."""
     try:
         settings = from_environment(IngressSettings, os.environ)
         enable_fault_points(os.environ)
