@@ -60,7 +60,8 @@ class WorkerSettings(Settings):
     """How long a claim lasts if its worker dies. Must outlast a batch: the retry budget and one more send."""
 
     circuit_probe_seconds: float = Field(default=5.0, gt=0, le=600)
-    """The wait before the first probe of an open circuit; it doubles up to ten times this. After a rejected one it is 0.25 s."""
+    """The wait before the first probe of an open circuit; it doubles up to ten times this. After a rejected one it is
+    0.25 s."""
 
     suspect_attempts: int = Field(default=6, ge=2, le=20)
     """How often an event must fail alone, while others are confirmed, before it is dead-lettered. An event that Statsig

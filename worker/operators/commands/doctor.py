@@ -6,7 +6,7 @@ from worker.operators.options import AsJson
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check settings, Spanner, schema, topics, subscriptions, the grant to publish, Statsig, and whether events flow.
+    """Check settings, Spanner, schema, topics, subscriptions, the publish grant, Statsig, and whether events flow.
 
     Events flow where a worker runs, circuits are closed, no event has been pending for more than a minute (unless it
     is set aside), and the latest events are in the ledger; `nest-events status` shows more. Takes about six seconds at
