@@ -106,12 +106,12 @@ def normalize_log_event_request(
         event_ts_nanos=now_nanos if given_nanos is None else given_nanos,
         metadata=metadata,
         traceparent=traceparent,
+        caller=caller.principal or None,
     )
     return EventLogRow(
         event=event,
         metadata_json=_with_own(_own_metadata(caller, traceparent), metadata_text),
         request_digest=digest,
-        caller=caller.principal or None,
         write_id=write_id,
         forward_to_statsig=forward,
         request_id=request_id,

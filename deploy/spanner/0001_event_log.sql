@@ -24,7 +24,7 @@ CREATE TABLE NestEventLog (
 -- The log by time, so that a question about an hour reads that hour alone. Led by a shard: an index led by a rising
 -- timestamp is a hot spot. It stores the columns by which events are chosen, so that a search reads nothing else.
 CREATE INDEX NestEventLogByTime ON NestEventLog (log_shard, ingested_at)
-  STORING (forward_to_statsig, event_name, actor_id, caller);
+  STORING (forward_to_statsig, event_name, event_type, actor_id, caller);
 
 -- Delivery state, one row per event that is to be forwarded. It is inserted as PENDING in the commit of the event's log
 -- row, because a process can die at any point after that commit.
@@ -113,3 +113,38 @@ CREATE TABLE NestEventDeadLetter (
 -- Open dead letters only, with the columns by which they are counted and chosen.
 CREATE NULL_FILTERED INDEX NestEventDeadLetterOpen ON NestEventDeadLetter (open_shard, dead_at)
   STORING (kind, reason, event_id, event_name, caller);
+
+-- Operators' rules; shared/events/rules.py says what each action does. A few rows, which every process reads every few
+-- seconds. A rule that has ended stays, to show who made and removed it.
+CREATE TABLE NestEventRule (
+  rule_id      STRING(8)   NOT NULL,  -- random, in hexadecimal: it leads the key, and operators type it
+  action       STRING(11)  NOT NULL,  -- refuse, store_only, hold, dead_letter, pause or probe
+  event_name   STRING(256),           -- an event matches if it has every value that is set
+  name_prefix  STRING(256),
+  event_type   STRING(128),
+  caller       STRING(320),
+  why          STRING(500) NOT NULL,
+  created_at   TIMESTAMP   NOT NULL OPTIONS (allow_commit_timestamp = true),
+  created_by   STRING(320) NOT NULL,
+  expires_at   TIMESTAMP   NOT NULL,
+  removed_at   TIMESTAMP   OPTIONS (allow_commit_timestamp = true),
+  removed_by   STRING(320),
+  -- A worker publishes again the pending events that the rule concerns: those that it held, or is to dead-letter.
+  sweeping_until  TIMESTAMP,          -- another worker may begin again after this time
+  swept_at     TIMESTAMP   OPTIONS (allow_commit_timestamp = true),
+) PRIMARY KEY (rule_id),
+  ROW DELETION POLICY (OLDER_THAN(expires_at, INTERVAL 90 DAY));
+
+-- What operators changed: who, when, why, and how many events. Never an actor's id. The owner decides how long it is
+-- kept.
+CREATE TABLE NestEventAudit (
+  audit_id  STRING(36)  NOT NULL,  -- a UUIDv4
+  done_at   TIMESTAMP   NOT NULL OPTIONS (allow_commit_timestamp = true),
+  who       STRING(320) NOT NULL,
+  command   STRING(40)  NOT NULL,
+  why       STRING(500),
+  detail    JSON        NOT NULL,  -- what the command was given, and its counts
+) PRIMARY KEY (audit_id);
+
+-- A few rows a day, so a rising key is no hot spot.
+CREATE INDEX NestEventAuditByTime ON NestEventAudit (done_at DESC);

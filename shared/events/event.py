@@ -65,10 +65,16 @@ class Event:
     traceparent: str | None = None
     """Continues the trace of the call that logged the event; None if it is not sampled (shared/traceparent.py)."""
 
+    caller: str | None = None
+    """The calling principal, if one was established. Operators' rules choose by it; Statsig does not get it."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventLogRow:
-    """A row of NestEventLog before it is written: the event, and what the service adds to it."""
+    """A row of NestEventLog before it is written: the event, and what the service adds to it.
+
+    The event's caller is a column, and is in `_eventLog` with its CallerSource.
+    """
 
     event: Event
 
@@ -77,9 +83,6 @@ class EventLogRow:
 
     request_digest: str
     """SHA-256 of what the caller sent, in hexadecimal. Distinguishes a retry from a reuse of the idempotency key."""
-
-    caller: str | None
-    """The calling principal, if one was established. `_eventLog` has it too, with its CallerSource."""
 
     write_id: str
     """A UUID, new in each call. Distinguishes a call's own write, whose answer was lost, from an earlier call's."""

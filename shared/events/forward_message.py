@@ -57,6 +57,8 @@ def encode(event: Event) -> OutgoingMessage:
         body["eventType"] = event.event_type
     if event.actor_id is not None:
         body["actorId"] = event.actor_id
+    if event.caller is not None:
+        body["caller"] = event.caller
     attributes = {
         EVENT_ID_ATTRIBUTE: event.event_id,
         EVENT_NAME_ATTRIBUTE: event.event_name,
@@ -95,14 +97,19 @@ def _decode_ours(data: bytes, traceparent: str | None) -> Event | None:
             **others,
         }:
             event_type, actor_id = others.pop("eventType", None), others.pop("actorId", None)
+            caller = others.pop("caller", None)
         case _:
             return None
     if others or version is True or version != SCHEMA_VERSION or not event_name or not _EVENT_ID.fullmatch(event_id):
         return None
     nanos = from_rfc3339(event_ts)
-    if nanos is None or not isinstance(event_type, str | None) or not isinstance(actor_id, str | None):
+    if nanos is None or not (
+        isinstance(event_type, str | None) and isinstance(actor_id, str | None) and isinstance(caller, str | None)
+    ):
         return None
-    return Event(event_id, event_name, event_type or None, actor_id or None, nanos, metadata, traceparent)
+    return Event(
+        event_id, event_name, event_type or None, actor_id or None, nanos, metadata, traceparent, caller or None
+    )
 
 
 def _decode_any(data: bytes, traceparent: str | None) -> Event:
@@ -128,6 +135,7 @@ def _decode_any(data: bytes, traceparent: str | None) -> Event:
         event_ts_nanos=nanos,
         metadata=_metadata(message.metadata),
         traceparent=traceparent,
+        caller=message.caller or None,
     )
 
 

@@ -78,7 +78,7 @@ def _log_values(row: EventLogRow, shard: int) -> tuple[object, ...]:
         row.forward_to_statsig,
         row.request_digest,
         row.write_id,
-        row.caller,
+        event.caller,
         shard,
         row.request_id,
     )

@@ -17,6 +17,7 @@ class EventRow(NamedTuple):
     actor_id: str | None
     event_ts: datetime
     metadata: dict[str, Any]
+    caller: str | None
 
     def is_event(self) -> bool:
         """Whether the row makes an Event. In a row that the service did not write, the metadata may not be an object.
@@ -40,6 +41,7 @@ class EventRow(NamedTuple):
             event_ts_nanos=from_datetime(self.event_ts),
             metadata=own,
             traceparent=traceparent if isinstance(traceparent, str) else None,
+            caller=self.caller,
         )
 
 

@@ -23,6 +23,10 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
                                    "interval_seconds", "accepted", "refused", "failed", "delivered", "dead_lettered",
                                    "failed_requests", "last_failure", "last_failure_at", "circuit_reason",
                                    "circuit_since", "next_probe_at", "nothing_pending_before"}),
+    "NestEventRule": frozenset({"rule_id", "action", "event_name", "name_prefix", "event_type", "caller", "why",
+                                "created_at", "created_by", "expires_at", "removed_at", "removed_by", "sweeping_until",
+                                "swept_at"}),
+    "NestEventAudit": frozenset({"audit_id", "done_at", "who", "command", "why", "detail"}),
 }  # fmt: skip
 """Columns by table. The database may have more: columns are added before the code that uses them."""
 

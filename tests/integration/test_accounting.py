@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 def row(*, forward: bool = True) -> EventLogRow:
     event = Event(str(uuid4()), "accounted", None, None, 0, {})
-    return EventLogRow(event, "{}", "d", None, "w", forward)
+    return EventLogRow(event, "{}", "d", "w", forward)
 
 
 @pytest.fixture

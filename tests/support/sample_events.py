@@ -53,7 +53,7 @@ def sample_row(
         service[TRACEPARENT] = event.traceparent
     own = {RESERVED_METADATA_KEY: service}
     text = json.dumps(event.metadata | own, ensure_ascii=False) if metadata_json is None else metadata_json
-    return EventLogRow(event, text, digest, None, write_id, forward_to_statsig=forward)
+    return EventLogRow(event, text, digest, write_id, forward_to_statsig=forward)
 
 
 def in_shard(shard: int) -> str:

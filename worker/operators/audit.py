@@ -1,11 +1,19 @@
-"""The audit line: who did what to which events, as one JSON object on stderr."""
+"""The audit: who did what, as one JSON object on stderr, and as a row where the command changes more than dead letters.
+
+Neither names an actor.
+"""
 
 import getpass
 import os
+import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from shared.events.audit_trail import AuditEntry
 from shared.process.logs import get_logger
+
+MAX_WHO: Final = 320
+"""As the column is long."""
 
 _log = get_logger()
 
@@ -24,6 +32,16 @@ def note_action(command: str, *, choice: Mapping[str, Any], count: int | None, d
         count=count,
         dry_run=dry_run,
     )
+
+
+def audit_entry(command: str, *, why: str | None, detail: Mapping[str, Any]) -> AuditEntry:
+    """The entry of the audit trail for what this command does now."""
+    return AuditEntry(who=who(), command=command, why=why, detail=dict(detail))
+
+
+def who() -> str:
+    """The Google account that gcloud was told to use, else the user on this machine."""
+    return (os.environ.get("CLOUDSDK_CORE_ACCOUNT") or f"{_user()}@{socket.gethostname()}")[:MAX_WHO]
 
 
 def _user() -> str:

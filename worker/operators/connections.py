@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
+from shared.events.audit_trail import AuditTrail
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.forward_ledger import ForwardLedger
 from shared.events.replay_ledger import ReplayLedger
 from shared.events.republish_ledger import RepublishLedger
+from shared.events.rule_table import RuleTable
 from shared.process.process_states import ProcessStates
 from shared.process.settings import OperatorSettings
 from shared.pubsub import (
@@ -21,12 +23,14 @@ from shared.pubsub import (
     topic_path,
 )
 from shared.spanner.accounting import Accounting, SpannerAccounting
+from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.replay_ledger import SpannerReplayLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.rules import SpannerRuleTable
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
 from worker.operators.events.records import Records
@@ -51,6 +55,8 @@ class Connections:
     records: Records
     accounting: Accounting
     process_states: ProcessStates
+    rules: RuleTable
+    audit_trail: AuditTrail
     forward_topic: Publisher
     dead_letter_topic: Publisher
     publisher_client: PublisherAsyncClient
@@ -97,6 +103,8 @@ async def open_connections(
             # Strong reads: an operator compares the account with what was done a moment ago.
             accounting=SpannerAccounting(database, shards=settings.forward_shards),
             process_states=SpannerProcessStates(database, timeout_seconds=timeout),
+            rules=SpannerRuleTable(ledger.transactions, timeout_seconds=timeout),
+            audit_trail=SpannerAuditTrail(ledger.transactions, timeout_seconds=timeout),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
             publisher_client=publisher_client,

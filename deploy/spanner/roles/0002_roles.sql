@@ -11,10 +11,8 @@ GRANT ROLE spanner_info_reader TO ROLE ingress;
 
 CREATE ROLE worker;
 GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE worker;
--- The reconciler publishes events again.
-GRANT SELECT(event_id, event_name, event_type, actor_id, event_ts, metadata) ON TABLE NestEventLog TO ROLE worker;
--- A dead letter has the caller of its event.
-GRANT SELECT(caller) ON TABLE NestEventLog TO ROLE worker;
+-- The reconciler publishes events again, and a dead letter has the caller of its event.
+GRANT SELECT(event_id, event_name, event_type, actor_id, event_ts, metadata, caller) ON TABLE NestEventLog TO ROLE worker;
 GRANT SELECT, INSERT, UPDATE ON TABLE NestEventDeadLetter TO ROLE worker;
 GRANT ROLE spanner_info_reader TO ROLE worker;
 
@@ -33,3 +31,11 @@ GRANT SELECT ON TABLE NestEventLog TO ROLE export;
 -- NestEventProcess. A process that ends marks its row, so no role needs to delete rows here either.
 GRANT INSERT, UPDATE ON TABLE NestEventProcess TO ROLE ingress, worker;
 GRANT SELECT ON TABLE NestEventProcess TO ROLE operator;
+
+-- Operators' rules. A worker notes that it has published again what a rule concerned.
+GRANT SELECT ON TABLE NestEventRule TO ROLE ingress;
+GRANT SELECT, UPDATE(sweeping_until, swept_at) ON TABLE NestEventRule TO ROLE worker;
+GRANT SELECT, INSERT, UPDATE ON TABLE NestEventRule TO ROLE operator;
+
+-- What operators did cannot be changed afterwards.
+GRANT SELECT, INSERT ON TABLE NestEventAudit TO ROLE operator;

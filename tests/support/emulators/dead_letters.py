@@ -1,7 +1,6 @@
 """Dead letters as the collector keeps them, and dead events."""
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,8 +44,8 @@ def poison(**fields: Any) -> DeadLetterRow:
 
 
 async def logged(storage: Storage, **fields: Any) -> Event:
-    event = sample_event()
-    await storage.repository.append([replace(sample_row(event), **fields)])
+    event = sample_event(**fields)
+    await storage.repository.append([sample_row(event)])
     return event
 
 

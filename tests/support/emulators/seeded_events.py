@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,18 +60,12 @@ class SeededEvents:
 
     async def log(self, count: int, *, caller: str = "caller@example.com", **fields: Any) -> list[Event]:
         """Commits events, which are pending then."""
-        events = [sample_event(**fields) for _ in range(count)]
+        events = [sample_event(caller=caller, **fields) for _ in range(count)]
         own = {"caller": {"principal": caller, "source": "cloud_run_iam"}}
         for start in range(0, count, ROWS_PER_COMMIT):
             part = events[start : start + ROWS_PER_COMMIT]
             await self.repository.append(
-                [
-                    replace(
-                        sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})),
-                        caller=caller,
-                    )
-                    for e in part
-                ]
+                [sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})) for e in part]
             )
         return events
 

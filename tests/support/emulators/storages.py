@@ -9,14 +9,17 @@ from typing import Any, Protocol
 import anyio
 from google.cloud.spanner_v1 import KeySet
 
+from shared.events.audit_trail import AuditTrail
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.event_log import EventLogRepository
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
 from shared.events.replay_ledger import ReplayLedger
 from shared.events.republish_ledger import RepublishLedger
+from shared.events.rule_table import RuleTable
 from shared.events.timestamps import from_datetime
 from shared.process.process_states import ProcessStates
 from shared.process.settings import Settings, from_environment
+from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
@@ -24,6 +27,7 @@ from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.replay_ledger import SpannerReplayLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.rules import SpannerRuleTable
 from shared.spanner.transactions import Transactions
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
@@ -31,6 +35,7 @@ from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
 from tests.support.fakes.memory_process_states import MemoryProcessStates
 from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
+from tests.support.fakes.memory_rules import MemoryAuditTrail, MemoryRuleTable
 
 TIMEOUT_SECONDS = 10.0
 """Of a call: long, since the emulator runs one transaction at a time."""
@@ -60,6 +65,8 @@ class Storage(Protocol):
     processes: ProcessStates
     replays: ReplayLedger
     letters: DeadLetterTable
+    rules: RuleTable
+    audit: AuditTrail
 
     async def another_ledger(self) -> ForwardLedger:
         """One of another process, with its own connection."""
@@ -99,6 +106,8 @@ class MemoryStorage:
         self.processes: ProcessStates = MemoryProcessStates(self.store)
         self.replays: ReplayLedger = MemoryReplayLedger(self.store)
         self.letters: DeadLetterTable = MemoryDeadLetterTable(self.store)
+        self.rules: RuleTable = MemoryRuleTable(self.store)
+        self.audit: AuditTrail = MemoryAuditTrail(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
@@ -153,6 +162,8 @@ class SpannerStorage:
         self.processes: ProcessStates = SpannerProcessStates(database, timeout_seconds=TIMEOUT_SECONDS)
         self.replays: ReplayLedger = SpannerReplayLedger(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.letters: DeadLetterTable = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
+        self.rules: RuleTable = SpannerRuleTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
+        self.audit: AuditTrail = SpannerAuditTrail(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))

@@ -41,7 +41,8 @@ class MemoryDeadLetterTable:
         if key in self._store.letters:
             return False
         logged = self._store.log.get(letter.event_id or "")
-        kept = replace(letter, caller=None if logged is None else logged.caller, collected_at=self._store.clock.now())
+        caller = None if logged is None else logged.event.caller
+        kept = replace(letter, caller=caller, collected_at=self._store.clock.now())
         self._store.letters[key] = kept
         rivals = [each for each in self._store.letters.values() if each.subject == letter.subject and each.is_open]
         latest = max(rivals, key=lambda each: (each.dead_at, each.message_id))

@@ -10,10 +10,12 @@ from typing import Any
 from shared.errors import RowExistsError, StoragePreconditionError, StorageRejectedError
 from shared.events import attempt_history
 from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.events.audit_trail import AuditEntry
 from shared.events.dead_letter_table import DeadLetterRow
 from shared.events.event import RESERVED_METADATA_KEY, Event, EventLogRow
 from shared.events.event_log import Written
 from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardState, forward_shard
+from shared.events.rules import Rule
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from shared.process.process_states import ProcessState
 from shared.traceparent import TRACEPARENT
@@ -61,6 +63,9 @@ class MemoryStore:
 
     letters: dict[tuple[str, str], DeadLetterRow] = field(default_factory=dict)
     """By subject and message id."""
+
+    rules: dict[str, Rule] = field(default_factory=dict)
+    audit: list[AuditEntry] = field(default_factory=list)
 
     def metadata(self, event_id: str) -> Any:
         """Parsed from the stored text, as Spanner returns it."""

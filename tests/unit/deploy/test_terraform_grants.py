@@ -73,8 +73,10 @@ ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "UPDATE": ("insert_or_update(PROCESSES_TABLE,",),
     },
     ("worker", "NestEventLog"): {
-        f"SELECT({', '.join(EVENT_COLUMNS)})": ("_rows(transaction, LOG_TABLE, table.EVENT_COLUMNS,",),
-        "SELECT(caller)": ('read_by_key(transaction, LOG_TABLE, ("event_id", "caller"),',),
+        f"SELECT({', '.join(EVENT_COLUMNS)})": (
+            "_rows(transaction, LOG_TABLE, table.EVENT_COLUMNS,",
+            'read_by_key(transaction, LOG_TABLE, ("event_id", "caller"),',
+        ),
     },
     ("worker", "NestEventForward"): {
         "SELECT": ("read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM,",),
@@ -100,6 +102,17 @@ ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "UPDATE": ("close_open(transaction,",),
     },
     ("operator", "NestEventProcess"): {"SELECT": ("FROM {PROCESSES_TABLE}",)},
+    ("ingress", "NestEventRule"): {"SELECT": ("self._table.read()",)},
+    ("worker", "NestEventRule"): {
+        "SELECT": ("self._table.read()",),
+        "UPDATE(sweeping_until, swept_at)": ("begin_sweep(", "end_sweep("),
+    },
+    ("operator", "NestEventRule"): {
+        "SELECT": ("rules.history()",),
+        "INSERT": ("rules.add(",),
+        "UPDATE": ("rules.remove(",),
+    },
+    ("operator", "NestEventAudit"): {"SELECT": ("audit_trail.latest(",), "INSERT": ("add_entry(",)},
     ("export", "NestEventLog"): {"SELECT": ()},
 }
 

@@ -105,7 +105,7 @@ def test_the_subject_is_not_stored() -> None:
     row = normalize(sample_request(idempotency_key="key-1"), caller=caller)
 
     assert "subject-canary" not in repr(row)
-    assert row.caller == ALICE.principal
+    assert row.event.caller == ALICE.principal
 
 
 def test_a_principal_and_key_cannot_be_split_in_another_place() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from protobuf.wkt.google.protobuf.timestamp_pb import Timestamp
 
 
-_ForwardMessageFields: TypeAlias = Literal["schema_version", "event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata"]
+_ForwardMessageFields: TypeAlias = Literal["schema_version", "event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata", "caller"]
 
 class ForwardMessage(Message[_ForwardMessageFields]):
     """
@@ -78,9 +78,15 @@ class ForwardMessage(Message[_ForwardMessageFields]):
             ```proto
             optional google.protobuf.Struct metadata = 7;
             ```
+        caller:
+            The calling principal, as stored; empty where the row has NULL. Operators' rules choose by it.
+
+            ```proto
+            string caller = 8;
+            ```
     """
 
-    __slots__ = ("schema_version", "event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata")
+    __slots__ = ("schema_version", "event_id", "event_name", "event_type", "actor_id", "event_ts", "metadata", "caller")
 
     if TYPE_CHECKING:
 
@@ -94,6 +100,7 @@ class ForwardMessage(Message[_ForwardMessageFields]):
             actor_id: str = "",
             event_ts: Timestamp | None = None,
             metadata: Struct | None = None,
+            caller: str = "",
         ) -> None:
             pass
 
@@ -104,10 +111,11 @@ class ForwardMessage(Message[_ForwardMessageFields]):
         actor_id: str
         event_ts: Timestamp | None
         metadata: Struct | None
+        caller: str
 
 
 _DESC = file_desc(
-    b'\n\x17events/v1/forward.proto\x12\tevents.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\x97\x02\n\x0eForwardMessage\x12%\n\x0eschema_version\x18\x01 \x01(\x05R\rschemaVersion\x12\x19\n\x08event_id\x18\x02 \x01(\tR\x07eventId\x12\x1d\n\nevent_name\x18\x03 \x01(\tR\teventName\x12\x1d\n\nevent_type\x18\x04 \x01(\tR\teventType\x12\x19\n\x08actor_id\x18\x05 \x01(\tR\x07actorId\x125\n\x08event_ts\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\x07eventTs\x123\n\x08metadata\x18\x07 \x01(\x0b2\x17.google.protobuf.StructR\x08metadatab\x06proto3',
+    b'\n\x17events/v1/forward.proto\x12\tevents.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xaf\x02\n\x0eForwardMessage\x12%\n\x0eschema_version\x18\x01 \x01(\x05R\rschemaVersion\x12\x19\n\x08event_id\x18\x02 \x01(\tR\x07eventId\x12\x1d\n\nevent_name\x18\x03 \x01(\tR\teventName\x12\x1d\n\nevent_type\x18\x04 \x01(\tR\teventType\x12\x19\n\x08actor_id\x18\x05 \x01(\tR\x07actorId\x125\n\x08event_ts\x18\x06 \x01(\x0b2\x1a.google.protobuf.TimestampR\x07eventTs\x123\n\x08metadata\x18\x07 \x01(\x0b2\x17.google.protobuf.StructR\x08metadata\x12\x16\n\x06caller\x18\x08 \x01(\tR\x06callerb\x06proto3',
     [
         struct_pb.desc(),
         timestamp_pb.desc(),
