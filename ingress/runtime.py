@@ -21,6 +21,7 @@ from ingress.service import EventLogging
 from ingress.telemetry import ObservedEventLogRepository, observe_state
 from shared.clock import Clock, SystemClock
 from shared.events.event_log import EventLogRepository
+from shared.process.current_rules import CurrentRules
 from shared.process.logs import get_logger
 from shared.process.process_states import Role
 from shared.process.reporting import Reporting
@@ -29,7 +30,9 @@ from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, top
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.rules import SpannerRuleTable
 from shared.spanner.schema import await_schema
+from shared.spanner.transactions import Transactions
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
 from shared.telemetry.tracing import untraced
@@ -72,6 +75,7 @@ async def open_runtime(
     async with open_database(settings, telemetry) as database, open_publisher_client(settings) as client:
         with untraced():
             await await_schema(database, timeout_seconds=settings.commit_timeout_seconds)
+            rules = await _loaded_rules(database, settings, clock)
         async with anyio.create_task_group() as tasks:
             publisher = ForwardPublisher(_publisher(client, settings, telemetry), clock, task_group=tasks)
             repository = CountingRepository(_repository(database, settings, telemetry), tally)
@@ -85,11 +89,20 @@ async def open_runtime(
             reporting = Reporting(states=states, role=Role.INGRESS, look=tally.taken, clock=clock, stopping=stopping)
             with untraced():
                 tasks.start_soon(reporting.run_until_stopped)
+                tasks.start_soon(rules.refresh_until, stopping)
             _log.info("ingress_started", process_id=reporting.process_id)
-            yield Runtime(service=_service(committer, settings, clock), readiness=Readiness(database))
+            yield Runtime(service=_service(committer, rules, settings, clock), readiness=Readiness(database))
             stopping.set()
             committer.drain()
             tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
+
+
+async def _loaded_rules(database: Any, settings: IngressSettings, clock: Clock) -> CurrentRules:
+    # The ingress writes no rule, so the emulator's lock on transactions is not needed here.
+    transactions = Transactions(database, one_at_a_time=False)
+    rules = CurrentRules(SpannerRuleTable(transactions, timeout_seconds=settings.commit_timeout_seconds), clock)
+    await rules.load()
+    return rules
 
 
 def _repository(database: Any, settings: IngressSettings, telemetry: Telemetry | None) -> EventLogRepository:
@@ -107,11 +120,12 @@ def _publisher(client: Any, settings: IngressSettings, telemetry: Telemetry | No
     return ObservedPublisher(publisher, telemetry, topic="forward", role="ingress")
 
 
-def _service(committer: GroupCommitter, settings: IngressSettings, clock: Clock) -> EventLogging:
+def _service(committer: GroupCommitter, rules: CurrentRules, settings: IngressSettings, clock: Clock) -> EventLogging:
     return EventLogging(
         committer=committer,
         rates=CallerRates(settings.caller_events_per_second, clock),
         clock=clock,
+        rules=rules,
         defaults=Defaults(
             forward_to_statsig=settings.forward_by_default, max_metadata_bytes=settings.max_metadata_bytes
         ),

@@ -9,11 +9,13 @@ from ingress.callers.rate_limits import CallerRates
 from ingress.commit.group_commit import GroupCommitter
 from ingress.decoding.turns import Slices
 from ingress.normalization import Defaults, normalize_log_event_request
+from ingress.rules import ruled
 from shared.clock import Clock
 from shared.errors import EventLoggingError
 from shared.events.event import Caller, EventLogRow
 from shared.events.statsig_projection import NAME_DROPPED, ProjectionWarning, project
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.process.current_rules import CurrentRules
 from shared.telemetry.tracing import current_traceparent
 
 
@@ -26,7 +28,8 @@ class Logged:
     """An earlier call wrote the event, with the same key and content."""
 
     warnings: tuple[ProjectionWarning, ...]
-    """What Statsig would cut, replace or drop; without forwarding only a name that it would drop."""
+    """What Statsig would cut, replace or drop (without forwarding only a name that it would drop), and what an
+    operator's rule changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,14 @@ class EventLogging:
         committer: GroupCommitter,
         rates: CallerRates,
         clock: Clock,
+        rules: CurrentRules,
         defaults: Defaults,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._committer = committer
         self._rates = rates
         self._clock = clock
+        self._rules = rules
         self._defaults = defaults
         self._new_uuid = new_uuid
 
@@ -60,12 +65,12 @@ class EventLogging:
         """Log one event that protovalidate has passed; returns once it is committed.
 
         Raises:
-            EventLoggingError: see CallerRates.admit, normalize_log_event_request and GroupCommitter.commit.
+            EventLoggingError: see CallerRates.admit, normalize_log_event_request, ruled and GroupCommitter.commit.
         """
         share_key = share_key_of(caller)
         self._rates.admit(share_key, 1)
-        row = self._normalize(request, _Origin(caller, current_traceparent(), request_id))
-        return Logged(row.event.event_id, await self._committer.commit(row, share_key), _warnings(row))
+        admitted = self._admit(request, _Origin(caller, current_traceparent(), request_id))
+        return admitted.logged(duplicate=await self._committer.commit(admitted.row, share_key))
 
     async def log_many(
         self,
@@ -85,31 +90,31 @@ class EventLogging:
         share_key = share_key_of(caller)
         self._rates.admit(share_key, len(requests))
         origin = _Origin(caller, current_traceparent(), request_id)
-        normalized = []
+        admitted = []
         requests.reverse()
         while requests:
             await slices.next_piece()
-            normalized.append(self._normalized(requests.pop(), origin))
-        rows = [row for row in normalized if isinstance(row, EventLogRow)]
+            admitted.append(self._admitted(requests.pop(), origin))
+        rows = [each.row for each in admitted if isinstance(each, _Admitted)]
         committed = iter(await self._committer.commit_all(rows, share_key))
         outcomes = []
-        for row in normalized:
+        for each in admitted:
             await slices.next_piece()
-            outcomes.append(_outcome(row, next(committed)) if isinstance(row, EventLogRow) else row)
+            outcomes.append(_outcome(each, next(committed)) if isinstance(each, _Admitted) else each)
         return outcomes
 
-    def _normalized(
+    def _admitted(
         self, request: LogEventRequest | EventLoggingError, origin: _Origin
-    ) -> EventLogRow | EventLoggingError:
+    ) -> "_Admitted | EventLoggingError":
         if isinstance(request, EventLoggingError):
             return request
         try:
-            return self._normalize(request, origin)
+            return self._admit(request, origin)
         except EventLoggingError as error:
             return error
 
-    def _normalize(self, request: LogEventRequest, origin: _Origin) -> EventLogRow:
-        return normalize_log_event_request(
+    def _admit(self, request: LogEventRequest, origin: _Origin) -> "_Admitted":
+        normalized = normalize_log_event_request(
             request,
             caller=origin.caller,
             now_nanos=self._clock.now_nanos(),
@@ -118,12 +123,25 @@ class EventLogging:
             request_id=origin.request_id,
             new_uuid=self._new_uuid,
         )
+        return _Admitted(*ruled(normalized, self._rules.active))
 
 
-def _outcome(row: EventLogRow, committed: bool | EventLoggingError) -> Logged | EventLoggingError:
-    if isinstance(committed, EventLoggingError):
-        return committed
-    return Logged(row.event.event_id, committed, _warnings(row))
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """An event that keeps every rule, of the contract and of operators, and may be committed."""
+
+    row: EventLogRow
+    by_rule: tuple[ProjectionWarning, ...]
+    """The warning about what an operator's rule changed."""
+
+    def logged(self, *, duplicate: bool) -> Logged:
+        # Of a duplicate the earlier call's row stands, which the rule did not change.
+        warnings = _warnings(self.row) + (() if duplicate else self.by_rule)
+        return Logged(self.row.event.event_id, duplicate, warnings)
+
+
+def _outcome(admitted: _Admitted, committed: bool | EventLoggingError) -> Logged | EventLoggingError:
+    return committed if isinstance(committed, EventLoggingError) else admitted.logged(duplicate=committed)
 
 
 def _warnings(row: EventLogRow) -> tuple[ProjectionWarning, ...]:

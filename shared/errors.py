@@ -54,6 +54,15 @@ class RequestTooLargeError(EventLoggingError):
         self.problem = problem
 
 
+class RefusedByRuleError(EventLoggingError):
+    """An operator's rule refuses such events for now; nothing was written."""
+
+    reason = "refused_by_rule"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"an operator's rule refuses this event: {why}")
+
+
 class IdempotencyConflictError(EventLoggingError):
     """The same caller used the idempotency key before, for other content."""
 

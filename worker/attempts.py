@@ -1,6 +1,6 @@
 """The attempts on the events of a batch: how often each was sent, and what is known of the outcome."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -67,6 +67,10 @@ class BatchAttempts:
                 event.last_attempt_at = known.last_attempt_at
                 event.outcome = SendOutcome(SendVerdict.TRANSIENT, known.status, known.reason)
         return cls(attempts)
+
+    def without(self, event_ids: Collection[str]) -> Self:
+        """The attempts on the other events; what is recorded there is recorded here too."""
+        return type(self)({e: event for e, event in self.of.items() if e not in event_ids})
 
     def begin(self, event_ids: Iterable[str], now: datetime) -> None:
         """Record an attempt before it is made, as one with an unknown outcome: so it stays if it is cancelled."""

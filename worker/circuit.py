@@ -1,7 +1,8 @@
 """The circuit breaker in front of Statsig: while it is open, only probes are sent.
 
 It opens when requests fail in a row with no confirmation between them, and closes at the first confirmation. It counts
-requests only; `worker/poison.py` decides which event is to blame.
+requests only; `worker/poison.py` decides which event is to blame. An operator can pause it, open or closed: then
+nothing is sent, not even a probe.
 """
 
 import random
@@ -76,12 +77,23 @@ class Circuit:
         self._probe_at = 0.0
         self._wait = probe_seconds
         self._probing = False
+        self._paused = False
         self._changed = anyio.Event()
 
     @property
     def open_reason(self) -> str | None:
         """Why it is open; None while it is closed."""
         return self._reason
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator has paused it."""
+        return self._paused
+
+    @property
+    def admits_batches(self) -> bool:
+        """Whether whole batches may be sent: it is closed, and not paused."""
+        return self._reason is None and not self._paused
 
     @property
     def open_since(self) -> datetime | None:
@@ -103,9 +115,12 @@ class Circuit:
     async def admit(self) -> Admission:
         """Wait until work is admitted: at once while closed, else one caller at a time as the probe.
 
-        Also waits for a pause that Statsig asked for. The caller must end the admission by `leave`.
+        Also waits for a pause that Statsig or an operator asked for. The caller must end the admission by `leave`.
         """
         while True:
+            if self._paused:
+                await self._changed.wait()
+                continue
             wait = self.retry_after_remaining_seconds()
             if self._reason is not None:
                 wait = max(wait, self._probe_at - self._clock.monotonic())
@@ -120,9 +135,29 @@ class Circuit:
                 await changed.wait()
 
     async def wait_closed(self) -> None:
-        """Return once it is closed."""
-        while self._reason is not None:
+        """Return once it is closed and not paused."""
+        while not self.admits_batches:
             await self._changed.wait()
+
+    def pause(self) -> None:
+        """Admit nothing until `resume`. Idempotent."""
+        if not self._paused:
+            self._paused = True
+            _log.warning("forwarding_paused")
+
+    def resume(self) -> None:
+        """End a pause. Idempotent."""
+        if self._paused:
+            self._paused = False
+            _log.info("forwarding_resumed")
+            self._notify()
+
+    def probe_now(self) -> None:
+        """Let the next probe be due now, and end a pause that Statsig asked for. Does nothing while closed."""
+        if self._reason is not None:
+            self._probe_at = self._quiet_until = self._clock.monotonic()
+            self._wait = self._probe_seconds
+            self._notify()
 
     def leave(self, admission: Admission) -> None:
         """End the admitted work. After a probe that neither failed nor was confirmed the next one follows soon."""

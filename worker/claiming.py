@@ -14,6 +14,7 @@ from worker.circuit import Circuit
 from worker.dead_lettering import DeadLettering
 from worker.disposition import Disposition
 from worker.poison import PoisonDetector
+from worker.ruling import Ruling
 from worker.settling import Settling
 
 MISSING_ROW_DELIVERIES: Final = 3
@@ -41,6 +42,7 @@ class Claiming:
         settling: Settling,
         dead_lettering: DeadLettering,
         poison: PoisonDetector,
+        ruling: Ruling,
         circuit: Circuit,
         claim_seconds: float,
     ) -> None:
@@ -48,6 +50,7 @@ class Claiming:
         self._settling = settling
         self._dead_lettering = dead_lettering
         self._poison = poison
+        self._ruling = ruling
         self._circuit = circuit
         self._claim_seconds = claim_seconds
 
@@ -55,12 +58,14 @@ class Claiming:
         """Claim what may be sent now, and decide the disposition of the other messages of `batch`.
 
         Outcomes that this process could not write earlier are written first. What cannot be written or claimed, because
-        Spanner does not answer, is held. Suspects are set aside. If this fails or is cancelled, claims are released.
+        Spanner does not answer, is held. Suspects are set aside. What an operator's rule holds is not claimed. If this
+        fails or is cancelled, claims are released.
         """
         settled_now, wanted = await self._settling.settle_remembered(batch.events)
         batch.decide(settled_now, Disposition.ACK)
         # Only this process knows that these are confirmed: after a nack another worker would send them again.
         batch.decide(batch.events.keys() - settled_now - wanted, Disposition.HOLD)
+        wanted = self._ruling.hold(batch, wanted)
         if self._sets_aside(batch):
             notorious = {e for e in wanted if self._poison.is_notorious(batch.events[e].event_name)}
             batch.decide(notorious, Disposition.SET_ASIDE)

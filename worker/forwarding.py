@@ -14,6 +14,7 @@ from shared.errors import UndecodableMessageError
 from shared.events import forward_message
 from shared.events.forward_ledger import ClaimResult, ForwardLedger, ForwardState
 from shared.events.statsig_projection import project
+from shared.process.current_rules import CurrentRules
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger, log_each
 from shared.traceparent import TRACEPARENT
@@ -25,6 +26,7 @@ from worker.dead_lettering import DeadLettering
 from worker.delivery import Delivery
 from worker.disposition import Disposition
 from worker.poison import PoisonDetector
+from worker.ruling import Ruling
 from worker.sending import Sending
 from worker.settling import Settling
 from worker.statsig.outcome import SendVerdict
@@ -48,6 +50,7 @@ class Forwarding:
         settling: Settling,
         dead_lettering: DeadLettering,
         poison: PoisonDetector,
+        rules: CurrentRules,
         circuit: Circuit,
         clock: Clock,
         claim_seconds: float,
@@ -60,20 +63,22 @@ class Forwarding:
         self._clock = clock
         self._claim_seconds = claim_seconds
         self._suspect_backoff_seconds = suspect_backoff_seconds
-        self._claiming = Claiming(
-            ledger=ledger,
-            settling=settling,
-            dead_lettering=dead_lettering,
-            poison=poison,
-            circuit=circuit,
-            claim_seconds=claim_seconds,
-        )
         self._unconfirmed = UnconfirmedEvents(
             settling=settling,
             dead_lettering=dead_lettering,
             poison=poison,
             clock=clock,
             suspect_backoff_seconds=suspect_backoff_seconds,
+        )
+        self._ruling = Ruling(rules, self._unconfirmed)
+        self._claiming = Claiming(
+            ledger=ledger,
+            settling=settling,
+            dead_lettering=dead_lettering,
+            poison=poison,
+            ruling=self._ruling,
+            circuit=circuit,
+            claim_seconds=claim_seconds,
         )
 
     async def forward(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:
@@ -131,11 +136,12 @@ class Forwarding:
         fault_point("after_claim")
         unsettled = set(attempts.of)
         try:
+            to_send = attempts.without(await self._ruling.dead_letter(batch, attempts, unsettled))
             await self._sending.send(
-                [project(batch.events[result.event_id]).event for result in claimed],
-                self._delivery(batch, attempts, unsettled),
+                [project(batch.events[event_id]).event for event_id in to_send.of],
+                self._delivery(batch, to_send, unsettled),
             )
-            await self._unconfirmed.handle(batch, attempts, unsettled)
+            await self._unconfirmed.handle(batch, to_send, unsettled)
         finally:
             batch.decide(unsettled, Disposition.HOLD)
             with anyio.CancelScope(shield=True):  # bounded: each call below takes a second or so at most

@@ -81,9 +81,9 @@ class PullLoop:
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
             messages = self._held.take(self._batch_messages) or await self._prefetcher.take(self._batch_messages)
-            if self._circuit.open_reason is None:
+            if self._circuit.admits_batches:
                 return messages
-            self._held.add(messages)  # it opened meanwhile
+            self._held.add(messages)  # it opened or was paused meanwhile
             return []
         # A probe is one event. It may be a fresh one: those held may all be bad.
         self._held.add(self._prefetcher.take_now())

@@ -14,6 +14,7 @@ import anyio
 
 from shared.backoff import exponential_backoff
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
+from shared.events.event import Event
 from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardLedger
 from shared.events.republish_ledger import Cursor, RepublishLedger
 from shared.process.logs import get_logger
@@ -53,7 +54,7 @@ class _ShardScan:
 
 
 class Reconciler:
-    """One per worker process; for the event loop's thread. Operators run a single round of their own."""
+    """One per worker process; for the event loop's thread. Operators and sweeps run a single round of their own."""
 
     def __init__(
         self,
@@ -69,14 +70,15 @@ class Reconciler:
         shards: int = DEFAULT_SHARDS,
         first_interval_seconds: float | None = None,
         force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
         on_page: Callable[[int], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """Republishes rows that have been pending for `after_seconds`, at up to `events_per_second`.
 
-        `first_interval_seconds` is the wait before a row's second message; by default `after_seconds`. `force`, for an
-        operator's single round, also takes rows that are not due yet. `on_page` is called with the number of rows of
-        each page. Long by its parameters.
+        `first_interval_seconds` is the wait before a row's second message; by default `after_seconds`. `force`, for a
+        single round, also takes rows that are not due yet; `chosen` limits it to events for which it returns true.
+        `on_page` is called with the number of rows of each page. Long by its parameters.
         """
         first = after_seconds if first_interval_seconds is None else first_interval_seconds
         intervals = [first * factor for factor in INTERVAL_FACTORS]
@@ -87,6 +89,7 @@ class Reconciler:
             unpublishable=Unpublishable(ledger, dead_letters),
             intervals=intervals,
             force=force,
+            chosen=chosen,
         )
         self._is_resting = is_resting
         self._after_seconds = after_seconds

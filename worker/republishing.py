@@ -4,11 +4,12 @@ If Spanner or Pub/Sub is down the page ends, and its rows are due again at once.
 not end it: the page is then handled row by row, and a row that still fails is skipped and logged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shared.errors import PublishFailedError, StorageUnavailableError, UndecodableMessageError
 from shared.events import forward_message
+from shared.events.event import Event
 from shared.events.forward_message import OutgoingMessage
 from shared.events.republish_ledger import Marked, RepublishLedger
 from shared.process.fault_points import fault_point
@@ -34,13 +35,18 @@ class Republishing:
         unpublishable: Unpublishable,
         intervals: Sequence[float],
         force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> None:
-        """`intervals`, in seconds, are the waits between two messages of a row. `force` also takes rows not due yet."""
+        """`intervals`, in seconds, are the waits between two messages of a row. `force` also takes rows not due yet.
+
+        With `chosen` only rows are taken for whose event it returns true.
+        """
         self._ledger = ledger
         self._publisher = publisher
         self._unpublishable = unpublishable
         self._intervals = intervals
         self._force = force
+        self._chosen = chosen
 
     async def republish(self, event_ids: Sequence[str], *, search: bool) -> int:
         """Republish the rows that are due; returns how many.
@@ -82,7 +88,9 @@ class Republishing:
         return marked
 
     async def _marked(self, event_ids: Sequence[str]) -> list[Marked]:
-        return await self._ledger.mark_republished(event_ids, intervals=self._intervals, force=self._force)
+        return await self._ledger.mark_republished(
+            event_ids, intervals=self._intervals, force=self._force, chosen=self._chosen
+        )
 
     async def _publish(self, good: dict[str, tuple[Marked, OutgoingMessage]], *, search: bool) -> int:
         if not good:

@@ -24,6 +24,7 @@ from worker.disposition import ForwardBatch
 from worker.held_messages import HeldMessages
 from worker.lane_turns import LaneTurns
 from worker.leases import Leases
+from worker.levers import Levers
 from worker.prefetch import Prefetcher
 from worker.pull_loop import PullLoop
 from worker.subscription import Subscription
@@ -38,6 +39,7 @@ from worker.wiring import (
     new_reconciler,
     new_reporting,
     new_subscription,
+    new_sweeping,
     new_wiring,
     statsig_forwarder,
 )
@@ -77,6 +79,8 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         wiring = new_wiring(
             settings, telemetry, clock, stopping, new_ports(settings, ledger, forwarder, publisher_client)
         )
+        with untraced():
+            await wiring.rules.load()
         forward_subscription = new_subscription(subscriber_client, settings, settings.forward_subscription)
         leases = Leases(forward_subscription)
         dead_letter_table = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=settings.commit_timeout_seconds)
@@ -87,9 +91,12 @@ async def run(settings: WorkerSettings, stopping: anyio.Event, telemetry: Teleme
         )
         reporting = new_reporting(wiring, database, ledger)
         work = [*_forwarding_tasks(wiring, forward_subscription, leases), collector.run]
-        background = [
+        background: list[Task] = [
             leases.extend_forever,
             new_reconciler(wiring).run_forever,
+            partial(wiring.rules.refresh_until, stopping),
+            Levers(wiring.rules, wiring.circuit).run_forever,
+            new_sweeping(wiring).run_forever,
             reporting.run_until_stopped,
             *_gauge_tasks(wiring, dead_letter_table),
         ]

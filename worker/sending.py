@@ -70,9 +70,9 @@ class Sending:
         A request that fails is divided until the events at fault are alone. An event that fails alone while others
         are confirmed is not retried here; while nothing is confirmed it is.
 
-        It gives up when the next pause would exceed the budget, the circuit opens, the process stops, an earlier
-        attempt cannot be noted, or no further attempt fits before the delivery's deadline: a worker that was paused
-        beyond its claim sends nothing.
+        It gives up when the next pause would exceed the budget, the circuit opens or is paused, the process stops, an
+        earlier attempt cannot be noted, or no further attempt fits before the delivery's deadline: a process that stood
+        still beyond its claim sends nothing.
         """
         give_up_at = self._clock.monotonic() + self._budget_seconds
         delivery.is_probe = is_probe = self._circuit.open_reason is not None
@@ -80,7 +80,7 @@ class Sending:
             return  # the circuit opened after the batch was pulled
         delivery.unsent = list(events)
         while delivery.unsent or delivery.parts or self._gather_what_failed_alone(delivery):
-            if self._circuit.open_reason is not None and not is_probe:
+            if self._circuit.is_paused or (self._circuit.open_reason is not None and not is_probe):
                 return
             if not await self._may_go_on(delivery, give_up_at):
                 return

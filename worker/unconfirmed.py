@@ -1,11 +1,11 @@
 """Handles the events of a batch that Statsig did not confirm: dead-letters them, sets them aside, or leaves them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shared.backoff import exponential_backoff
 from shared.clock import Clock
-from worker.attempts import BatchAttempts
+from worker.attempts import BatchAttempts, EventAttempts
 from worker.batch import Batch
 from worker.dead_lettering import DeadLettering
 from worker.disposition import Disposition
@@ -45,7 +45,7 @@ class UnconfirmedEvents:
         Of the others nothing is known: the caller releases their claims.
         """
         by_suspicion = self._judge(batch, attempts)
-        unsettled -= await self._dead_letter(batch, attempts, by_suspicion[Suspicion.POISON])
+        unsettled -= await self.dead_letter(batch, attempts, by_suspicion[Suspicion.POISON], reason_of)
         suspects = by_suspicion[Suspicion.SUSPECT]
         if batch.is_trial:  # a suspect stays one until it is confirmed
             suspects += [e for e in by_suspicion[Suspicion.UNDECIDED] if attempts.of[e].last_attempt_at is not None]
@@ -65,11 +65,17 @@ class UnconfirmedEvents:
                 self._poison.failed_alone(name)
         return by_suspicion
 
-    async def _dead_letter(self, batch: Batch, attempts: BatchAttempts, event_ids: Sequence[str]) -> set[str]:
+    async def dead_letter(
+        self,
+        batch: Batch,
+        attempts: BatchAttempts,
+        event_ids: Sequence[str],
+        reason: Callable[[EventAttempts], str],
+    ) -> set[str]:
         """Publish dead letters, then settle as DEAD; returns the events for which both were done."""
         if not event_ids or self._clock.monotonic() > batch.claim.ends_at - DEAD_LETTER_MARGIN_SECONDS:
             return set()  # they come again: a dead letter now would only be the first of two
-        records = [record for e in event_ids for record in attempts.records([e], reason=reason_of(attempts.of[e]))]
+        records = [record for e in event_ids for record in attempts.records([e], reason=reason(attempts.of[e]))]
         if not await self._dead_lettering.publish_rejected(
             [(batch.messages[record.event_id][0], record) for record in records]
         ):

@@ -1,5 +1,6 @@
 """Builds the worker's parts from its settings; `worker/runtime.py` opens the connections and runs them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -8,6 +9,8 @@ import anyio
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
 from shared.clock import Clock
+from shared.events.event import Event
+from shared.process.current_rules import CurrentRules
 from shared.process.process_states import Role
 from shared.process.reporting import Reporting
 from shared.process.settings import WorkerSettings
@@ -19,6 +22,7 @@ from shared.pubsub import (
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.republish_ledger import SpannerRepublishLedger
+from shared.spanner.rules import SpannerRuleTable
 from shared.telemetry.providers import Telemetry
 from worker.circuit import Circuit
 from worker.dead_letter_publisher import DeadLetterPublisher
@@ -34,6 +38,7 @@ from worker.statsig.forwarder import SdkStatsigForwarder, StatsigForwarder
 from worker.statsig.requests import RequestSize
 from worker.subscription import PubSubSubscription
 from worker.suspects import TRIALS_AT_ONCE
+from worker.sweeping import Sweeping
 from worker.tally import Tally
 from worker.telemetry.ports import Ports, observed
 from worker.telemetry.states import observe_circuit
@@ -57,6 +62,7 @@ class Wiring:
     tally: Tally
     ports: Ports
     dead_letters: DeadLetterPublisher
+    rules: CurrentRules
 
 
 def _attempt_seconds(settings: WorkerSettings) -> float:
@@ -107,6 +113,7 @@ def new_ports(
     return Ports(
         ledger=ledger,
         republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_TIMEOUT_SECONDS),
+        rules=SpannerRuleTable(ledger.transactions, timeout_seconds=settings.commit_timeout_seconds),
         forwarder=forwarder,
         forward_topic=publisher(settings.forward_topic),
         dead_letter_topic=publisher(settings.dead_letter_topic),
@@ -129,6 +136,7 @@ def new_wiring(
         tally=Tally(clock),
         ports=ports,
         dead_letters=DeadLetterPublisher(ports.dead_letter_topic),
+        rules=CurrentRules(ports.rules, clock),
     )
 
 
@@ -149,6 +157,7 @@ def new_forwarding(wiring: Wiring) -> Forwarding:
         settling=Settling(wiring.ports.ledger, wiring.clock, tally=wiring.tally),
         dead_lettering=DeadLettering(wiring.dead_letters, wiring.clock),
         poison=PoisonDetector(wiring.circuit, suspect_attempts=settings.suspect_attempts),
+        rules=wiring.rules,
         circuit=wiring.circuit,
         clock=wiring.clock,
         claim_seconds=settings.claim_seconds,
@@ -163,11 +172,38 @@ def new_reconciler(wiring: Wiring) -> Reconciler:
         republish_ledger=wiring.ports.republish_ledger,
         publisher=wiring.ports.forward_topic,
         dead_letters=wiring.dead_letters,
-        is_resting=lambda: wiring.circuit.open_reason is not None,
+        is_resting=lambda: not wiring.circuit.admits_batches,
         after_seconds=settings.reconcile_after_seconds,
         interval_seconds=settings.reconcile_interval_seconds,
         events_per_second=settings.reconcile_events_per_second,
         shards=settings.forward_shards,
+    )
+
+
+def new_sweeping(wiring: Wiring) -> Sweeping:
+    settings = wiring.settings
+
+    def new_round(chosen: Callable[[Event], bool], is_resting: Callable[[], bool]) -> Reconciler:
+        return Reconciler(
+            ledger=wiring.ports.ledger,
+            republish_ledger=wiring.ports.republish_ledger,
+            publisher=wiring.ports.forward_topic,
+            dead_letters=wiring.dead_letters,
+            is_resting=is_resting,
+            after_seconds=0.0,
+            interval_seconds=settings.reconcile_interval_seconds,
+            events_per_second=settings.reconcile_events_per_second,
+            shards=settings.forward_shards,
+            first_interval_seconds=settings.reconcile_after_seconds,
+            force=True,
+            chosen=chosen,
+        )
+
+    return Sweeping(
+        table=wiring.ports.rules,
+        rules=wiring.rules,
+        new_round=new_round,
+        is_resting=lambda: not wiring.circuit.admits_batches,
     )
 
 

@@ -1,6 +1,6 @@
 """The part of the forward ledger that the reconciler uses, to publish pending events again. The port and its types."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -73,13 +73,19 @@ class RepublishLedger(Protocol):
         ...
 
     async def mark_republished(
-        self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+        self,
+        event_ids: Sequence[str],
+        *,
+        intervals: Sequence[float],
+        force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> list[Marked]:
         """Mark the rows that may be published again, in one transaction, and return them.
 
         A row is marked if it is pending, under no live claim, not a waiting suspect, and due: never republished, or its
         next time has come. With `force` it need not be due. Its next time is now plus `intervals[n]` seconds, where n
-        is how often it was republished before; the last interval holds for all later times.
+        is how often it was republished before; the last interval holds for all later times. With `chosen` only those
+        of the events are marked for which it returns true.
 
         A due row that is claimed or waiting is not marked; it becomes due `intervals[0]` after the claim or the wait
         ends. So every pending row given here comes back through `due_again` until it is settled.

@@ -61,8 +61,10 @@ class RuleTable(Protocol):
         """
         ...
 
-    async def begin_sweep(self, rule_id: str, *, seconds: float) -> bool:
+    async def begin_sweep(self, rule_id: str, *, seconds: float, is_mine: bool = False) -> bool:
         """Take the sweep of a rule for so many seconds. False if it is done, or if another process has it.
+
+        With `is_mine`, extend a sweep that this process has.
 
         Raises:
             StorageUnavailableError: not known whether it was written.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from shared.events.event import Event
+
 
 class RuleAction(enum.StrEnum):
     REFUSE = "refuse"
@@ -44,12 +46,12 @@ class Match:
     def is_empty(self) -> bool:
         return (self.event_name, self.name_prefix, self.event_type, self.caller) == (None, None, None, None)
 
-    def takes(self, event_name: str, event_type: str | None, caller: str | None) -> bool:
+    def takes(self, event: Event) -> bool:
         return (
-            (self.event_name is None or self.event_name == event_name)
-            and (self.name_prefix is None or event_name.startswith(self.name_prefix))
-            and (self.event_type is None or self.event_type == event_type)
-            and (self.caller is None or self.caller == caller)
+            (self.event_name is None or self.event_name == event.event_name)
+            and (self.name_prefix is None or event.event_name.startswith(self.name_prefix))
+            and (self.event_type is None or self.event_type == event.event_type)
+            and (self.caller is None or self.caller == event.caller)
         )
 
     def __str__(self) -> str:
@@ -122,11 +124,9 @@ class RuleSet:
     def is_empty(self) -> bool:
         return not any(self._by_action.values())
 
-    def first(self, action: RuleAction, *, event_name: str, event_type: str | None, caller: str | None) -> Rule | None:
+    def first(self, action: RuleAction, event: Event) -> Rule | None:
         """The oldest rule with this action that takes the event; None if none does."""
-        return next(
-            (rule for rule in self._by_action[action] if rule.match.takes(event_name, event_type, caller)), None
-        )
+        return next((rule for rule in self._by_action[action] if rule.match.takes(event)), None)
 
 
 NO_RULES: Final = RuleSet()

@@ -78,10 +78,11 @@ class CurrentRules:
             with attempt:
                 await self._refresh()
 
-    async def refresh_forever(self) -> None:
-        """Read them at intervals, until cancelled. Never raises: what fails is logged once, and tried again."""
-        while True:
-            await anyio.sleep(REFRESH_SECONDS)
+    async def refresh_until(self, stopping: anyio.Event) -> None:
+        """Read them at intervals, until `stopping` is set. Never raises: what fails is logged once, and tried again."""
+        while not stopping.is_set():
+            with anyio.move_on_after(REFRESH_SECONDS):
+                await stopping.wait()
             try:
                 await self._refresh()
             except StorageUnavailableError as error:

@@ -1,6 +1,6 @@
 """The part of the forward ledger that the reconciler uses, on Spanner."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -105,7 +105,12 @@ class SpannerRepublishLedger:
                 return [row async for row in rows], end
 
     async def mark_republished(
-        self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+        self,
+        event_ids: Sequence[str],
+        *,
+        intervals: Sequence[float],
+        force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> list[Marked]:
         async def work(transaction: Any) -> list[Marked]:
             read = await _rows(transaction, LEDGER_TABLE, _MarkableRow._fields, event_ids)
@@ -116,6 +121,9 @@ class SpannerRepublishLedger:
             due = [row for row in rows if force or not is_live(row.again_at, now)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
             busy = [row for row in due if row.event_id not in taken and not is_live(row.again_at, now)]
+            events = await _events(transaction, list(taken))
+            if chosen is not None:
+                taken = {e: row for e, row in taken.items() if (event := events.get(e)) is not None and chosen(event)}
             if taken:
                 marks = [_marked(row, now, intervals) for row in taken.values()]
                 transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
@@ -123,7 +131,6 @@ class SpannerRepublishLedger:
                 first = timedelta(seconds=intervals[0])
                 later = [_DueRow(row.event_id, row.busy_until(now) + first) for row in busy]
                 transaction.update(LEDGER_TABLE, _DueRow._fields, later)
-            events = await _events(transaction, list(taken))
             return [
                 Marked(event_id, events.get(event_id), row.republished + 1, row.republished_at)
                 for event_id in dict.fromkeys(event_ids)

@@ -86,12 +86,12 @@ class SpannerRuleTable:
 
         return await self._transactions.run(work, within_seconds=self._timeout_seconds)
 
-    async def begin_sweep(self, rule_id: str, *, seconds: float) -> bool:
+    async def begin_sweep(self, rule_id: str, *, seconds: float, is_mine: bool = False) -> bool:
         async def work(transaction: Any) -> bool:
             columns = ("sweeping_until", "swept_at")
             rows = await read_by_key(transaction, RULE_TABLE, columns, [rule_id])
             now = await current_time(transaction)
-            is_free = any(swept_at is None and (until is None or until <= now) for until, swept_at in rows)
+            is_free = any(swept_at is None and (is_mine or until is None or until <= now) for until, swept_at in rows)
             if is_free:
                 until = now + timedelta(seconds=seconds)
                 mutations.update(transaction, RULE_TABLE, ("rule_id", "sweeping_until"), [(rule_id, until)])

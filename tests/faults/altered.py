@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from shared.clock import SystemClock
-from shared.events.event import EventLogRow
+from shared.events.event import Event, EventLogRow
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from shared.events.republish_ledger import Marked
 from shared.spanner import event_log
@@ -123,10 +123,15 @@ def without_mark_first() -> None:
     original = SpannerRepublishLedger.mark_republished
 
     async def mark_republished(
-        self: SpannerRepublishLedger, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+        self: SpannerRepublishLedger,
+        event_ids: Sequence[str],
+        *,
+        intervals: Sequence[float],
+        force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> list[Marked]:
         del force
-        return await original(self, event_ids, intervals=intervals, force=True)
+        return await original(self, event_ids, intervals=intervals, force=True, chosen=chosen)
 
     SpannerRepublishLedger.mark_republished = mark_republished  # type: ignore[method-assign]
 

@@ -12,6 +12,7 @@ from worker.operators.commands.dead_letters import discard_letters, list_letters
 from worker.operators.commands.doctor import doctor
 from worker.operators.commands.log import log
 from worker.operators.commands.reconcile import reconcile
+from worker.operators.commands.rules import add_rule, audit, list_rules, pause, probe, remove_rule, resume
 from worker.operators.commands.status import status
 from worker.operators.commands.trace import trace
 from worker.operators.commands.watch import watch
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # Every command inherits these names.
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=f"Find out what became of events; list, count and replay dead letters.\n\n{EXPLAINED}",
+    help=f"Find out what became of events, act on those that go wrong, and replay dead letters.\n\n{EXPLAINED}",
     epilog="Settings come from the environment, like the worker's: deploy/settings.env lists them.",
 )
 
@@ -66,6 +67,10 @@ for name, command in (
 ):
     _add(dead_letters, name, command)
 
+rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Refuse, store only, hold or dead-letter events.")
+for name, command in (("add", add_rule), ("list", list_rules), ("remove", remove_rule)):
+    _add(rules, name, command)
+
 for name, command in (
     ("status", status),
     ("watch", watch),
@@ -75,5 +80,13 @@ for name, command in (
 ):
     _add(app, name, command)
 app.add_typer(dead_letters, name="dead-letters")
-for name, command in (("reconcile", reconcile), ("log", log)):
+app.add_typer(rules, name="rules")
+for name, command in (
+    ("pause", pause),
+    ("resume", resume),
+    ("probe", probe),
+    ("audit", audit),
+    ("reconcile", reconcile),
+    ("log", log),
+):
     _add(app, name, command)

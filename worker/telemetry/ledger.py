@@ -1,11 +1,12 @@
 """Observes the ledger: durations of its transactions, outcomes of claims, settlements, and delays of deliveries."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from shared.clock import Clock, SystemClock
+from shared.events.event import Event
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardLedger, ForwardState
 from shared.events.republish_ledger import Cursor, Marked, Page, RepublishLedger
 from shared.events.timestamps import NANOS_PER_SECOND, from_datetime
@@ -124,10 +125,15 @@ class ObservedRepublishLedger:
             return await self._ledger.due_again(shard=shard, limit=limit)
 
     async def mark_republished(
-        self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+        self,
+        event_ids: Sequence[str],
+        *,
+        intervals: Sequence[float],
+        force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> list[Marked]:
         with timed(self._durations, operation="mark_republished"):
-            return await self._ledger.mark_republished(event_ids, intervals=intervals, force=force)
+            return await self._ledger.mark_republished(event_ids, intervals=intervals, force=force, chosen=chosen)
 
     async def put_back(self, marked: Sequence[Marked]) -> None:
         with timed(self._durations, operation="put_back"):

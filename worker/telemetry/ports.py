@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.events.forward_ledger import ForwardLedger
 from shared.events.republish_ledger import RepublishLedger
+from shared.events.rule_table import RuleTable
 from shared.pubsub import Publisher
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.publishing import ObservedPublisher
@@ -19,6 +20,7 @@ class Ports:
 
     ledger: ForwardLedger
     republish_ledger: RepublishLedger
+    rules: RuleTable
     forwarder: StatsigForwarder
     forward_topic: Publisher
     dead_letter_topic: Publisher
@@ -29,6 +31,7 @@ def observed(ports: Ports, telemetry: Telemetry, *, api_url: str) -> Ports:
     return Ports(
         ledger=ObservedForwardLedger(ports.ledger, telemetry),
         republish_ledger=ObservedRepublishLedger(ports.republish_ledger, telemetry),
+        rules=ports.rules,
         forwarder=ObservedStatsigForwarder(ports.forwarder, telemetry, api_url=api_url),
         forward_topic=ObservedPublisher(ports.forward_topic, telemetry, topic="forward", role="reconciler"),
         dead_letter_topic=CountedDeadLetters(

@@ -1,6 +1,6 @@
 """The reconciler's part of the forward ledger in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.events.event import Event
@@ -43,16 +43,24 @@ class MemoryRepublishLedger:
             return [event_id for _, event_id in found]
 
     async def mark_republished(
-        self, event_ids: Sequence[str], *, intervals: Sequence[float], force: bool = False
+        self,
+        event_ids: Sequence[str],
+        *,
+        intervals: Sequence[float],
+        force: bool = False,
+        chosen: Callable[[Event], bool] | None = None,
     ) -> list[Marked]:
         if not event_ids:
             return []  # no call to Spanner
         async with self.failures.around("mark_republished"):
             rows = [row for event_id in dict.fromkeys(event_ids) if (row := self._store.ledger.get(event_id))]
-            marked = [self._mark(row, intervals, force=force) for row in rows if row.state == ForwardState.PENDING]
+            pending = [row for row in rows if row.state == ForwardState.PENDING]
+            marked = [self._mark(row, intervals, force=force, chosen=chosen) for row in pending]
             return [each for each in marked if each is not None]
 
-    def _mark(self, row: LedgerRow, intervals: Sequence[float], *, force: bool) -> Marked | None:
+    def _mark(
+        self, row: LedgerRow, intervals: Sequence[float], *, force: bool, chosen: Callable[[Event], bool] | None
+    ) -> Marked | None:
         now, is_due = self._store.clock.now(), not self._is_ahead(row.again_at)
         if not is_due and not force:
             return None
@@ -61,10 +69,13 @@ class MemoryRepublishLedger:
             if is_due:
                 row.again_at = max(busy) + timedelta(seconds=intervals[0])
             return None
+        event = self._event(row.event_id)
+        if chosen is not None and (event is None or not chosen(event)):
+            return None
         before, row.republished_at = row.republished_at, now
         row.again_at = now + timedelta(seconds=intervals[min(row.republished, len(intervals) - 1)])
         row.republished += 1
-        return Marked(row.event_id, self._event(row.event_id), row.republished, before)
+        return Marked(row.event_id, event, row.republished, before)
 
     async def put_back(self, marked: Sequence[Marked]) -> None:
         if not marked:

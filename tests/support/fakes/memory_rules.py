@@ -51,11 +51,12 @@ class MemoryRuleTable:
                 self._store.audit.append(replace(audit, at=now))
             return active
 
-    async def begin_sweep(self, rule_id: str, *, seconds: float) -> bool:
+    async def begin_sweep(self, rule_id: str, *, seconds: float, is_mine: bool = False) -> bool:
         async with self.failures.around("begin_sweep"):
             now = self._store.clock.now()
             rule = self._store.rules.get(rule_id)
-            if rule is None or rule.swept_at is not None or (rule.sweeping_until or now) > now:
+            is_taken = rule is not None and not is_mine and (rule.sweeping_until or now) > now
+            if rule is None or rule.swept_at is not None or is_taken:
                 return False
             self._store.rules[rule_id] = replace(rule, sweeping_until=now + timedelta(seconds=seconds))
             return True

@@ -11,6 +11,7 @@ import anyio
 from shared.clock import Clock
 from shared.events.statsig_projection import StatsigEvent
 from shared.process import fault_points
+from shared.process.current_rules import CurrentRules
 from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from worker.circuit import Circuit
 from worker.dead_letter_publisher import DeadLetterPublisher
@@ -139,6 +140,7 @@ class ModelWorker:
             settling=self._settling,
             dead_lettering=DeadLettering(DeadLetterPublisher(process.port(dead_topic)), self._clock),
             poison=self._poison,
+            rules=CurrentRules(None, self._clock),
             circuit=self.circuit,
             clock=self._clock,
             claim_seconds=CLAIM_SECONDS,

@@ -8,10 +8,12 @@ import anyio
 
 from shared.events import forward_message
 from shared.events.event import Event
+from shared.process.current_rules import CurrentRules
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
 from tests.support.fakes.memory_pubsub import MemorySubscription, MemoryTopic
+from tests.support.fakes.memory_rules import MemoryRuleTable
 from tests.support.fakes.scripted_failures import ScriptedFailures
 from tests.support.fakes.scripted_forwarder import ScriptedForwarder
 from tests.support.sample_events import sample_event, sample_row
@@ -95,6 +97,7 @@ class WorkerWorld:
             max_delivery_attempts=100,
             failures=ScriptedFailures(self.journal),
         )
+        self.rule_table = MemoryRuleTable(self.store)
         self.forwarder = ScriptedForwarder(failures=ScriptedFailures(self.journal))
         self.start_process()
 
@@ -114,6 +117,7 @@ class WorkerWorld:
             attempt_seconds=ATTEMPT_SECONDS,
             rng=self.random,
         )
+        self.rules = CurrentRules(self.rule_table, self.clock)
         self.settling = Settling(self.ledger, self.clock)
         self.poison = PoisonDetector(self.circuit, suspect_attempts=self.suspect_attempts)
         self.forwarding = Forwarding(
@@ -122,6 +126,7 @@ class WorkerWorld:
             settling=self.settling,
             dead_lettering=DeadLettering(DeadLetterPublisher(self.dead_letter_topic), self.clock),
             poison=self.poison,
+            rules=self.rules,
             circuit=self.circuit,
             clock=self.clock,
             claim_seconds=self.claim_seconds,

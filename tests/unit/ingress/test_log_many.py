@@ -7,6 +7,7 @@ from ingress.decoding.turns import Checkpoints, Slices
 from ingress.decoding.undecoded import DecodedEvents
 from ingress.service import EventLogging, Logged
 from shared.errors import MalformedRequestError
+from shared.process.current_rules import CurrentRules
 from tests.support.fakes.committing import MemoryRepository, committing, until_idle
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.sample_requests import ALICE, DEFAULTS, sample_request
@@ -20,7 +21,11 @@ async def test_what_was_decoded_is_let_go_of_before_its_rows_are_committed() -> 
     async with committing(repository) as calls, anyio.create_task_group() as tasks:
         clock = ManualClock()
         service = EventLogging(
-            committer=calls.committer, rates=CallerRates(None, clock), clock=clock, defaults=DEFAULTS
+            committer=calls.committer,
+            rates=CallerRates(None, clock),
+            clock=clock,
+            rules=CurrentRules(None, clock),
+            defaults=DEFAULTS,
         )
 
         async def call() -> None:

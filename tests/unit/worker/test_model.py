@@ -37,6 +37,7 @@ from shared.events.dead_letter_table import LetterChoice
 from shared.events.event import ANONYMOUS
 from shared.events.forward_ledger import ForwardState
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
+from shared.process.current_rules import CurrentRules
 from shared.process.fault_points import InjectedFaultError, enable_fault_points
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
@@ -163,6 +164,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     committer=committer,
                     rates=CallerRates(None, self.clock),
                     clock=self.clock,
+                    rules=CurrentRules(None, self.clock),
                     defaults=Defaults(True, 65_536),
                     new_uuid=self._new_uuid,
                 )

@@ -1,5 +1,7 @@
 """Rows that cannot be published: refused by Pub/Sub, undecodable, or tripping a bug. The others are published."""
 
+from typing import Any
+
 import pytest
 
 from shared.errors import PublishFailedError, StorageUnavailableError
@@ -54,10 +56,10 @@ async def test_a_row_that_trips_a_bug_is_skipped_and_the_rest_is_published(
     bad = events[3].event_id
     mark = world.republishing.mark_republished
 
-    async def trips(event_ids: list[str], *, intervals: list[float], force: bool = False) -> list[Marked]:
+    async def trips(event_ids: list[str], **given: Any) -> list[Marked]:
         if bad in event_ids:
             raise RuntimeError("a bug")
-        return await mark(event_ids, intervals=intervals, force=force)
+        return await mark(event_ids, **given)
 
     monkeypatch.setattr(world.republishing, "mark_republished", trips)
 

@@ -58,6 +58,7 @@ class PendingEvent:
 
     pending_since: datetime
     event_name: str
+    event_type: str | None
     caller: str | None
     reason: str | None
     """How the last attempt ended; None where there was no attempt."""
@@ -203,15 +204,15 @@ class Backlog:
         async with self._database.snapshot() as snapshot:
             ledger = {row[0]: row[1:] for row in await read_by_key(snapshot, LEDGER_TABLE, columns, since)}
         async with self._database.snapshot() as snapshot:
-            logged = await read_by_key(snapshot, LOG_TABLE, ("event_id", "event_name", "caller"), since)
+            logged = await read_by_key(snapshot, LOG_TABLE, ("event_id", "event_name", "event_type", "caller"), since)
         names = {row[0]: row[1:] for row in logged}
         found: list[PendingEvent] = []
         for event_id, at in since.items():
             state, reason, attempted, not_before, claimed_until = ledger.get(event_id, (None,) * 5)
             if state == ForwardState.PENDING:  # otherwise it was settled since its entry was read
-                name, caller = names.get(event_id, ("", None))
+                name, kind, caller = names.get(event_id, ("", None, None))
                 is_set_aside, is_in_flight = (each is not None and each > now for each in (not_before, claimed_until))
-                found.append(PendingEvent(at, name, caller, reason, attempted, is_set_aside, is_in_flight))
+                found.append(PendingEvent(at, name, kind, caller, reason, attempted, is_set_aside, is_in_flight))
         return tuple(found)
 
     async def recent(self) -> Recent:

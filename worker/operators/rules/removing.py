@@ -1,0 +1,56 @@
+"""`nest-events rules remove` and `resume`: ends rules."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from shared.events.rules import RuleAction
+from worker.operators.audit import audit_entry, note_action, who
+from worker.operators.connections import Connections
+from worker.operators.exit_codes import OK, UnknownError, UsageError
+from worker.operators.rules.adding import SOON
+from worker.operators.terminal.output import say, show_json
+
+_RULE_ID: Final = re.compile(r"[0-9a-f]{8}")
+
+
+async def remove_rules(connections: Connections, *, rule_ids: Sequence[str], why: str, as_json: bool) -> int:
+    """End rules at once. What a hold rule held is published again by a worker.
+
+    Raises:
+        UsageError: an id is malformed.
+        UnknownError: none of the rules is active.
+    """
+    wanted = [typed.strip().lower() for typed in rule_ids]
+    for typed in wanted:
+        if not _RULE_ID.fullmatch(typed):
+            raise UsageError(f"'{typed}' is not a rule's id: `nest-events rules list` shows them")
+    removed = await _remove(connections, "rules remove", wanted, why)
+    if not removed:
+        raise UnknownError(f"no active rule {', '.join(wanted)}: `nest-events rules list --all` shows what ended")
+    left = [each for each in wanted if each not in removed]
+    if as_json:
+        show_json({"removed": removed, "not_active": left})
+        return OK
+    say(f"Removed: {', '.join(removed)}. {SOON}")
+    if left:
+        say(f"Not active, so left alone: {', '.join(left)}.")
+    return OK
+
+
+async def resume(connections: Connections, *, why: str, as_json: bool) -> int:
+    """End every pause."""
+    read = await connections.rules.read()
+    pauses = [r.rule_id for r in read.rules if r.action is RuleAction.PAUSE and r.is_active(read.at)]
+    removed = await _remove(connections, "resume", pauses, why) if pauses else []
+    if as_json:
+        show_json({"removed": removed})
+        return OK
+    say(f"Forwarding goes on. {SOON}" if removed else "Forwarding is not paused.")
+    return OK
+
+
+async def _remove(connections: Connections, command: str, rule_ids: Sequence[str], why: str) -> list[str]:
+    note_action(command, choice={"rules": list(rule_ids)}, count=None, dry_run=False)
+    entry = audit_entry(command, why=why.strip() or None, detail={"rules": list(rule_ids)})
+    return await connections.rules.remove(rule_ids, who(), entry)
