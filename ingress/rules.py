@@ -21,8 +21,8 @@ def ruled(row: EventLogRow, rules: RuleSet) -> tuple[EventLogRow, tuple[Projecti
     if rules.is_empty:
         return row, ()
     if (refusing := rules.first(RuleAction.REFUSE, row.event)) is not None:
-        raise RefusedByRuleError(refusing.why)
+        raise RefusedByRuleError(refusing.rule_id, refusing.why)
     if not row.forward_to_statsig or (storing := rules.first(RuleAction.STORE_ONLY, row.event)) is None:
         return row, ()
-    description = f"an operator's rule stores this event and does not forward it: {storing.why}"
+    description = f"rule {storing.rule_id} of an operator stores this event and does not forward it: {storing.why}"
     return replace(row, forward_to_statsig=False), (ProjectionWarning("forward_to_statsig", STORED_ONLY, description),)

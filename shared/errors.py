@@ -59,8 +59,8 @@ class RefusedByRuleError(EventLoggingError):
 
     reason = "refused_by_rule"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"an operator's rule refuses this event: {why}")
+    def __init__(self, rule_id: str, why: str) -> None:
+        super().__init__(f"rule {rule_id} of an operator refuses this event: {why}")
 
 
 class IdempotencyConflictError(EventLoggingError):

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from shared.events.rules import Match, RuleAction
 from shared.process.process_states import ProcessState, Report, Role, SeenProcess
 from shared.spanner.shards import BEGINNING
+from tests.support.sample_rules import sample_rule
 from worker.operators.doctor.findings import FindingLevel as Found
 from worker.operators.doctor.flow import flow_findings
 from worker.operators.state.advice import advice_for, delivery_advice
 from worker.operators.state.asking import Unknown
-from worker.operators.state.backlog import DeadGroup, Oldest, PendingEvent, Recent
+from worker.operators.state.backlog import DeadGroup, Recent
+from worker.operators.state.pending import Oldest, PendingEvent
 from worker.operators.state.processes import open_circuits, process_as_dict, process_lines, rates, running
 from worker.operators.state.snapshot import TOO_MANY, Snapshot, nothing_pending_before
 from worker.operators.state.status import as_dict, lines
@@ -50,6 +53,10 @@ INGRESS = seen(Role.INGRESS, accepted=120, refused=5)
 SILENT = seen(seconds_ago=31)
 STOPPED = seen(seconds_ago=5, is_stopped=True)
 
+PAUSE = sample_rule(RuleAction.PAUSE, now=AT, match=Match())
+HOLD = sample_rule(RuleAction.HOLD, now=AT)
+REFUSE = sample_rule(RuleAction.REFUSE, now=AT)
+
 WELL = Snapshot(
     at=AT,
     processes=[RUNS, INGRESS],
@@ -58,6 +65,7 @@ WELL = Snapshot(
     oldest=Oldest((waiting(2), waiting(1)), are_all=True),
     dead=(),
     recent=Recent(300, ()),
+    rules=(),
 )
 
 
@@ -91,6 +99,12 @@ def late(*events: PendingEvent) -> Oldest:
         ({"dead": (DeadGroup("http_400", 9, AT, 2),)}, State.WELL, 0, "2 events were dead-lettered within the last 1h"),
         ({"dead": (DeadGroup("http_400", 9, AT, 0),)}, State.WELL, 0, "has its ledger row"),
         ({"processes": DOWN}, State.UNKNOWN, 3, "processes and rates: Spanner did not answer within 5 s"),
+        ({"rules": (PAUSE,)}, State.STOPPED, 1, "alice has paused forwarding until 2026-03-04 06:06:07Z: a test"),
+        ({"rules": (PAUSE,), "oldest": late(waiting(90))}, State.STOPPED, 1, "once forwarding is resumed"),
+        ({"rules": (HOLD,), "oldest": late(waiting(600), waiting(3))}, State.WELL, 0, "A rule holds 2 of the oldest"),
+        ({"rules": (HOLD,), "oldest": late(waiting(61, event_name="x"))}, State.DELAYED, 1, "since 2026-03-04 05:05"),
+        ({"rules": (REFUSE,)}, State.WELL, 0, "Refused by rule: event name order_paid (a test)"),
+        ({"rules": DOWN}, State.WELL, 3, "operators' rules: Spanner did not answer"),
         ({"dead": DOWN}, State.WELL, 3, "dead events: Spanner did not answer"),
         ({"recent": DOWN}, State.UNKNOWN, 3, "Whether anything is lost is not known."),
         ({"pending": TOO_MANY}, State.WELL, 3, "Pending about 64 (estimated from one shard)"),
@@ -117,7 +131,9 @@ def test_what_is_wrong_is_told_with_the_time_since_when() -> None:
 
 
 def test_what_could_not_be_asked_is_never_a_number() -> None:
-    nothing = Snapshot(at=AT, processes=DOWN, pending=DOWN, about_pending=DOWN, oldest=DOWN, dead=DOWN, recent=DOWN)
+    nothing = Snapshot(
+        at=AT, processes=DOWN, pending=DOWN, about_pending=DOWN, oldest=DOWN, dead=DOWN, recent=DOWN, rules=DOWN
+    )
     verdict = judge(nothing)
     screen = list(lines(nothing, verdict, 100))
     document = as_dict(nothing, verdict)

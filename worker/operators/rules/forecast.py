@@ -7,14 +7,13 @@ from typing import Any, Final
 
 from google.cloud.spanner_v1 import RequestOptions, param_types
 
-from shared.events.event import Event
 from shared.events.rules import Match
 from shared.spanner.accounting import SCAN_SECONDS
 from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.reading import AT_INTERVALS
 from shared.spanner.transactions import current_time
-from worker.operators.state.backlog import Backlog, PendingEvent
+from worker.operators.state.backlog import Backlog
 
 LAST: Final = timedelta(hours=1)
 
@@ -92,15 +91,10 @@ async def forecast(database: Any, match: Match, *, shards: int) -> RuleForecast:
         events=events,
         to_forward=to_forward,
         largest=tuple(Group(*row) for row in largest),
-        pending=sum(match.takes(_as_event(each)) for each in oldest.events),
+        pending=sum(each.is_taken_by(match) for each in oldest.events),
         looked_at=len(oldest.events),
         are_all_pending=oldest.are_all,
     )
-
-
-def _as_event(pending: PendingEvent) -> Event:
-    """An event with what a match looks at."""
-    return Event("", pending.event_name, pending.event_type, None, 0, {}, caller=pending.caller)
 
 
 async def _query(database: Any, query: str, values: dict[str, Any], types: dict[str, Any]) -> list[Sequence[Any]]:

@@ -5,7 +5,6 @@ index, or rows by key, or counts an index that holds only what is counted.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.shards import BEGINNING, page_of_each, shards_beyond
 from shared.spanner.transactions import current_time
 from worker.operators.state.asking import ANSWER_SECONDS
+from worker.operators.state.pending import Oldest, PendingEvent
 
 OLDEST: Final = 2_000
 """How many of the oldest pending events are read one by one, for their names, callers and last reasons."""
@@ -50,55 +50,6 @@ FROM {LEDGER_TABLE}@{{FORCE_INDEX={DEAD_INDEX}}} WHERE dead_shard >= 0
 GROUP BY last_reason"""  # noqa: S608 - as above
 
 _LOG_INDEX: Final = "NestEventLogByTime"
-
-
-@dataclass(frozen=True, slots=True)
-class PendingEvent:
-    """One pending event."""
-
-    pending_since: datetime
-    event_name: str
-    event_type: str | None
-    caller: str | None
-    reason: str | None
-    """How the last attempt ended; None where there was no attempt."""
-
-    last_attempt_at: datetime | None
-    is_set_aside: bool
-    """It failed alone while others were confirmed, and its next try is not due."""
-
-    is_in_flight: bool
-    """A worker has a claim on it that has not expired."""
-
-
-@dataclass(frozen=True, slots=True)
-class Oldest:
-    """The oldest pending events."""
-
-    events: tuple[PendingEvent, ...]
-    """The oldest first."""
-
-    are_all: bool
-    """Whether these are all pending events."""
-
-    @property
-    def since(self) -> datetime | None:
-        """Since when the oldest event has been pending; None where nothing is."""
-        return self.events[0].pending_since if self.events else None
-
-    @property
-    def held_up_since(self) -> datetime | None:
-        """As `since`, without events that are set aside: they wait on purpose and delay no other event."""
-        return next((each.pending_since for each in self.events if not each.is_set_aside), None)
-
-    def by_reason(self) -> Counter[str]:
-        return Counter("not tried yet" if each.reason is None else each.reason for each in self.events)
-
-    def by_name(self) -> Counter[str]:
-        return Counter(each.event_name for each in self.events)
-
-    def by_caller(self) -> Counter[str]:
-        return Counter(each.caller or "(no caller)" for each in self.events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import anyio
 
+from shared.events.rules import Match, Rule, RuleAction
 from shared.process.process_states import SeenProcess
 from shared.spanner.shards import BEGINNING
 from worker.operators.connections import Connections
 from worker.operators.state.asking import ANSWER_SECONDS, Unknown, answer_or_unknown
-from worker.operators.state.backlog import Backlog, DeadGroup, Oldest, Recent
+from worker.operators.state.backlog import Backlog, DeadGroup, Recent
+from worker.operators.state.pending import Oldest
 
 PROMPT_SECONDS: Final = 1.0
 """Reading the processes, a handful of rows by key, takes a tenth of it. Questions that wait for them lose that much."""
@@ -32,6 +34,17 @@ class Snapshot:
     oldest: Oldest | Unknown
     dead: tuple[DeadGroup, ...] | Unknown
     recent: Recent | Unknown
+    rules: tuple[Rule, ...] | Unknown
+    """The operators' rules that are active, the oldest first."""
+
+    def rules_of(self, action: RuleAction) -> list[Rule]:
+        """Those with this action; none where they are not known."""
+        return [] if isinstance(self.rules, Unknown) else [rule for rule in self.rules if rule.action is action]
+
+    @property
+    def held_by(self) -> list[Match]:
+        """What rules hold."""
+        return [rule.match for rule in self.rules_of(RuleAction.HOLD)]
 
 
 async def take_snapshot(connections: Connections) -> Snapshot:
@@ -39,6 +52,11 @@ async def take_snapshot(connections: Connections) -> Snapshot:
 
     Long because the questions share what the processes answer.
     """
+
+    async def active_rules() -> tuple[Rule, ...]:
+        read = await connections.rules.read()
+        return tuple(sorted((r for r in read.rules if r.is_active(read.at)), key=lambda rule: rule.created_at))
+
     backlog = Backlog(connections.database, shards=connections.settings.forward_shards)
     processes: list[SeenProcess] | Unknown = Unknown("not asked")
     were_asked = anyio.Event()
@@ -59,6 +77,7 @@ async def take_snapshot(connections: Connections) -> Snapshot:
         "oldest": from_the_watermark(backlog.oldest),
         "dead": backlog.dead,
         "recent": backlog.recent,
+        "rules": active_rules,
     }
     answers: dict[str, Any] = {}
 

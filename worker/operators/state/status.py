@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from shared.events.rules import Rule
 from shared.process.process_states import Role
 from worker.operators.connections import Connections
 from worker.operators.state.asking import Unknown
-from worker.operators.state.backlog import Oldest
+from worker.operators.state.pending import Oldest
 from worker.operators.state.processes import GONE_AFTER, open_circuits, process_as_dict, process_lines, rates, running
 from worker.operators.state.snapshot import Snapshot, take_snapshot
 from worker.operators.state.verdict import StatusVerdict, judge
@@ -55,6 +56,7 @@ def as_dict(snapshot: Snapshot, verdict: StatusVerdict) -> dict[str, Any]:
         "notes": verdict.notes,
         "unknown": verdict.unknown,
         "rates": None if processes is None else {role.value: _rates_as_dict(processes, role) for role in Role},
+        "rules": None if isinstance(snapshot.rules, Unknown) else [_rule_as_dict(rule) for rule in snapshot.rules],
         "pending": None if isinstance(snapshot.pending, Unknown) else snapshot.pending,
         "about_pending": None if isinstance(snapshot.about_pending, Unknown) else snapshot.about_pending,
         "oldest": None if oldest is None else _oldest_as_dict(oldest),
@@ -112,6 +114,11 @@ def lines(snapshot: Snapshot, verdict: StatusVerdict, columns: int) -> Iterator[
         yield f"Processes    that reported within the last {shown(GONE_AFTER)}"
         for line in process_lines(snapshot.processes, snapshot.at):
             yield from wrapped(f"  {line}", columns, indent="    ")
+
+
+def _rule_as_dict(rule: Rule) -> dict[str, Any]:
+    return {"rule_id": rule.rule_id, "action": rule.action.value, "events_with": str(rule.match), "why": rule.why,
+            "since": rule.created_at, "until": rule.expires_at}  # fmt: skip
 
 
 def _rate_lines(snapshot: Snapshot) -> Iterator[str]:

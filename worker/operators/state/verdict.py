@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from shared.events.rules import RuleAction
 from shared.process.process_states import Role
 from worker.operators.exit_codes import BAD_NEWS, OK, UNAVAILABLE
 from worker.operators.state.advice import START_A_WORKER, advice_for, circuit_sentence
 from worker.operators.state.asking import Unknown
-from worker.operators.state.backlog import LAST_HOUR, LATELY
+from worker.operators.state.backlog import LATELY
+from worker.operators.state.notes import notes
 from worker.operators.state.processes import last_report, open_circuits, rates, running
 from worker.operators.state.snapshot import Snapshot
 from worker.operators.terminal.durations import moment, shown
@@ -28,7 +30,7 @@ class State(enum.StrEnum):
     """Events arrive late, or some workers have their circuit open."""
 
     STOPPED = "stopped"
-    """Nothing is delivered: no worker runs, or every circuit is open."""
+    """Nothing is delivered: no worker runs, every circuit is open, or forwarding is paused."""
 
     FAILING = "failing"
     """Ingresses fail calls or events for a reason that is not the caller's."""
@@ -55,7 +57,7 @@ _SENTENCES: Final = {
 @dataclass(frozen=True, slots=True)
 class Problem:
     subject: str
-    """`ledger`, `ingress`, `worker`, `circuit` or `pending`."""
+    """`ledger`, `ingress`, `rules`, `worker`, `circuit` or `pending`."""
 
     state: State
     what: str
@@ -96,14 +98,15 @@ def judge(snapshot: Snapshot) -> StatusVerdict:
     problems = (
         *_ledger_problems(snapshot),
         *_ingress_problems(snapshot),
+        *_rule_problems(snapshot),
         *_worker_problems(snapshot),
         *_pending_problems(snapshot),
     )
     found = {each.state for each in problems}
     otherwise = State.UNKNOWN if _is_undecided(snapshot) else State.WELL
     state = next((each for each in _WORST_FIRST if each in found), otherwise)
-    notes, unknown = tuple(_notes(snapshot)), tuple(_unknown(snapshot))
-    return StatusVerdict(state, _SENTENCES[state], _losing(snapshot), problems, notes, unknown)
+    noted, unknown = tuple(notes(snapshot)), tuple(_unknown(snapshot))
+    return StatusVerdict(state, _SENTENCES[state], _losing(snapshot), problems, noted, unknown)
 
 
 def _is_undecided(snapshot: Snapshot) -> bool:
@@ -120,6 +123,7 @@ def _unknown(snapshot: Snapshot) -> Iterator[str]:
         ("the oldest pending events", snapshot.oldest),
         ("dead events", snapshot.dead),
         ("whether anything is lost", snapshot.recent),
+        ("operators' rules", snapshot.rules),
     ):
         if isinstance(answer, Unknown):
             by_reason.setdefault(answer.why, []).append(subject)
@@ -171,6 +175,17 @@ def _ingress_problems(snapshot: Snapshot) -> Iterator[Problem]:
         )
 
 
+def _rule_problems(snapshot: Snapshot) -> Iterator[Problem]:
+    for rule in snapshot.rules_of(RuleAction.PAUSE):
+        yield Problem(
+            "rules",
+            State.STOPPED,
+            f"{rule.created_by} has paused forwarding until {moment(rule.ends_at)}: {rule.why}",
+            "run `nest-events resume` once events may be sent again",
+            rule.created_at,
+        )
+
+
 def _worker_problems(snapshot: Snapshot) -> Iterator[Problem]:
     if isinstance(snapshot.processes, Unknown):
         return
@@ -191,7 +206,7 @@ def _worker_problems(snapshot: Snapshot) -> Iterator[Problem]:
 def _pending_problems(snapshot: Snapshot) -> Iterator[Problem]:
     if isinstance(snapshot.oldest, Unknown):
         return
-    since = snapshot.oldest.held_up_since
+    since = snapshot.oldest.held_up_since(snapshot.held_by)
     if since is not None and snapshot.at - since > LATE_AFTER:
         what = f"An event has been pending since {moment(since)} ({shown(snapshot.at - since)})"
         yield Problem("pending", State.DELAYED, what, _advice_on_pending(snapshot), since)
@@ -202,6 +217,8 @@ def _advice_on_pending(snapshot: Snapshot) -> str:
     if isinstance(processes, Unknown) or isinstance(oldest, Unknown):
         return "run `nest-events doctor`"
     workers = running(processes, Role.WORKER)
+    if snapshot.rules_of(RuleAction.PAUSE):
+        return "see above: events are sent once forwarding is resumed"
     if not workers or sum(each.workers for each in open_circuits(processes)) == len(workers):
         return "see above: events are sent once that is fixed"
     rate = rates(processes, Role.WORKER)
@@ -221,20 +238,3 @@ def _advice_on_pending(snapshot: Snapshot) -> str:
         "workers run but deliver nothing: look for pull_failed, claim_failed and batch_crashed in their log, and run "
         "`nest-events doctor`"
     )
-
-
-def _notes(snapshot: Snapshot) -> Iterator[str]:
-    if not isinstance(snapshot.dead, Unknown):
-        recent = sum(each.within_the_hour for each in snapshot.dead)
-        if recent:
-            events = "event was" if recent == 1 else "events were"
-            within = f"within the last {shown(LAST_HOUR)}"
-            yield f"{recent} {events} dead-lettered {within}: see `nest-events dead-letters list`"
-    if not isinstance(snapshot.oldest, Unknown):
-        set_aside = sum(each.is_set_aside for each in snapshot.oldest.events)
-        if set_aside:
-            events = "event is" if set_aside == 1 else "events are"
-            yield f"{set_aside} pending {events} set aside after failing alone, and will be tried again"
-    if not isinstance(snapshot.processes, Unknown) and not running(snapshot.processes, Role.INGRESS):
-        last = last_report(snapshot.processes, Role.INGRESS, snapshot.at)
-        yield f"No ingress runs: {last}; without calls none is needed"
