@@ -94,10 +94,17 @@ class Sweeping:
             rested = rested or self._is_resting()
             return rested
 
+        failure: EventLoggingError | None = None
+        published = 0
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._renew_forever, rule.rule_id)
-            published = await self._new_round(rule.match.takes, is_resting).reconcile()
+            try:
+                published = await self._new_round(rule.match.takes, is_resting).reconcile()
+            except EventLoggingError as error:  # raised below: the task group would wrap it
+                failure = error
             tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
         if rested:
             return False
         await self._table.end_sweep(rule.rule_id)

@@ -245,3 +245,16 @@ async def test_metadata_without_anything_in_it_is_an_event(storage: Storage) -> 
     (marked,) = await storage.republishing.mark_republished([event.event_id], intervals=NEVER)
 
     assert marked.event == event
+
+
+async def test_with_a_choice_only_chosen_events_are_marked(storage: Storage) -> None:
+    chosen, other = await logged(storage), await logged(storage)
+
+    marked = await storage.republishing.mark_republished(
+        [chosen, other], intervals=NEVER, force=True, chosen=lambda event: event.event_id == chosen
+    )
+
+    assert [each.event_id for each in marked] == [chosen]
+    row = await storage.ledger_row(other)
+    assert row is not None
+    assert (row.republished, row.again_at) == (0, None)

@@ -65,9 +65,9 @@ async def test_one_process_at_a_time_sweeps_and_another_after_its_time(storage: 
     rule = sample_rule(now=await storage.now())
     await storage.rules.add([rule], AUDIT)
 
-    assert await storage.rules.begin_sweep(rule.rule_id, seconds=0.05)
+    assert await storage.rules.begin_sweep(rule.rule_id, seconds=1)
     assert not await storage.rules.begin_sweep(rule.rule_id, seconds=60)
-    await storage.time_passes(0.06)
+    await storage.time_passes(1.01)
 
     assert await storage.rules.begin_sweep(rule.rule_id, seconds=60)
 

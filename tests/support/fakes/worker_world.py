@@ -193,9 +193,9 @@ class WorkerWorld:
                 await anyio.sleep(0.002)
         assert condition(), f"did not come true within {seconds:g} s"
 
-    async def log(self, count: int = 1, name: str = "order_paid") -> list[Event]:
+    async def log(self, count: int = 1, name: str = "order_paid", *, caller: str | None = None) -> list[Event]:
         """Commits and publishes events, as ingress does."""
-        events = [sample_event(name) for _ in range(count)]
+        events = [sample_event(name, caller=caller) for _ in range(count)]
         await self.repository.append([sample_row(event) for event in events])
         await self.publish(events)
         return events

@@ -23,8 +23,8 @@ RUNBOOK = (REPOSITORY / "deploy" / "RUNBOOK.md").read_text()
 METRIC_OF = {metric.name: metric for metric in METRICS}
 OBJECTIVES: dict[str, dict[str, Any]] = MODULE.locals["objectives"]
 
-CALLERS_MISTAKES = {"invalid_argument", "already_exists"}
-"""Codes that are no fault of ours, whatever their number."""
+CALLERS_MISTAKES = {"invalid_argument", "already_exists", "failed_precondition"}
+"""Codes that are no fault of ours, whatever their number; `failed_precondition` is an operator's rule."""
 
 LINES = MODULE.locals["line_alerts"]
 ALERTS: dict[str, dict[str, Any]] = {

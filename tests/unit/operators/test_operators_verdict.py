@@ -142,7 +142,8 @@ def test_what_could_not_be_asked_is_never_a_number() -> None:
     assert not any(character.isdigit() for line in screen for character in line.replace("within 5 s", ""))
     assert sum("Spanner did not answer" in line for line in screen) == 1, "each reason is told once"
     assert {key for key, value in document.items() if value is None} == {
-        "since", "rates", "pending", "about_pending", "oldest", "dead", "accepted_lately", "open_circuits", "processes",
+        "since", "rates", "rules", "pending", "about_pending", "oldest", "dead", "accepted_lately", "open_circuits",
+        "processes",
     }  # fmt: skip
 
 
