@@ -16,6 +16,7 @@ from shared.events.event import Event
 from shared.events.rule_table import RuleTable
 from shared.events.rules import Rule
 from shared.process.current_rules import FRESH_SECONDS, CurrentRules
+from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 
 SETTLING_SECONDS: Final = FRESH_SECONDS + 2.0
@@ -94,6 +95,7 @@ class Sweeping:
             rested = rested or self._is_resting()
             return rested
 
+        fault_point("sweep_after_begin")
         failure: EventLoggingError | None = None
         published = 0
         async with anyio.create_task_group() as tasks:
@@ -107,6 +109,7 @@ class Sweeping:
             raise failure
         if rested:
             return False
+        fault_point("sweep_before_end")
         await self._table.end_sweep(rule.rule_id)
         _log.info("rule_swept", rule_id=rule.rule_id, action=rule.action.value, events=published)
         return True

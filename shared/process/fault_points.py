@@ -35,6 +35,8 @@ NAMES: Final = frozenset(
         "reconciler_after_publish",
         "replay_after_reopen",
         "replay_after_publish",
+        "sweep_after_begin",
+        "sweep_before_end",
     }
 )
 

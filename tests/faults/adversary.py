@@ -48,6 +48,40 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Lever:
+    """An operator's rule."""
+
+    at: float
+    """When, as a share of the adversary's time: 0 to 1."""
+
+    action: str
+    name: int
+    """The number of the event name that it is for; a pause and a probe are for all."""
+
+    seconds: float
+    """Seconds until it is removed."""
+
+
+LEVERS: Final = 8
+LEVER_SECONDS: Final = (1.0, 12.0)
+"""Some are gone before every process has read them."""
+
+
+def levers_of(seed: int, *, names: int) -> tuple[Lever, ...]:
+    """Random rules. From a source of their own, so that the plan of a seed is the same with and without them."""
+    source = random.Random(f"levers {seed}")
+    return tuple(
+        Lever(
+            source.random(),
+            source.choice(("hold", "hold", "pause", "probe", "store_only", "refuse", "dead_letter")),
+            source.randrange(names),
+            source.uniform(*LEVER_SECONDS),
+        )
+        for _ in range(LEVERS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     poison: tuple[Mapping[str, Any], ...]

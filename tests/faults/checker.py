@@ -24,7 +24,11 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
     answered = {attempt.event_id for attempt in attempts if attempt.code == OK}
     copies = evidence.copies
     dead = {letter.event_id for letter in evidence.dead_letters if letter.reason}
-    wanted = answered | {event.event_id for event in evidence.stored.values() if event.forwarded}
+    forwarded = {event.event_id for event in evidence.stored.values() if event.forwarded}
+    # Every call asks for forwarding, so only a rule may change that, and then the answer says so.
+    warned = {attempt.event_id for attempt in attempts if attempt.is_stored_only or attempt.duplicate}
+    stored_only = (warned & evidence.stored.keys()) - forwarded
+    wanted = forwarded | (answered - stored_only)
     poisoned = Poison.of(row, seed).among({e.event_id: e.event_name for e in evidence.stored.values()})
     excused = waived(row, evidence, poisoned)
     lost = wanted - copies.keys() - dead - excused
@@ -40,12 +44,13 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         *_if(lost, "lost", lost),
         *_if(answered - evidence.stored.keys(), "answered without a row", answered - evidence.stored.keys()),
         *_if(phantom, "at Statsig without a row", phantom),
+        *_if(stored_only & copies.keys(), "stored only and at Statsig", stored_only & copies.keys()),
         *_counting(evidence, duplicated, allowed),
         *_ledger(evidence, dead, excused),
         *_keys(attempts, evidence),
         *_answers(row, attempts),
         *(_dead_letters(row, evidence) if row.expect.poisoned is None else of_poisoned(row, evidence, poisoned)),
-        *of_deliveries(row, attempts, evidence, run, poisoned | dead),
+        *of_deliveries(row, attempts, evidence, run, poisoned | dead | stored_only),
         *_bounds(row, run, by_phase["during"], rate),
         *_logs(row, run),
     ]

@@ -42,6 +42,9 @@ class Attempt:
     answered: bool
     """Whether the service answered; False where there was no connection, or it broke."""
 
+    is_stored_only: bool = False
+    """Whether the answer warned that the event is not forwarded, since a rule says so."""
+
     @property
     def seconds(self) -> float:
         return self.done_at - self.sent_at
@@ -121,18 +124,20 @@ class OpenLoopClient:
     ) -> Attempt:
         """Make one attempt; failures of service or network are no exceptions but its code."""
         sent_at = time.time()
-        code, event_id, duplicate, answered = ABANDONED, "", False, False
+        code, event_id, duplicate, answered, stored_only = ABANDONED, "", False, False, False
         hang_up = None if load is None or load.abandon_after is None else load.abandon_after(self._random)
         try:
             with anyio.move_on_after(hang_up) as patience:
                 response = await self._client.log_event(request, timeout_ms=max(1, int(deadline * 1000)))
                 code, event_id, duplicate, answered = OK, response.event_id, response.duplicate, True
+                reasons = [warning["reason"] for warning in json.loads(response.to_json()).get("warnings", [])]
+                stored_only = "stored_only" in reasons
         except ConnectError as error:
             # The client library turns a cancellation into its own error.
             code = ABANDONED if patience.cancel_called else error.code.value
             # Only the service adds details; the client's error for a broken connection has none.
             answered = bool(error.details) or code == "deadline_exceeded"
-        attempt = Attempt(key, number, sent_at, time.time(), deadline, code, event_id, duplicate, answered)
+        attempt = Attempt(key, number, sent_at, time.time(), deadline, code, event_id, duplicate, answered, stored_only)
         self.attempts.append(attempt)
         self._log.write(json.dumps(asdict(attempt)) + "\n")
         return attempt

@@ -8,6 +8,7 @@ from tests.faults.deliveries import waits
 from tests.faults.evidence import Evidence
 from tests.faults.row import IMPATIENT, Row
 from tests.faults.verdict import Run
+from worker.ruling import RULE_REASON
 
 
 def waived(row: Row, evidence: Evidence, poisoned: set[str]) -> set[str]:
@@ -29,13 +30,21 @@ def of_poisoned(row: Row, evidence: Evidence, poisoned: set[str]) -> Iterator[st
         yield f"{len(confirmed)} poisoned events are DELIVERED, which Statsig never said: {min(confirmed)}"
     letters = [letter for letter in evidence.dead_letters if letter.event_id in poisoned]
     for reason, count in Counter(letter.reason for letter in letters).items():
-        if reason not in expect.reasons:
+        if reason not in expect.reasons and reason != RULE_REASON:
             yield f"{count} dead letters of poisoned events for '{reason or 'no reason'}'"
-    others = {letter.event_id: letter.reason for letter in evidence.dead_letters if letter.event_id not in poisoned}
+    ruled = {letter.event_id for letter in evidence.dead_letters if letter.reason == RULE_REASON}
+    against = {e for e in ruled if evidence.stored[e].event_name not in expect.dead_by_rule}
+    if against:
+        yield f"{len(against)} are dead letters by a rule that does not take their name: {min(against)}"
+    others = {
+        letter.event_id: letter.reason
+        for letter in evidence.dead_letters
+        if letter.event_id not in poisoned and letter.event_id not in ruled
+    }
     allowed = expect.others_may_die(len(evidence.stored))
     if len(others) > allowed:
         yield f"{len(others)} others are dead letters, {allowed} allowed: {dict(Counter(others.values()))}"
-    unfounded = {letter.event_id for letter in evidence.dead_letters} - _failed_alone(row, evidence)
+    unfounded = {letter.event_id for letter in evidence.dead_letters} - _failed_alone(row, evidence) - ruled
     if unfounded:
         yield f"{len(unfounded)} are dead letters for what no request that carried them alone drew: {min(unfounded)}"
     yield from _cost(row, evidence, poisoned)

@@ -62,6 +62,9 @@ class Poisoned:
     may_stay_pending: bool = False
     """Whether the run ends once all other events are settled: the trials' pauses grow."""
 
+    dead_by_rule: frozenset[str] = frozenset()
+    """Names of events that the row's rules may dead-letter."""
+
     others_may_die: Callable[[int], int] = lambda _: 0
     """How many other events may be dead letters, for any reason, by the number of events."""
 

@@ -17,6 +17,7 @@ from tests.faults.rows_poison import POISON_ROWS
 from tests.faults.rows_process import PROCESS_ROWS
 from tests.faults.rows_rate import RATE_ROWS
 from tests.faults.rows_reconciler import RECONCILER_ROWS
+from tests.faults.rows_rules import RULE_ROWS
 from tests.faults.rows_scenarios import SCENARIO_ROWS
 from tests.faults.rows_statsig import STATSIG_ROWS
 from tests.faults.rows_worker import WORKER_ROWS
@@ -47,6 +48,7 @@ ROWS: Final = tuple(
             *OUTAGE_ROWS,
             *BACKLOG_ROWS,
             *RATE_ROWS,
+            *RULE_ROWS,
             *SCENARIO_ROWS,
             *ADVERSARY_ROWS,
         ),

@@ -1,5 +1,6 @@
 """The adversary (A1): Statsig does anything, some events are poisoned, processes are killed and stopped, all at random.
 
+A2 is the same with operators' rules that come and go at random.
 Only what must hold in any case is checked. The plan is drawn from the seed and written to the run's folder: a seed that
 failed fails again, as far as the machine's timing allows.
 """
@@ -8,13 +9,15 @@ import json
 import signal
 import time
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 import anyio
 
-from tests.faults.adversary import Act, Plan
+from shared.events.rules import MATCHING, Match, RuleAction
+from tests.faults.adversary import Act, Lever, Plan, levers_of
 from tests.faults.lab import Lab
+from tests.faults.levers import ruled
 from tests.faults.row import Expectations, Poisoned, Row, StandInRule
 from tests.faults.rows_ingress import RESTARTS, STORAGE_TROUBLE
 
@@ -25,6 +28,10 @@ QUICK_SPAN_SECONDS: Final = 2.0
 """The time in which the acts begin."""
 
 QUICK_ACTS: Final = 2
+QUICK_LEVERS: Final = 4
+
+NAMES: Final = 7
+"""Names of events."""
 
 SEEDS: Final = tuple(range(1, 21))
 
@@ -73,6 +80,25 @@ async def everything_at_once(lab: Lab) -> None:
     lab.healed_at = time.time()
 
 
+async def everything_and_rules(lab: Lab) -> None:
+    levers = levers_of(lab.client.seed, names=NAMES)
+    path = anyio.Path(lab.stack.run_dir / "levers.json")
+    await path.write_text(json.dumps([asdict(lever) for lever in levers], indent=2))
+    async with anyio.create_task_group() as tasks:
+        for lever in levers if lab.scale >= 1 else levers[:QUICK_LEVERS]:
+            tasks.start_soon(_pull, lab, lever, SPAN_SECONDS if lab.scale >= 1 else QUICK_SPAN_SECONDS)
+        await everything_at_once(lab)
+    lab.healed_at = time.time()
+
+
+async def _pull(lab: Lab, lever: Lever, span: float) -> None:
+    await anyio.sleep(lever.at * span)
+    action = RuleAction(lever.action)
+    match = Match(event_name=name_of(lever.name)) if action in MATCHING else Match()
+    async with ruled(lab.database, action, match):
+        await lab.hold(lever.seconds)
+
+
 async def _perform(lab: Lab, act: Act, span: float, turn: anyio.Lock) -> None:
     await anyio.sleep(act.at * span)
     async with turn:
@@ -89,36 +115,51 @@ async def _perform(lab: Lab, act: Act, span: float, turn: anyio.Lock) -> None:
 
 def name_of(number: int) -> str:
     """Several names, since bad events make the name of all their events suspect."""
-    return f"fault_lab_{number % 7}"
+    return f"fault_lab_{number % NAMES}"
 
+
+_A1: Final = Row(
+    id="A1",
+    title="Statsig does anything, 1 to 2 % of the events are poisoned, processes are killed and stopped",
+    fault=everything_at_once,
+    event_name=name_of,
+    lasting=poison_of,
+    seeds=SEEDS,
+    workers=WORKERS,
+    tries=RESTARTS,
+    load_seconds=SPAN_SECONDS + 5,
+    linger_seconds=1.0,
+    # As deployed: with three, one good event in sixteen that failed once would be dead-lettered by chance.
+    settings={"SUSPECT_ATTEMPTS": "6"},
+    expect=Expectations(
+        duplicates_per_incident=None,
+        # A caller may give up while the ingress is killed repeatedly; its last answer is an error then.
+        failures=STORAGE_TROUBLE,
+        poisoned=Poisoned(
+            reasons=ANY_REASON,
+            requests_each=REQUESTS_EACH,
+            share_of_requests=0.5,
+            may_stay_pending=True,
+            others_may_die=others_may_die,
+        ),
+        delivered_after_heal_seconds=DELIVERED_SECONDS,
+        drain_seconds=DELIVERED_SECONDS + 10,
+    ),
+)
+
+assert _A1.expect.poisoned is not None
 
 ADVERSARY_ROWS: Final = (
-    Row(
-        id="A1",
-        title="Statsig does anything, 1 to 2 % of the events are poisoned, processes are killed and stopped",
-        fault=everything_at_once,
-        event_name=name_of,
-        lasting=poison_of,
-        seeds=SEEDS,
-        workers=WORKERS,
-        tries=RESTARTS,
-        load_seconds=SPAN_SECONDS + 5,
-        linger_seconds=1.0,
-        # As deployed: with three, one good event in sixteen that failed once would be dead-lettered by chance.
-        settings={"SUSPECT_ATTEMPTS": "6"},
-        expect=Expectations(
-            duplicates_per_incident=None,
-            # A caller may give up while the ingress is killed repeatedly; its last answer is an error then.
-            failures=STORAGE_TROUBLE,
-            poisoned=Poisoned(
-                reasons=ANY_REASON,
-                requests_each=REQUESTS_EACH,
-                share_of_requests=0.5,
-                may_stay_pending=True,
-                others_may_die=others_may_die,
-            ),
-            delivered_after_heal_seconds=DELIVERED_SECONDS,
-            drain_seconds=DELIVERED_SECONDS + 10,
+    _A1,
+    replace(
+        _A1,
+        id="A2",
+        title="the same, and operators' rules come and go",
+        fault=everything_and_rules,
+        expect=replace(
+            _A1.expect,
+            failures=STORAGE_TROUBLE | {"failed_precondition"},
+            poisoned=replace(_A1.expect.poisoned, dead_by_rule=frozenset(map(name_of, range(NAMES)))),
         ),
     ),
 )

@@ -5,7 +5,6 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.wire.ingress import captured_log
 
 from shared.errors import StorageUnavailableError
 from shared.events.rules import RuleAction
@@ -15,6 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.fakes.memory_event_log import MemoryStore
 from tests.support.fakes.memory_rules import MemoryRuleTable
 from tests.support.sample_rules import AUDIT, sample_rule
+from tests.support.wire.ingress import captured_log
 
 DOWN = StorageUnavailableError("down")
 
