@@ -13,12 +13,15 @@ from deploy.local.emulators import Emulators
 from deploy.local.provision import StackNames
 from deploy.local.stack import REPOSITORY, Stack, StackOptions, running_stack
 from shared.events.event_ids import event_id_of_key
+from shared.events.rules import Match
 from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.nest_events import nest_events
+from tests.support.sample_rules import AUDIT, sample_rule
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 
 EXAMPLE_ID = "6cf56cc8-4ae1-4405-bc63-97157a1b5c23"
+EXAMPLE_RULE = "6cf56cc8"
 
 # What these exit with where all is well but for some dead letters.
 BAD_NEWS_OF = dict.fromkeys(("trace --actor user-17 --since 24h", "trace --actor user-17 --since 7d --until 24h"), 1)
@@ -41,7 +44,7 @@ def test_the_runbook_names_every_command() -> None:
     verbs = {" ".join(each.split()[:2]) if each.startswith("dead") else each.split()[0] for each in commands()}
 
     assert {
-        "doctor", "status", "account", "trace", "log", "reconcile",
+        "doctor", "status", "account", "trace", "log", "reconcile", "rules", "pause", "resume", "probe", "audit",
         "dead-letters list", "dead-letters show", "dead-letters replay",
     } <= verbs  # fmt: skip
 
@@ -55,6 +58,7 @@ async def test_every_command_of_the_runbook_works(
     # Nothing that is replayed is accepted, so that there is something for every command.
     refusal = b'[{"behaviour": {"kind": "refuse_event", "name_contains": "refused"}}]'
     await pyqwest.Client().put(f"{stack.statsig_url}/control", content=refusal)
+    await seeded.rules.add([sample_rule(rule_id=EXAMPLE_RULE, match=Match(event_name="mended"))], AUDIT)
     (event,) = await seeded.log(1, name="refused", event_id=EXAMPLE_ID)
     await seeded.dead_letter([event], "http_400")
     keyed = event_id_of_key("104893205", "order-17-paid", is_verified=True)

@@ -29,6 +29,7 @@ from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
+from shared.spanner.rules import SpannerRuleTable
 from tests.support.sample_events import sample_event, sample_row
 from worker.dead_letter_collector import MESSAGES_PER_PULL
 from worker.dead_letter_messages import read_dead_letter
@@ -51,6 +52,7 @@ class SeededEvents:
     def __post_init__(self) -> None:
         self.repository = SpannerEventLogRepository(self.database, timeout_seconds=20)
         self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20, one_at_a_time=True)
+        self.rules = SpannerRuleTable(self.ledger.transactions, timeout_seconds=20)
         self.processes = SpannerProcessStates(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
         self._letters = DeadLetterPublisher(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))

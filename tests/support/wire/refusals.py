@@ -19,6 +19,7 @@ CANARY: Final = "canary-7d1d0f3c"
 HTTP_STATUS: Final = {
     "invalid_argument": 400,
     "already_exists": 409,
+    "failed_precondition": 400,
     "resource_exhausted": 429,
     "unimplemented": 501,
     "unavailable": 503,

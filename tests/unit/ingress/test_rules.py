@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from ingress import error_codes
 from ingress.rules import STORED_ONLY, ruled
 from shared.errors import RefusedByRuleError
 from shared.events.rules import NO_RULES, Match, RuleAction, RuleSet
 from tests.support.sample_events import sample_row
 from tests.support.sample_rules import sample_rule
+from worker.operators.rules.drafting import MAX_WHY
 
 ROW = sample_row()
 
@@ -21,6 +23,13 @@ def test_a_refused_event_says_which_rule_and_why() -> None:
     rule = sample_rule(RuleAction.REFUSE, why="use orders-v2")
     with pytest.raises(RefusedByRuleError, match=f"rule {rule.rule_id} of an operator refuses this event: use orders"):
         ruled(ROW, RuleSet([rule]))
+
+
+def test_the_longest_reason_is_told_whole() -> None:
+    rule = sample_rule(RuleAction.REFUSE, why="x" * MAX_WHY)
+    with pytest.raises(RefusedByRuleError) as refused:
+        ruled(ROW, RuleSet([rule]))
+    assert error_codes.message_for(refused.value, "r").endswith(rule.why)
 
 
 def test_an_event_that_is_stored_only_is_not_forwarded_and_warned_about() -> None:

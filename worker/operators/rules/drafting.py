@@ -14,7 +14,8 @@ from worker.operators.terminal.durations import parse_age
 LONGEST: Final = timedelta(days=365)
 """Every rule expires: what was made in an incident must not stay because nobody remembers it."""
 
-MAX_WHY: Final = 500
+MAX_WHY: Final = 150
+"""A refusal's message has at most 200 characters, and the rule's id comes first in it."""
 
 ALL: Final = Match()
 """What a rule for whole workers has."""

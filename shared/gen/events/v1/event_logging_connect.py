@@ -48,7 +48,8 @@ class EventLoggingService(Protocol):
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
     `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
-    may have been written, unless the message says that it was not.
+    may have been written, unless the message says that it was not. `failed_precondition` means that an operator's
+    rule refuses such events for now: the message says which rule and why, and nothing was written now.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -143,7 +144,8 @@ class EventLoggingServiceClient(ConnectClient):
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
     `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
-    may have been written, unless the message says that it was not.
+    may have been written, unless the message says that it was not. `failed_precondition` means that an operator's
+    rule refuses such events for now: the message says which rule and why, and nothing was written now.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -220,7 +222,8 @@ class EventLoggingServiceSync(Protocol):
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
     `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
-    may have been written, unless the message says that it was not.
+    may have been written, unless the message says that it was not. `failed_precondition` means that an operator's
+    rule refuses such events for now: the message says which rule and why, and nothing was written now.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body
@@ -313,7 +316,8 @@ class EventLoggingServiceClientSync(ConnectClientSync):
     where waiting helps. A message never repeats what the caller sent, and has at most 200 characters.
 
     `resource_exhausted` means that there is no room now and that nothing was written; `unavailable` that the event
-    may have been written, unless the message says that it was not.
+    may have been written, unless the message says that it was not. `failed_precondition` means that an operator's
+    rule refuses such events for now: the message says which rule and why, and nothing was written now.
 
     Bodies are bounded before they are decoded, with `invalid_argument`: a LogEvent has at most 1 MiB, also
     when decompressed, and no more commas, colons, quotes and brackets than valid metadata has room for; a body

@@ -202,7 +202,8 @@ class Warning(Message[_WarningFields]):
         reason:
             A stable reason, for programs:
             `statsig_name_dropped`, `statsig_name_cut`, `statsig_value_cut`, `statsig_metadata_cut`,
-            `statsig_metadata_dropped`, `statsig_metadata_replaced`.
+            `statsig_metadata_dropped`, `statsig_metadata_replaced`; `stored_only`: an operator's rule stores such events
+            and does not forward them.
 
             ```proto
             string reason = 2;
