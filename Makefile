@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast coverage bench bench-growth faults fuzz check format proto clients lock clean
+.PHONY: help setup run demo test test-fast bench bench-growth faults fuzz check format proto clients lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +25,12 @@ run: $(READY) ## start everything, log one event, serve until Ctrl-C
 demo: $(READY) ## log 200 different events, wait until each is where it belongs, print the count
 	@exec $(BIN)/python -m deploy.local demo
 
-test: $(READY) ## run every test, emulators included
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Three workers on two cores: tests wait for processes, emulators and each other's commits.
+test: $(READY) ## every test, emulators included, with branch coverage and its floor (pyproject.toml)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered
 
 test-fast: $(READY) ## unit and contract tests, as far as they need no emulators
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not emulators and not processes" tests/unit tests/contract
-
-coverage: $(READY) ## every test under branch coverage, which must not fall below its floor (pyproject.toml)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov
 
 bench: $(READY) ## the service beside its peers and limits (about 17 minutes, wants wrk); ARGS="--only calls --rounds 1"
 	$(BIN)/python -m tests.bench $(ARGS)

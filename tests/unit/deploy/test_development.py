@@ -108,11 +108,10 @@ def test_hooks_run_programs_of_the_locked_environment() -> None:
 def test_ci_runs_what_people_run_on_the_oldest_python_and_on_a_newer_one() -> None:
     (job,) = parsed(REPOSITORY / ".github" / "workflows" / "ci.yml")["jobs"].values()
     matrix = job["strategy"]["matrix"]
-    assert matrix["command"] == [".ci/run"]
+    assert job["steps"][-1]["run"].endswith(" dev .ci/run")
     assert (REPOSITORY / ".ci" / "run").is_file()
     assert f'requires-python = ">={matrix["python"][0]}"' in (REPOSITORY / "pyproject.toml").read_text()
     assert len(matrix["python"]) == 2
-    assert all(verbs_in(more["command"]) <= VERBS for more in matrix["include"])
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
