@@ -14,6 +14,7 @@ from google.pubsub_v1 import PubsubMessage
 
 from deploy.local.errors import StartFailedError
 from deploy.local.stack import Stack
+from shared.events.rule_table import RuleTable
 from shared.process.fault_points import EXIT_CODE
 from tests.faults.client import OK, Load, OpenLoopClient
 from tests.faults.evidence import (
@@ -57,6 +58,7 @@ class Lab:
     load: Load
     links: Links
     database: Any
+    rules: RuleTable
     memory: MemoryWatch
     random: random.Random
     scale: float = 1.0

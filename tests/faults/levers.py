@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from shared.events.audit_trail import AuditEntry
+from shared.events.rule_table import RuleTable
 from shared.events.rules import Match, Rule, RuleAction
 from shared.process.current_rules import FRESH_SECONDS, REFRESH_SECONDS
 from shared.spanner.rules import SpannerRuleTable
@@ -18,7 +19,8 @@ KNOWN_SECONDS: Final = REFRESH_SECONDS + FRESH_SECONDS
 _AUDIT: Final = AuditEntry(who="the lab", command="rules add", why=None, detail={})
 
 
-def rule_table(database: Any) -> SpannerRuleTable:
+def rule_table(database: Any) -> RuleTable:
+    """One for each run: on the emulator the transactions of one connection must not meet."""
     return SpannerRuleTable(Transactions(database, one_at_a_time=True), timeout_seconds=10)
 
 
@@ -36,9 +38,9 @@ def new_rule(action: RuleAction, match: Match, *, seconds: float = 3600.0) -> Ru
 
 
 @asynccontextmanager
-async def ruled(database: Any, action: RuleAction, match: Match | None = None) -> AsyncIterator[str]:
+async def ruled(table: RuleTable, action: RuleAction, match: Match | None = None) -> AsyncIterator[str]:
     """A rule that stands until the end of the block."""
-    table, rule = rule_table(database), new_rule(action, match or Match())
+    rule = new_rule(action, match or Match())
     await table.add([rule], _AUDIT)
     try:
         yield rule.rule_id
@@ -46,5 +48,5 @@ async def ruled(database: Any, action: RuleAction, match: Match | None = None) -
         await table.remove([rule.rule_id], "the lab", _AUDIT)
 
 
-async def is_swept(database: Any, rule_id: str) -> bool:
-    return any(rule.rule_id == rule_id and rule.swept_at for rule in await rule_table(database).history())
+async def is_swept(table: RuleTable, rule_id: str) -> bool:
+    return any(rule.rule_id == rule_id and rule.swept_at for rule in await table.history())

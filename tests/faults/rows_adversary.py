@@ -95,7 +95,7 @@ async def _pull(lab: Lab, lever: Lever, span: float) -> None:
     await anyio.sleep(lever.at * span)
     action = RuleAction(lever.action)
     match = Match(event_name=name_of(lever.name)) if action in MATCHING else Match()
-    async with ruled(lab.database, action, match):
+    async with ruled(lab.rules, action, match):
         await lab.hold(lever.seconds)
 
 

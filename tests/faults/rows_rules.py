@@ -24,7 +24,7 @@ def _named(stored: dict[str, StoredEvent], states: Collection[str | None]) -> se
 
 async def held_under_load(lab: Lab) -> None:
     """One name is held; the worker that publishes it again is killed before and after it did so."""
-    async with ruled(lab.database, RuleAction.HOLD, Match(event_name=NAME)) as rule_id:
+    async with ruled(lab.rules, RuleAction.HOLD, Match(event_name=NAME)) as rule_id:
         await lab.hold(KNOWN_SECONDS / lab.scale)
         before = _named(await lab.stored(), {"PENDING"})
         await lab.kill("worker-1")
@@ -44,14 +44,14 @@ async def held_under_load(lab: Lab) -> None:
     await lab.restart("worker-1")
 
     async def swept() -> bool:
-        return await is_swept(lab.database, rule_id)
+        return await is_swept(lab.rules, rule_id)
 
     await lab.until_true(swept, "the held events were published again", 120)
 
 
 async def paused_under_load(lab: Lab) -> None:
     """All forwarding is paused, and a worker killed and started meanwhile."""
-    async with ruled(lab.database, RuleAction.PAUSE):
+    async with ruled(lab.rules, RuleAction.PAUSE):
         await lab.hold(KNOWN_SECONDS / lab.scale)
         requests = await lab.requests()
         await lab.kill("worker-1")
@@ -64,7 +64,7 @@ async def paused_under_load(lab: Lab) -> None:
 
 async def dead_lettered_by_rule(lab: Lab) -> None:
     """One name is dead-lettered, and a worker killed between publishing a dead letter and settling."""
-    async with ruled(lab.database, RuleAction.DEAD_LETTER, Match(event_name=NAME)):
+    async with ruled(lab.rules, RuleAction.DEAD_LETTER, Match(event_name=NAME)):
         await lab.until_ended("worker-1")
         await lab.restart("worker-1")
         await lab.until_sent(1.0)

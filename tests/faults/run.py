@@ -17,6 +17,7 @@ from tests.faults.checker import check
 from tests.faults.client import Load, OpenLoopClient
 from tests.faults.evidence import gather_evidence, open_checker_database, process_log
 from tests.faults.lab import Lab
+from tests.faults.levers import rule_table
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
 from tests.faults.row import IMPATIENT, QUICK, Row
@@ -125,6 +126,7 @@ async def _running_lab(
                 load=load,
                 links=links,
                 database=database,
+                rules=rule_table(database),
                 memory=MemoryWatch(stack.processes),
                 random=random.Random(seed),
                 scale=0.4 if options.quick else 1.0,

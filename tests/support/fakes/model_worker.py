@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from shared.clock import Clock
+from shared.events.rule_table import RuleTable
 from shared.events.statsig_projection import StatsigEvent
 from shared.process import fault_points
 from shared.process.current_rules import CurrentRules
@@ -107,8 +108,9 @@ class AdverseStatsig:
 class ModelWorker:
     """Works until a fault point crashes it; its memory and the messages set aside are lost with it."""
 
-    def __init__(self, *, statsig: AdverseStatsig, clock: Clock, seed: int) -> None:
+    def __init__(self, *, statsig: AdverseStatsig, clock: Clock, rule_table: RuleTable, seed: int) -> None:
         self._statsig = statsig
+        self._rule_table = rule_table
         self._clock = clock
         self._seed = seed
         self.start()
@@ -116,6 +118,7 @@ class ModelWorker:
     def start(self) -> None:
         """Starts a process with an empty memory."""
         self.circuit = Circuit(self._clock, probe_seconds=1, rng=random.Random(self._seed))
+        self.rules = CurrentRules(self._rule_table, self._clock)
         self.aside: list[ReceivedMessage] = []
         self._poison = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
         self._size = RequestSize()
@@ -140,7 +143,7 @@ class ModelWorker:
             settling=self._settling,
             dead_lettering=DeadLettering(DeadLetterPublisher(process.port(dead_topic)), self._clock),
             poison=self._poison,
-            rules=CurrentRules(None, self._clock),
+            rules=self.rules,
             circuit=self.circuit,
             clock=self._clock,
             claim_seconds=CLAIM_SECONDS,

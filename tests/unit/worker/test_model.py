@@ -9,8 +9,8 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import anyio
@@ -34,8 +34,9 @@ from shared.errors import (
 )
 from shared.events.attempt_history import decode
 from shared.events.dead_letter_table import LetterChoice
-from shared.events.event import ANONYMOUS
+from shared.events.event import ANONYMOUS, Event
 from shared.events.forward_ledger import ForwardState
+from shared.events.rules import Match, Rule, RuleAction
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 from shared.process.current_rules import CurrentRules
 from shared.process.fault_points import InjectedFaultError, enable_fault_points
@@ -46,18 +47,23 @@ from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
 from tests.support.fakes.memory_pubsub import MemorySubscription, MemoryTopic
 from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
+from tests.support.fakes.memory_rules import MemoryRuleTable
 from tests.support.fakes.model_worker import CLAIM_SECONDS, CONFIRMED, AdverseStatsig, ModelWorker, Mood, Process
 from tests.support.fakes.scripted_failures import When
 from tests.support.histories import explains
+from tests.support.sample_rules import AUDIT, sample_rule
 from worker.dead_letter_collector import DeadLetterCollector
 from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.disposition import Disposition
 from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.reconciler import Reconciler
+from worker.ruling import RULE_REASON
 from worker.statsig.outcome import SendOutcome, SendVerdict
+from worker.sweeping import Sweeping
 
 RECONCILE_AFTER_SECONDS = 60.0
 POISONED = "poisoned"
+NAMES = (POISONED, "ordinary", "another")
 MAX_REPLAYS = 2
 WORKERS = 2
 SHARDS = 4
@@ -84,6 +90,9 @@ replay_troubles = st.sampled_from(
 collector_troubles = st.sampled_from(
     [""] * 4 + ["after_collect", "collecting fails", "collecting answer lost", "acknowledgement lost"]
 )
+SWEEP_TROUBLES = ("sweep_after_begin", "sweep_before_end", "reconciler_after_mark", "reconciler_after_publish")
+names = st.sampled_from(NAMES)
+heard = st.sampled_from([[0, 1], [0, 1], [0], [1], []])
 # Mostly long enough for leases, claims and backoffs to be over: a pull that finds nothing is a step for nothing.
 waits = st.sampled_from([0, 5, 700, 700, 700])
 # Everything that Statsig or a proxy may say, whatever a request carries. Whether it was kept is drawn apart.
@@ -131,7 +140,13 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self.poisoned_so_far: set[str] = set()
         self.poison = poison
         # Whatever is random is so in the same way each time: Hypothesis must find again what it found.
-        self.workers = [ModelWorker(statsig=self.statsig, clock=self.clock, seed=n) for n in range(WORKERS)]
+        self.rule_table = MemoryRuleTable(self.store)
+        self.workers = [
+            ModelWorker(statsig=self.statsig, clock=self.clock, rule_table=self.rule_table, seed=n)
+            for n in range(WORKERS)
+        ]
+        for worker in self.workers:
+            self._run(worker.rules.load)
         self.uuids = random.Random(2)
         self.shards = random.Random(3)
 
@@ -139,7 +154,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
 
     @rule(
         calls=st.sampled_from([3, 2, 1]),
-        name=st.sampled_from([POISONED, "ordinary", "another"]),
+        name=names,
         key=st.sampled_from(["", "", "k1", "k2"]),
         trouble=ingress_troubles,
     )
@@ -229,17 +244,8 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         process = Process(crash_at)
 
         async def step() -> None:
-            reconciler = Reconciler(
-                ledger=process.port(MemoryForwardLedger(self.store)),
-                republish_ledger=process.port(MemoryRepublishLedger(self.store)),
-                publisher=process.port(self.topic),
-                dead_letters=DeadLetterPublisher(process.port(self.dead_topic)),
-                is_resting=lambda: process.is_dead,
-                after_seconds=RECONCILE_AFTER_SECONDS,
-                interval_seconds=1,
-                events_per_second=10**9,
-                shards=SHARDS,
-                rng=self.shards,
+            reconciler = self._reconciler(
+                process, is_resting=lambda: process.is_dead, after_seconds=RECONCILE_AFTER_SECONDS
             )
             await reconciler.reconcile()
 
@@ -306,6 +312,42 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """Leases and claims expire, backoffs end."""
         self.clock.advance(seconds)
 
+    @rule(action=st.sampled_from([RuleAction.HOLD, RuleAction.DEAD_LETTER]), name=names, heard_by=heard)
+    def an_operator_adds_a_rule(self, *, action: RuleAction, name: str, heard_by: list[int]) -> None:
+        made = sample_rule(action, now=self.clock.now(), match=Match(event_name=name), rule_id=str(self._new_uuid()))
+        self._run(partial(self.rule_table.add, [made], AUDIT))
+        self._hear(heard_by)
+
+    @precondition(lambda self: any(rule.is_active(self.clock.now()) for rule in self.store.rules.values()))
+    @rule(heard_by=heard)
+    def an_operator_removes_the_oldest_rule(self, *, heard_by: list[int]) -> None:
+        oldest = next(rule for rule in self.store.rules.values() if rule.is_active(self.clock.now()))
+        self._run(partial(self.rule_table.remove, [oldest.rule_id], "bob", AUDIT))
+        self._hear(heard_by)
+
+    @rule(heard_by=heard)
+    def workers_read_the_rules(self, *, heard_by: list[int]) -> None:
+        self._hear(heard_by)
+
+    @precondition(lambda self: self._can_be_swept())
+    @rule(worker=st.integers(0, WORKERS - 1), crash_at=st.sampled_from(["", "", *SWEEP_TROUBLES]))
+    def sweep(self, *, worker: int, crash_at: str) -> None:
+        self._hear([worker])
+        process = Process(crash_at)
+
+        def new_round(chosen: Callable[[Event], bool], is_resting: Callable[[], bool]) -> Reconciler:
+            return self._reconciler(process, is_resting=is_resting, after_seconds=0.0, force=True, chosen=chosen)
+
+        sweeping = Sweeping(
+            table=process.port(self.rule_table),
+            rules=self.workers[worker].rules,
+            new_round=new_round,
+            is_resting=lambda: process.is_dead,
+        )
+        self._run(sweeping.sweep_due)
+        if process.is_dead:
+            self._restart(self.workers[worker])
+
     @precondition(lambda self: self.subscription.backlog)
     @rule(really=seldom)
     def pubsub_loses_every_message(self, *, really: bool) -> None:
@@ -323,7 +365,11 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 assert self.statsig.has[event_id] >= 1
             if row.state == ForwardState.DEAD:
                 assert event_id in dead_letters
-                assert self.statsig.failed_alone[event_id], "a neighbour of a bad event was dead-lettered"
+                if row.last_reason != RULE_REASON:
+                    assert self.statsig.failed_alone[event_id], "a neighbour of a bad event was dead-lettered"
+                else:
+                    name = self.store.log[event_id].event.event_name
+                    assert any(rule.match.event_name == name for rule in self._rules_with(RuleAction.DEAD_LETTER))
 
     @invariant()
     def what_is_dead_can_be_replayed(self) -> None:
@@ -369,6 +415,8 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """Everything heals: whatever was answered is delivered or a dead letter, without an operator."""
         if not hasattr(self, "clock"):
             return
+        self._run(partial(self.rule_table.remove, list(self.store.rules), "bob", AUDIT))
+        self._hear(range(WORKERS))
         # Else what is left may be all bad, and the circuits hold it back rather than believe that.
         self.statsig.poisoned_by.clear()
         for _ in range(50):
@@ -421,14 +469,44 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             done = [message for message in messages if dispositions[message.ack_id] is Disposition.ACK]
             for message in done:
                 ledger_row = self.store.ledger[message.attributes["event_id"]]
-                assert ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"
+                event = self.store.log[ledger_row.event_id].event
+                is_held = worker.rules.are_fresh and worker.rules.active.first(RuleAction.HOLD, event) is not None
+                assert is_held or ledger_row.state != ForwardState.PENDING, "acknowledged before it was settled"
             if not process.is_dead and trouble != "acknowledgement lost":
                 await self.subscription.acknowledge([message.ack_id for message in done])
 
         self._run(step)
         self.dead_topic.failures.mend()
         if process.is_dead:
-            worker.start()
+            self._restart(worker)
+
+    def _restart(self, worker: ModelWorker) -> None:
+        worker.start()
+        self._run(worker.rules.load)
+
+    def _hear(self, workers: Iterable[int]) -> None:
+        """These workers read the rules; the others go on with what they knew."""
+        for worker in workers:
+            self._run(self.workers[worker].rules.load)
+
+    def _reconciler(self, process: Process, **options: Any) -> Reconciler:
+        return Reconciler(
+            ledger=process.port(MemoryForwardLedger(self.store)),
+            republish_ledger=process.port(MemoryRepublishLedger(self.store)),
+            publisher=process.port(self.topic),
+            dead_letters=DeadLetterPublisher(process.port(self.dead_topic)),
+            interval_seconds=1,
+            events_per_second=10**9,
+            shards=SHARDS,
+            rng=self.shards,
+            **options,
+        )
+
+    def _rules_with(self, action: RuleAction) -> list[Rule]:
+        return [rule for rule in self.store.rules.values() if rule.action is action]
+
+    def _can_be_swept(self) -> bool:
+        return any(rule.sweep_at is not None and rule.swept_at is None for rule in self.store.rules.values())
 
     def _run(self, call: Callable[[], Awaitable[Any]]) -> None:
         async def guarded() -> None:
