@@ -27,7 +27,8 @@ CREATE INDEX NestEventLogByTime ON NestEventLog (log_shard, ingested_at)
   STORING (forward_to_statsig, event_name, event_type, actor_id, caller);
 
 -- Delivery state, one row per event that is to be forwarded. It is inserted as PENDING in the commit of the event's log
--- row, because a process can die at any point after that commit.
+-- row, because a process can die at any point after that commit. `nest-events forward` inserts it later for an event that
+-- was stored only; the log row still says so then.
 CREATE TABLE NestEventForward (
   event_id             STRING(36) NOT NULL,
   state                STRING(9)  NOT NULL,  -- PENDING, DELIVERED or DEAD

@@ -29,6 +29,9 @@ class HistoryKind(StrEnum):
     REPLAY = "replay"
     """An operator made the dead event pending again."""
 
+    FORWARD = "forward"
+    """An operator had the event forwarded, which was stored only until then."""
+
     UNREADABLE = "unreadable"
     """Written by another version or by hand; kept as it is."""
 

@@ -3,13 +3,17 @@
 import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 from zlib import crc32
 
 from shared.events.attempt_history import History
 
 LEDGER_TABLE: Final = "NestEventForward"
+
+LEDGER_RETENTION: Final = timedelta(days=90)
+"""As in deploy/spanner/: a row is deleted when it has been settled for so long, and not before. So an event that is
+younger has its row, if it ever had one."""
 
 DEFAULT_SHARDS: Final = 32
 """Shards of the indexes by time: enough for some tens of Spanner nodes, few enough to read them all in turn."""

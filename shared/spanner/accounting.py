@@ -1,8 +1,11 @@
-"""Accounting: the events accepted for forwarding, by hour, and their states. The port, and its adapter on Spanner.
+"""Accounting: the events that were to be forwarded, by hour, and their states. The port, and its adapter on Spanner.
 
-Accepted events are counted in the event log by its index on time, and their states are read in the forward ledger by
-key. One commit writes both rows, and several processes change the ledger after that. Events without a known state are
+Events are counted in the event log by its index on time, and their states are read in the forward ledger by key. One
+commit writes both rows, and several processes change the ledger after that. Events without a known state are
 `unaccounted`. The cost depends on the number of events in the time that is asked about, not on the age of the log.
+
+An event that was stored only at first belongs to the account if `nest-events forward` has given it a ledger row since.
+Its log row still says that it was not to be forwarded, so a lost ledger row of such an event is not seen here.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ from google.cloud.spanner_v1 import RequestOptions, param_types
 from shared.errors import StorageUnavailableError
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE
 from shared.spanner.connection import spanner_call
-from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.event_log import LOG_INDEX, LOG_TABLE
 from shared.spanner.reading import AT_INTERVALS
 from shared.spanner.shards import shards_beyond
 from shared.spanner.transactions import current_time
@@ -43,23 +46,19 @@ FIRST_SLICE: Final = timedelta(hours=1)
 WIDEST_SLICE: Final = timedelta(days=1)
 NARROWEST_SLICE: Final = timedelta(seconds=1)
 
-LEDGER_RETENTION: Final = timedelta(days=90)
-"""As in deploy/spanner/: older settled ledger rows are deleted, and their events would look unaccounted."""
-
-_INDEX: Final = "NestEventLogByTime"
-
 # APPLY_JOIN joins by key: a hash join would read the whole ledger. The shards come from an array, so that each is a
 # range of its own in the index, from `since` to `until`.
 _EVENTS: Final = f"""
 FROM UNNEST(@shards) AS shard
-JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={_INDEX}}} AS e
+JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={LOG_INDEX}}} AS e
   ON e.log_shard = shard AND e.ingested_at >= @since AND e.ingested_at < @until
 LEFT JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LEDGER_TABLE} AS f ON f.event_id = e.event_id
-WHERE e.forward_to_statsig"""
+WHERE (e.forward_to_statsig OR f.event_id IS NOT NULL)"""
 
 _PER_HOUR: Final = f"""
 SELECT TIMESTAMP_TRUNC(e.ingested_at, HOUR, 'UTC') AS hour, COUNT(*), COUNTIF(f.state = 'DELIVERED'),
-       COUNTIF(f.state = 'PENDING'), COUNTIF(f.state = 'DEAD'), IFNULL(SUM(f.possible_duplicates), 0)
+       COUNTIF(f.state = 'PENDING'), COUNTIF(f.state = 'DEAD'), COUNTIF(NOT e.forward_to_statsig),
+       IFNULL(SUM(f.possible_duplicates), 0)
 {_EVENTS}
 GROUP BY hour ORDER BY hour"""
 
@@ -78,15 +77,20 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HourlyAccount:
-    """The numbers of events accepted for forwarding within one hour, and of those in each state."""
+    """The numbers of events accepted within one hour that were to be forwarded, and of those in each state."""
 
     hour: datetime
     """The beginning of the hour, UTC."""
 
     accepted: int
+    """Those that were to be forwarded when they were accepted, and those that an operator had forwarded later."""
+
     delivered: int
     pending: int
     dead: int
+
+    forwarded_later: int
+    """Of `accepted`, those that were stored only at first."""
 
     possible_duplicates: int
     """Attempts with an unknown outcome."""
@@ -122,8 +126,8 @@ class Accounting(Protocol):
     ) -> Sequence[HourlyAccount]:
         """The account of every hour with events from `since` to before `until`, oldest first.
 
-        Both times are aware, within LEDGER_RETENTION, and need not be full hours. `reached` is called with the time up
-        to which the events are counted, every few seconds.
+        Both times are aware, no older than LEDGER_RETENTION, and need not be full hours. `reached` is called with the
+        time up to which the events are counted, every few seconds.
 
         Raises:
             StorageUnavailableError: no answer.
@@ -183,7 +187,7 @@ class SpannerAccounting:
 
     async def _all_shards(self) -> list[int]:
         async with spanner_call(CALL_SECONDS):
-            beyond = await shards_beyond(self._database, LOG_TABLE, _INDEX, "log_shard", self._shards)
+            beyond = await shards_beyond(self._database, LOG_TABLE, LOG_INDEX, "log_shard", self._shards)
         return [*range(self._shards), *beyond]
 
     async def _query(self, query: str, seconds: float, **values: Any) -> list[Sequence[Any]]:

@@ -16,6 +16,8 @@ from shared.spanner.reading import AT_INTERVALS, by_key
 
 LOG_TABLE: Final = "NestEventLog"
 
+LOG_INDEX: Final = "NestEventLogByTime"
+
 
 class SpannerEventLogRepository:
     """EventLogRepository on NestEventLog and NestEventForward."""

@@ -122,6 +122,7 @@ async def test_2000_dead_letters_through_kills_and_two_operators_reach_statsig_o
         "delivered": 1700 * SCALE,
         "pending": 0,
         "dead": 50 * SCALE,
+        "forwarded_later": 0,
         "possible_duplicates": 0,
         "unaccounted": 0,
     }

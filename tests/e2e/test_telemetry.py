@@ -201,6 +201,7 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
         "delivered": 30,
         "pending": 0,
         "dead": 1,
+        "forwarded_later": 0,
         "possible_duplicates": 0,
         "unaccounted": 0,
     }

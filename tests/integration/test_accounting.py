@@ -14,6 +14,7 @@ from shared.spanner.accounting import SpannerAccounting
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import LOG_TABLE, SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 
 pytestmark = pytest.mark.emulators
 
@@ -65,6 +66,28 @@ async def test_counts_by_state_and_reports_what_is_in_none(database: Any) -> Non
     assert (account.possible_duplicates, account.unaccounted, none) == (2, 0, [])
     assert broken.unaccounted == 1
     assert (found.event_id, found.state) == (ids[3], "LOST")
+
+
+async def test_an_event_that_was_forwarded_later_is_accounted_for_like_any_other(database: Any) -> None:
+    await log(database, 2)
+    rows = [row(forward=False) for _ in range(4)]
+    await SpannerEventLogRepository(database, timeout_seconds=5).append(rows)
+    late = [each.event.event_id for each in rows[:3]]
+    ledger = SpannerForwardLedger(database, timeout_seconds=5, one_at_a_time=True)
+    await SpannerLateForwardLedger(ledger.transactions, timeout_seconds=5).admit(late)
+    await ledger.settle_delivered([DeliveryRecord(late[0], 1, 0, datetime.now(UTC), "http_202", 202, ())])
+    accounting = SpannerAccounting(database)
+    since, until = datetime.now(UTC) - HOUR, await accounting.now() + HOUR
+
+    (account,) = await accounting.per_hour(since=since, until=until)
+    async with database.batch() as batch:
+        batch.update("NestEventForward", ("event_id", "state"), [(late[2], "LOST")])
+    (broken,) = await accounting.per_hour(since=since, until=until)
+    (found,) = await accounting.unaccounted(since=since, until=until, limit=10)
+
+    assert (account.accepted, account.delivered, account.pending, account.dead) == (5, 1, 4, 0)
+    assert (account.forwarded_later, account.unaccounted) == (3, 0)
+    assert (broken.forwarded_later, broken.unaccounted, found.event_id) == (3, 1, late[2])
 
 
 async def test_counts_the_events_of_the_time_that_is_asked_about_and_tells_how_far_it_is(database: Any) -> None:

@@ -29,7 +29,8 @@ async def test_account_adds_up_and_says_so_when_it_does_not(environment: dict[st
     told = await nest_events(environment, "account", "--json")
 
     assert well.json["total"] == {
-        "accepted": 4, "delivered": 2, "pending": 1, "dead": 1, "possible_duplicates": 0, "unaccounted": 0,
+        "accepted": 4, "delivered": 2, "pending": 1, "dead": 1, "forwarded_later": 0, "possible_duplicates": 0,
+        "unaccounted": 0,
     }  # fmt: skip
     assert (well.code, plain.code, broken.code) == (0, 0, 1)
     assert "It adds up" in plain.out

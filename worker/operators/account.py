@@ -1,10 +1,11 @@
-"""`nest-events account`: the events accepted for forwarding, by hour, and what became of them."""
+"""`nest-events account`: the accepted events that were to be forwarded, by hour, and what became of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.spanner.accounting import LEDGER_RETENTION, HourlyAccount, Unaccounted
+from shared.events.forward_ledger import LEDGER_RETENTION
+from shared.spanner.accounting import HourlyAccount, Unaccounted
 from shared.telemetry.metrics import ACCOUNT, gauge
 from worker.operators.connections import Connections
 from worker.operators.exit_codes import BAD_NEWS, OK, UsageError
@@ -12,14 +13,15 @@ from worker.operators.terminal.durations import moment, parse_moment, shown
 from worker.operators.terminal.output import bar, say, show_json, show_table
 from worker.operators.terminal.progress import time_progress
 
-COUNTS: Final = ("accepted", "delivered", "pending", "dead", "possible_duplicates", "unaccounted")
+COUNTS: Final = ("accepted", "delivered", "pending", "dead", "forwarded_later", "possible_duplicates", "unaccounted")
 
 EXAMPLES: Final = 20
 """Unaccounted events shown one by one; beyond that only their number."""
 
 COMPARED: Final = (
     "each event in the event log that was accepted for forwarding, with its row in the forward ledger. The ingress "
-    "writes both in one commit, so every accepted event has a state. Delivered means that Statsig confirmed the event; "
+    "writes both in one commit, so every accepted event has a state. Events that were stored only at first, and were "
+    "forwarded later, are included; their ledger row alone shows it. Delivered means that Statsig confirmed the event; "
     "what Statsig drops later is not visible here."
 )
 

@@ -18,8 +18,8 @@ GRANT ROLE spanner_info_reader TO ROLE worker;
 
 CREATE ROLE operator;
 GRANT SELECT ON TABLE NestEventLog TO ROLE operator;
--- A replay makes a dead event pending again.
-GRANT SELECT, UPDATE ON TABLE NestEventForward TO ROLE operator;
+-- A replay makes a dead event pending again. An event that was stored only gets its row when an operator forwards it.
+GRANT SELECT, INSERT, UPDATE ON TABLE NestEventForward TO ROLE operator;
 -- And closes its dead letter.
 GRANT SELECT, UPDATE ON TABLE NestEventDeadLetter TO ROLE operator;
 GRANT ROLE spanner_info_reader TO ROLE operator;

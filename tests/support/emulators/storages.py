@@ -13,6 +13,7 @@ from shared.events.audit_trail import AuditTrail
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.event_log import EventLogRepository
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
+from shared.events.late_forward_ledger import LateForwardLedger
 from shared.events.replay_ledger import ReplayLedger
 from shared.events.republish_ledger import RepublishLedger
 from shared.events.rule_table import RuleTable
@@ -24,6 +25,7 @@ from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.replay_ledger import SpannerReplayLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
@@ -32,6 +34,7 @@ from shared.spanner.transactions import Transactions
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
+from tests.support.fakes.memory_late_forward_ledger import MemoryLateForwardLedger
 from tests.support.fakes.memory_process_states import MemoryProcessStates
 from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.memory_republish_ledger import MemoryRepublishLedger
@@ -64,6 +67,7 @@ class Storage(Protocol):
     republishing: RepublishLedger
     processes: ProcessStates
     replays: ReplayLedger
+    late: LateForwardLedger
     letters: DeadLetterTable
     rules: RuleTable
     audit: AuditTrail
@@ -78,6 +82,14 @@ class Storage(Protocol):
 
     async def another_replay_ledger(self) -> ReplayLedger:
         """One of another process, with its own connection."""
+        ...
+
+    async def another_late_ledger(self) -> LateForwardLedger:
+        """One of another process, with its own connection."""
+        ...
+
+    async def set_ingested_at(self, event_id: str, at: datetime) -> None:
+        """Changes when the event was accepted, as only a test can."""
         ...
 
     async def logged(self, event_id: str) -> LoggedRow | None: ...
@@ -105,6 +117,7 @@ class MemoryStorage:
         self.republishing: RepublishLedger = MemoryRepublishLedger(self.store)
         self.processes: ProcessStates = MemoryProcessStates(self.store)
         self.replays: ReplayLedger = MemoryReplayLedger(self.store)
+        self.late: LateForwardLedger = MemoryLateForwardLedger(self.store)
         self.letters: DeadLetterTable = MemoryDeadLetterTable(self.store)
         self.rules: RuleTable = MemoryRuleTable(self.store)
         self.audit: AuditTrail = MemoryAuditTrail(self.store)
@@ -117,6 +130,12 @@ class MemoryStorage:
 
     async def another_replay_ledger(self) -> ReplayLedger:
         return MemoryReplayLedger(self.store)
+
+    async def another_late_ledger(self) -> LateForwardLedger:
+        return MemoryLateForwardLedger(self.store)
+
+    async def set_ingested_at(self, event_id: str, at: datetime) -> None:
+        self.store.ingested_at[event_id] = at
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         if (row := self.store.log.get(event_id)) is None:
@@ -161,6 +180,7 @@ class SpannerStorage:
         )
         self.processes: ProcessStates = SpannerProcessStates(database, timeout_seconds=TIMEOUT_SECONDS)
         self.replays: ReplayLedger = SpannerReplayLedger(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
+        self.late: LateForwardLedger = SpannerLateForwardLedger(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.letters: DeadLetterTable = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.rules: RuleTable = SpannerRuleTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.audit: AuditTrail = SpannerAuditTrail(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
@@ -176,6 +196,14 @@ class SpannerStorage:
     async def another_replay_ledger(self) -> ReplayLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))
         return SpannerReplayLedger(Transactions(database, one_at_a_time=True), timeout_seconds=TIMEOUT_SECONDS)
+
+    async def another_late_ledger(self) -> LateForwardLedger:
+        database = await self._stack.enter_async_context(open_database(self._settings))
+        return SpannerLateForwardLedger(Transactions(database, one_at_a_time=True), timeout_seconds=TIMEOUT_SECONDS)
+
+    async def set_ingested_at(self, event_id: str, at: datetime) -> None:
+        async with self._database.batch() as batch:
+            batch.update(LOG_TABLE, ("event_id", "ingested_at"), [(event_id, at)])
 
     async def logged(self, event_id: str) -> LoggedRow | None:
         row = await self._read(LOG_TABLE, LOG_COLUMNS, event_id)

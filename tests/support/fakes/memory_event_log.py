@@ -57,6 +57,9 @@ class MemoryStore:
     clock: ManualClock = field(default_factory=ManualClock)
     shards: int = DEFAULT_SHARDS
     log: dict[str, EventLogRow] = field(default_factory=dict)
+    ingested_at: dict[str, datetime] = field(default_factory=dict)
+    """When each row of `log` was written."""
+
     ledger: dict[str, LedgerRow] = field(default_factory=dict)
     processes: dict[str, tuple[ProcessState, datetime]] = field(default_factory=dict)
     """Each process's latest report, and when it came."""
@@ -111,6 +114,7 @@ class MemoryEventLogRepository:
                 raise RowExistsError("a row with this key exists already")
             for row in rows:
                 self._store.log[row.event.event_id] = row
+                self._store.ingested_at[row.event.event_id] = self._store.clock.now()
                 if row.forward_to_statsig:
                     self._store.ledger[row.event.event_id] = LedgerRow(
                         event_id=row.event.event_id,

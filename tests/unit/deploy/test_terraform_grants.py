@@ -95,6 +95,7 @@ ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("operator", "NestEventLog"): {"SELECT": ("read_by_key(snapshot, LOG_TABLE, columns,",)},
     ("operator", "NestEventForward"): {
         "SELECT": ("read_by_key(snapshot, LEDGER_TABLE, _STATE_COLUMNS,",),
+        "INSERT": ("mutations.insert(transaction, LEDGER_TABLE,",),
         "UPDATE": ("_update(transaction, table.REOPENED_COLUMNS,",),
     },
     ("operator", "NestEventDeadLetter"): {

@@ -9,7 +9,7 @@ import pytest
 from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind
 from shared.events.dead_letter_table import DeadLetterRow, DeadLetterSummary, LetterKind
-from shared.events.forward_ledger import ForwardState
+from shared.events.forward_ledger import LEDGER_RETENTION, ForwardState
 from shared.events.replay_ledger import ReopenOutcome, ReopenResult
 from tests.support.sample_events import sample_event
 from worker.dead_letter_messages import poison_subject, read_dead_letter
@@ -164,6 +164,19 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
     ("known", "has_dead_letter", "says", "is_well"),
     [
         (record(state=None, forward_to_statsig=False), False, "was not to be forwarded", True),
+        (
+            record(state=None, forward_to_statsig=False, ingested_at=AT - LEDGER_RETENTION),
+            False,
+            "Whether it was forwarded later is not known",
+            True,
+        ),
+        (
+            record(state=ForwardState.DELIVERED, forward_to_statsig=False),
+            False,
+            "It was stored only at first, and an operator had it forwarded later. Statsig has it.",
+            True,
+        ),
+        (record(state=ForwardState.PENDING, forward_to_statsig=False), False, "no worker has tried", False),
         (record(state=None), False, "has no ledger row", False),
         (record(state=ForwardState.DELIVERED), False, "Statsig has it.", True),
         (
@@ -208,6 +221,7 @@ MESSAGE = REASONED | {PREFIX + "source_message_id": "7"}
 PUBLISHED = MESSAGE | {PREFIX + "first_at": (AT - HOUR).isoformat()}
 LATER_PUBLISHED = MESSAGE | {PREFIX + "first_at": AT.isoformat()}
 REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
+LATE = (HistoryEntry(HistoryKind.FORWARD, AT - HOUR), FIRST)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +236,18 @@ REPLAYED = (HistoryEntry(HistoryKind.REPLAY, AT - HOUR),)
         (record(republished_at=AT), letters(PUBLISHED), AT - HOUR, "letter); by the reconciler, last at"),
         (record(republished_at=AT, republished=3), [], None, "05:06:07Z, 3 times so far"),
         (record(forward_to_statsig=False), [], None, "never"),
+        (
+            record(forward_to_statsig=False, state=ForwardState.PENDING, history=LATE, republished_at=AT),
+            letters(PUBLISHED),
+            None,
+            "by `nest-events forward` at 2026-03-04 04:06:07Z; by the reconciler, last at 2026-03-04 05:06:07Z",
+        ),
+        (
+            record(forward_to_statsig=False, state=ForwardState.DELIVERED, history=(FIRST,)),
+            [],
+            None,
+            "by `nest-events forward`",
+        ),
     ],
 )
 def test_when_an_event_was_published_is_told_as_far_as_it_is_known(

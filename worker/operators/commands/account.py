@@ -18,8 +18,9 @@ def account(
 ) -> None:
     """Check that accepted = delivered + pending + dead, hour by hour. Exit code 1 where an event is unaccounted.
 
-    Counts events that were to be forwarded. The cost depends on the events of that time, not on the age of the log: an
-    hour of some million events takes Spanner some seconds.
+    Counts events that were to be forwarded, at once or later: `forwarded later` is the part of `accepted` that was
+    stored only at first. The cost depends on the events of that time, not on the age of the log: an hour of some
+    million events takes Spanner some seconds.
 
     \b
     nest-events account

@@ -1,14 +1,16 @@
 """Where an event is now, and what to do about it, in a sentence each; pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from shared.events.forward_ledger import ForwardState
+from shared.events.forward_ledger import LEDGER_RETENTION, ForwardState
 from worker.operators.events.records import Record
 from worker.operators.options import MAX_REPLAYS
 from worker.operators.terminal.durations import shown
 
 NOTHING_TO_DO: Final = "Nothing to do."
+
+FORWARDED_LATER: Final = "It was stored only at first, and an operator had it forwarded later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,13 @@ class EventStatus:
 
 def event_status(record: Record, *, has_dead_letter: bool) -> EventStatus:
     """The status of the record's event; `has_dead_letter` says whether an open dead letter of it was collected."""
+    status = _by_state(record, has_dead_letter=has_dead_letter)
+    if record.state is None or record.forward_to_statsig:
+        return status
+    return replace(status, sentence=f"{FORWARDED_LATER} {status.sentence}")
+
+
+def _by_state(record: Record, *, has_dead_letter: bool) -> EventStatus:
     match record.state:
         case None:
             return _without_ledger_row(record)
@@ -39,7 +48,18 @@ def _without_ledger_row(record: Record) -> EventStatus:
             "If it is younger than 90 days, `nest-events account` counts it as unaccounted: see deploy/RUNBOOK.md.",
             is_well=False,
         )
-    return EventStatus("It is stored; it was not to be forwarded to Statsig.", NOTHING_TO_DO, is_well=True)
+    if record.read_at - record.ingested_at >= LEDGER_RETENTION:
+        return EventStatus(
+            "It is stored; it was not to be forwarded to Statsig when it was accepted. Whether it was forwarded later "
+            f"is not known: the ledger is kept for {LEDGER_RETENTION.days} days.",
+            NOTHING_TO_DO,
+            is_well=True,
+        )
+    return EventStatus(
+        "It is stored; it was not to be forwarded to Statsig.",
+        f"{NOTHING_TO_DO} `nest-events forward` forwards such events after all.",
+        is_well=True,
+    )
 
 
 def _delivered(record: Record, *, has_dead_letter: bool) -> EventStatus:

@@ -9,6 +9,7 @@ from worker.operators.terminal.output import say, show_table
 _EXPLAINED: Final = {
     HistoryKind.TAKE_OVER: "a claim expired: its worker may or may not have sent the event",
     HistoryKind.REPLAY: "made pending again by an operator",
+    HistoryKind.FORWARD: "stored only until then: made pending by an operator",
 }
 """The reason shown for entries that are not attempts."""
 

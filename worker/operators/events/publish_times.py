@@ -34,15 +34,28 @@ def publish_times(record: Record, letters: Sequence[DeadLetterRow]) -> PublishTi
     made it, in the ledger row.
     """
     if not record.forward_to_statsig:
-        return PublishTimes(None, "never: it was not to be forwarded")
+        return PublishTimes(None, _later(record))
     recorded = sorted(at for letter in letters if (at := published_at(letter)) is not None)
     first = next((at for at in recorded if _is_by_ingress(record, at)), None)
     parts = [_UNRECORDED if first is None else f"by the ingress at {moment(first)} (from its dead letter)"]
     parts += [f"by a replay or the reconciler at {moment(at)} (from its dead letter)" for at in recorded if at != first]
-    if record.republished_at is not None:
-        times = f", {record.republished} times so far" if (record.republished or 0) > 1 else ""
-        parts.append(f"by the reconciler, last at {moment(record.republished_at)}{times}")
-    return PublishTimes(first, "; ".join(parts))
+    return PublishTimes(first, "; ".join([*parts, *_by_reconciler(record)]))
+
+
+def _by_reconciler(record: Record) -> list[str]:
+    if record.republished_at is None:
+        return []
+    times = f", {record.republished} times so far" if (record.republished or 0) > 1 else ""
+    return [f"by the reconciler, last at {moment(record.republished_at)}{times}"]
+
+
+def _later(record: Record) -> str:
+    """The publishes of an event that was stored only at first. Its dead letters add nothing that is not here."""
+    if record.state is None:
+        return "never: it was not to be forwarded"
+    forwarded = next((entry.at for entry in record.history if entry.kind is HistoryKind.FORWARD), None)
+    parts = ["by `nest-events forward`" + ("" if forwarded is None else f" at {moment(forwarded)}")]
+    return "; ".join([*parts, *_by_reconciler(record)])
 
 
 def first_attempt_at(record: Record) -> datetime | None:
