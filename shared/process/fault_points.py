@@ -37,6 +37,8 @@ NAMES: Final = frozenset(
         "replay_after_publish",
         "sweep_after_begin",
         "sweep_before_end",
+        "forward_after_admit",
+        "forward_after_publish",
     }
 )
 

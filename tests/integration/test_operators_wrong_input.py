@@ -47,6 +47,11 @@ def assert_one_line(ran: Ran, code: int, says: str) -> None:
         (["log", "--event-name", " "], "1 to 256 characters"),
         (["log", "--event-name", "x" * 257], "1 to 256 characters"),
         (["log", "--event-name", "a[b]"], "Statsig drops events"),
+        (["forward", "--from", "91d", "--to", "1h"], "so an older event may have been forwarded already"),
+        (["forward", "--from", "1h", "--to", "2h"], "--from 1h must be earlier than --to 2h"),
+        (["forward", "--from", "yesterday", "--to", "1h"], "neither an age"),
+        (["forward", "--from", "2h", "--to", "1h", "--yes"], "--yes needs --why"),
+        (["forward", "--from", "2h", "--to", "1h", "--yes", "--why", "x" * 501], "longer than 500 characters"),
         (["reconcile"], "either --now or --older-than"),
     ],
 )

@@ -10,6 +10,7 @@ import typer
 from worker.operators.commands.account import account
 from worker.operators.commands.dead_letters import discard_letters, list_letters, replay_letters, show_letter
 from worker.operators.commands.doctor import doctor
+from worker.operators.commands.forward import forward
 from worker.operators.commands.log import log
 from worker.operators.commands.reconcile import reconcile
 from worker.operators.commands.rules import add_rule, audit, list_rules, pause, probe, remove_rule, resume
@@ -86,6 +87,7 @@ for name, command in (
     ("resume", resume),
     ("probe", probe),
     ("audit", audit),
+    ("forward", forward),
     ("reconcile", reconcile),
     ("log", log),
 ):

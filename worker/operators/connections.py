@@ -10,6 +10,7 @@ from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from shared.events.audit_trail import AuditTrail
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.forward_ledger import ForwardLedger
+from shared.events.late_forward_ledger import LateForwardLedger
 from shared.events.replay_ledger import ReplayLedger
 from shared.events.republish_ledger import RepublishLedger
 from shared.events.rule_table import RuleTable
@@ -27,6 +28,7 @@ from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.replay_ledger import SpannerReplayLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
@@ -51,6 +53,7 @@ class Connections:
     ledger: ForwardLedger
     republish_ledger: RepublishLedger
     replay_ledger: ReplayLedger
+    late_forward_ledger: LateForwardLedger
     dead_letters: DeadLetterTable
     records: Records
     accounting: Accounting
@@ -98,6 +101,9 @@ async def open_connections(
             ledger=ledger,
             republish_ledger=SpannerRepublishLedger(ledger.transactions, timeout_seconds=REPUBLISH_SECONDS),
             replay_ledger=SpannerReplayLedger(ledger.transactions, timeout_seconds=timeout),
+            late_forward_ledger=SpannerLateForwardLedger(
+                ledger.transactions, timeout_seconds=timeout, shards=settings.forward_shards
+            ),
             dead_letters=SpannerDeadLetterTable(ledger.transactions, timeout_seconds=timeout),
             records=Records(database, timeout_seconds=timeout, shards=settings.forward_shards),
             # Strong reads: an operator compares the account with what was done a moment ago.

@@ -13,6 +13,7 @@ from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage, SubscriberAsyn
 
 from shared.events import forward_message
 from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
+from shared.events.audit_trail import AuditEntry
 from shared.events.dead_letter_table import DeadLetterSummary, LetterChoice
 from shared.events.event import RESERVED_METADATA_KEY, Event
 from shared.events.forward_ledger import LEDGER_TABLE, DeliveryRecord
@@ -24,6 +25,7 @@ from shared.pubsub import (
     subscription_path,
     topic_path,
 )
+from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import SpannerEventLogRepository
@@ -60,14 +62,19 @@ class SeededEvents:
             self.subscriber, subscription=subscription_path(self.settings, self.settings.dead_letter_subscription)
         )
 
-    async def log(self, count: int, *, caller: str = "caller@example.com", **fields: Any) -> list[Event]:
-        """Commits events, which are pending then."""
+    async def log(
+        self, count: int, *, caller: str = "caller@example.com", forward: bool = True, **fields: Any
+    ) -> list[Event]:
+        """Commits events, which are pending then; without `forward` they are stored only."""
         events = [sample_event(caller=caller, **fields) for _ in range(count)]
         own = {"caller": {"principal": caller, "source": "cloud_run_iam"}}
         for start in range(0, count, ROWS_PER_COMMIT):
             part = events[start : start + ROWS_PER_COMMIT]
             await self.repository.append(
-                [sample_row(e, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own})) for e in part]
+                [
+                    sample_row(e, forward=forward, metadata_json=json.dumps(e.metadata | {RESERVED_METADATA_KEY: own}))
+                    for e in part
+                ]
             )
         return events
 
@@ -150,6 +157,21 @@ class SeededEvents:
             await self.subscription.acknowledge([message.ack_id for message in messages])
             found += messages
         return found
+
+    async def forwarded(self) -> list[str]:
+        """Pulls and acknowledges all messages of the forward subscription; the event ids."""
+        path = subscription_path(self.settings, self.settings.forward_subscription)
+        subscription = PubSubSubscription(self.subscriber, subscription=path)
+        found: list[str] = []
+        while messages := await subscription.pull(max_messages=1000, wait_seconds=0.5):
+            await subscription.acknowledge([message.ack_id for message in messages])
+            found += [forward_message.decode(message.data).event_id for message in messages]
+        return sorted(found)
+
+    async def audited(self) -> list[AuditEntry]:
+        """The entries of the audit trail, the latest first."""
+        trail = SpannerAuditTrail(self.ledger.transactions, timeout_seconds=20)
+        return await trail.latest(since=datetime.now(UTC) - LONG_AGO, limit=100)
 
     async def states(self) -> dict[str, tuple[str, int]]:
         """State and replays of every event."""

@@ -19,6 +19,7 @@ import anyio.to_thread
 PRELOADED: Final = [
     "worker.operators.run_command",
     "worker.operators.account",
+    "worker.operators.forward",
     "worker.operators.reconcile",
     "worker.operators.dead_letters.listing",
     "worker.operators.dead_letters.replay",
