@@ -13,6 +13,8 @@ import pytest
 
 from shared.spanner.accounting import SpannerAccounting
 from tests.support.emulators.seeded_events import SeededEvents
+from worker.operators.events.tail import Tail
+from worker.operators.events.tail_events import TailChoice
 from worker.operators.state.backlog import Backlog
 
 pytestmark = pytest.mark.emulators
@@ -102,6 +104,23 @@ async def test_the_sample_of_what_was_just_accepted_is_bounded_however_much_it_w
 
     assert recent.looked_at <= 16 * shards
     assert sum(rows for _, rows in noting.calls) <= 2 * recent.looked_at + 1
+
+
+async def test_a_round_of_tail_reads_what_came_since_the_last_one_and_no_more(seeded: SeededEvents) -> None:
+    await seeded.settle_delivered(await seeded.log(1_000))
+    noting = Noting(seeded.database)
+    tail = Tail(noting, TailChoice(), shards=seeded.settings.forward_shards, shown=10)
+    await tail.next()
+    del noting.calls[:]
+
+    await seeded.log(3)
+    few = await tail.next()
+    await seeded.log(300)
+    many = await tail.next()
+
+    assert (len(few.events), len(many.events), many.left_out) == (3, 10, 290)
+    # Spanner's time and the events; then also their count.
+    assert [rows for _, rows in noting.calls] == [1, 3, 1, 10, 1]
 
 
 async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(seeded: SeededEvents) -> None:

@@ -15,6 +15,7 @@ from worker.operators.commands.log import log
 from worker.operators.commands.reconcile import reconcile
 from worker.operators.commands.rules import add_rule, audit, list_rules, pause, probe, remove_rule, resume
 from worker.operators.commands.status import status
+from worker.operators.commands.tail import tail
 from worker.operators.commands.trace import trace
 from worker.operators.commands.watch import watch
 from worker.operators.exit_codes import EXPLAINED
@@ -76,6 +77,7 @@ for name, command in (
     ("status", status),
     ("watch", watch),
     ("doctor", doctor),
+    ("tail", tail),
     ("account", account),
     ("trace", trace),
 ):

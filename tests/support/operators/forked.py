@@ -27,6 +27,7 @@ PRELOADED: Final = [
     "worker.operators.doctor.diagnosis",
     "worker.operators.events.trace",
     "worker.operators.events.logged_event",
+    "worker.operators.events.tail_lines",
     "worker.operators.state.watch",
 ]
 

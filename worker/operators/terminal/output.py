@@ -3,7 +3,10 @@
 Every answer of a command goes through here, so that a closed pipe or a full disk is an OutputFailedError.
 """
 
+import errno
 import json
+import os
+import select
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,6 +58,33 @@ def say(text: str = "") -> None:
 def show_json(document: Any) -> None:
     """Print a document, indented on a terminal and in one line elsewhere."""
     _write(json.dumps(document, ensure_ascii=False, default=_jsonable, indent=2 if is_terminal() else None))
+
+
+def show_json_line(document: Any) -> None:
+    """Print a document in one line, on a terminal too: one of many, for programs."""
+    _write(json.dumps(document, ensure_ascii=False, default=_jsonable))
+
+
+def show_row(values: Sequence[Any], widths: Sequence[int]) -> None:
+    """Print one row of a table without an end: padded to these widths on a terminal, separated by tabs elsewhere."""
+    texts = [clean(text_of(value)) for value in values]
+    if is_terminal():
+        _write("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+    else:
+        _write("\t".join(texts))
+
+
+def check_reader() -> None:
+    """Where stdout is a pipe, see whether anybody still reads it. A write would show it too, but may be long in coming.
+
+    Raises:
+        OutputFailedError: nobody does.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        with writing():
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _write(line: str) -> None:
