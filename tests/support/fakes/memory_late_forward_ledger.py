@@ -37,7 +37,7 @@ class MemoryLateForwardLedger:
                 if forward_shard(event_id, shards=self._store.shards) == shard
                 and not row.forward_to_statsig
                 and choice.since <= self._store.ingested_at[event_id] < choice.until
-                and match.takes(row.event.event_name, row.event.event_type, row.event.caller)
+                and match.takes(row.event)
             ]
             found.sort(key=_place)
             return [each for each in found if after is None or _place(each) > _place(after)][:limit]

@@ -40,10 +40,10 @@ def test_a_rule_has_what_was_typed_trimmed_and_its_end() -> None:
     [
         ({"action": "delete"}, "'delete' is not an action: write one of refuse, store-only, hold, dead-letter"),
         ({"action": "pause"}, "is not an action"),
-        ({"event_name": None}, "say which events: give at least one of --event-name, --event-name-prefix"),
+        ({"event_name": None}, "say which events: give at least one of --event-name, --name-prefix"),
         ({"event_name": "  "}, "--event-name must say something"),
-        ({"name_prefix": ""}, "--event-name-prefix must say something"),
-        ({"name_prefix": "order_"}, "give either --event-name or --event-name-prefix"),
+        ({"name_prefix": ""}, "--name-prefix must say something"),
+        ({"name_prefix": "order_"}, "give either --event-name or --name-prefix"),
         ({"event_name": "x" * 257}, "--event-name must be at most 256 characters, is 257"),
         ({"event_type": "x" * 129}, "--event-type must be at most 128 characters"),
         ({"caller": "a\nb"}, "--caller must be one line of printable characters"),

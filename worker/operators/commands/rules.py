@@ -19,7 +19,7 @@ def add_rule(
     *,
     event_name: Annotated[str | None, typer.Option(help="Events of this name.")] = None,
     name_prefix: Annotated[
-        str | None, typer.Option("--event-name-prefix", help="Events whose name begins with this.")
+        str | None, typer.Option("--name-prefix", help="Events whose name begins with this.")
     ] = None,
     event_type: Annotated[str | None, typer.Option(help="Events of this type.")] = None,
     caller: Annotated[str | None, typer.Option(help="Events of this caller's e-mail.")] = None,
@@ -36,7 +36,7 @@ def add_rule(
 
     \b
     nest-events rules add hold --event-name order_paid --why 'amounts are wrong, INC-12'
-    nest-events rules add refuse --caller batch@example.com --event-name-prefix debug_ --why 'see #ev' --for 2h --yes
+    nest-events rules add refuse --caller batch@example.com --name-prefix debug_ --why 'see #ev' --for 2h --yes
     """
     from worker.operators.rules.adding import add_rule as add
     from worker.operators.rules.drafting import RuleOptions

@@ -25,7 +25,7 @@ _LIMITS: Final = {"event_name": 256, "name_prefix": 256, "event_type": 128, "cal
 
 _OPTIONS: Final = {
     "event_name": "--event-name",
-    "name_prefix": "--event-name-prefix",
+    "name_prefix": "--name-prefix",
     "event_type": "--event-type",
     "caller": "--caller",
 }
@@ -56,7 +56,7 @@ def drafted(options: RuleOptions, *, by: str, now: datetime) -> Rule:
     if action in MATCHING and match.is_empty:
         raise UsageError(f"say which events: give at least one of {', '.join(_OPTIONS.values())}")
     if match.event_name is not None and match.name_prefix is not None:
-        raise UsageError("give either --event-name or --event-name-prefix")
+        raise UsageError("give either --event-name or --name-prefix")
     return lever(action, match, why=options.why, lasts=options.lasts, by=by, now=now)
 
 
