@@ -149,3 +149,19 @@ CREATE TABLE NestEventAudit (
 
 -- A few rows a day, so a rising key is no hot spot.
 CREATE INDEX NestEventAuditByTime ON NestEventAudit (done_at DESC);
+
+-- What each ingress warned callers of and refused, by hour; shared/events/complaints.py. A process has a fixed number of
+-- places an hour, so the number of rows is bounded whatever callers send; what has no place of its own is counted as
+-- (other). Led by a shard, because a key led by a rising time is a hot spot.
+CREATE TABLE NestEventComplaint (
+  complaint_shard  INT64       NOT NULL,  -- from the process_id
+  hour             TIMESTAMP   NOT NULL,  -- its beginning, by the process's clock
+  process_id       STRING(36)  NOT NULL,
+  place            INT64       NOT NULL,  -- the rest of the row may change as long as the hour lasts
+  kind             STRING(7)   NOT NULL,  -- warning or refusal
+  caller           STRING(320) NOT NULL,  -- empty if none was established
+  event_name       STRING(256) NOT NULL,  -- empty if it is not known
+  reason           STRING(128) NOT NULL,  -- the field and the rule
+  events           INT64       NOT NULL,
+) PRIMARY KEY (complaint_shard, hour, process_id, place),
+  ROW DELETION POLICY (OLDER_THAN(hour, INTERVAL 8 DAY));

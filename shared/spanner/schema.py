@@ -27,6 +27,8 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
                                 "created_at", "created_by", "expires_at", "removed_at", "removed_by", "sweeping_until",
                                 "swept_at"}),
     "NestEventAudit": frozenset({"audit_id", "done_at", "who", "command", "why", "detail"}),
+    "NestEventComplaint": frozenset({"complaint_shard", "hour", "process_id", "place", "kind", "caller", "event_name",
+                                     "reason", "events"}),
 }  # fmt: skip
 """Columns by table. The database may have more: columns are added before the code that uses them."""
 

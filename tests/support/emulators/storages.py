@@ -10,6 +10,7 @@ import anyio
 from google.cloud.spanner_v1 import KeySet
 
 from shared.events.audit_trail import AuditTrail
+from shared.events.complaints import ComplaintTable
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.event_log import EventLogRepository
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
@@ -21,6 +22,7 @@ from shared.events.timestamps import from_datetime
 from shared.process.process_states import ProcessStates
 from shared.process.settings import Settings, from_environment
 from shared.spanner.audit_trail import SpannerAuditTrail
+from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
@@ -31,6 +33,7 @@ from shared.spanner.replay_ledger import SpannerReplayLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
 from shared.spanner.rules import SpannerRuleTable
 from shared.spanner.transactions import Transactions
+from tests.support.fakes.memory_complaints import MemoryComplaintTable
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
@@ -71,6 +74,7 @@ class Storage(Protocol):
     letters: DeadLetterTable
     rules: RuleTable
     audit: AuditTrail
+    complaints: ComplaintTable
 
     async def another_ledger(self) -> ForwardLedger:
         """One of another process, with its own connection."""
@@ -121,6 +125,7 @@ class MemoryStorage:
         self.letters: DeadLetterTable = MemoryDeadLetterTable(self.store)
         self.rules: RuleTable = MemoryRuleTable(self.store)
         self.audit: AuditTrail = MemoryAuditTrail(self.store)
+        self.complaints: ComplaintTable = MemoryComplaintTable(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
@@ -184,6 +189,7 @@ class SpannerStorage:
         self.letters: DeadLetterTable = SpannerDeadLetterTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.rules: RuleTable = SpannerRuleTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.audit: AuditTrail = SpannerAuditTrail(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
+        self.complaints: ComplaintTable = SpannerComplaintTable(database, timeout_seconds=TIMEOUT_SECONDS)
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))

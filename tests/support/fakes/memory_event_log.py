@@ -11,6 +11,7 @@ from shared.errors import RowExistsError, StoragePreconditionError, StorageRejec
 from shared.events import attempt_history
 from shared.events.attempt_history import HistoryEntry, HistoryKind, extended
 from shared.events.audit_trail import AuditEntry
+from shared.events.complaints import HourlyCount
 from shared.events.dead_letter_table import DeadLetterRow
 from shared.events.event import RESERVED_METADATA_KEY, Event, EventLogRow
 from shared.events.event_log import Written
@@ -69,6 +70,9 @@ class MemoryStore:
 
     rules: dict[str, Rule] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
+
+    complaints: dict[tuple[str, datetime, int], HourlyCount] = field(default_factory=dict)
+    """By process, hour and place."""
 
     def metadata(self, event_id: str) -> Any:
         """Parsed from the stored text, as Spanner returns it."""
