@@ -13,6 +13,8 @@ from typing import TypeVar
 from connectrpc.interceptor import Interceptor
 
 from ingress.callers.iap import IapVerifier
+from ingress.complaints.hourly import HourlyComplaints
+from ingress.complaints.noting import Complaints
 from ingress.decoding.budgets import BodyBudget, DecodingBudget
 from ingress.decoding.codec import lazy_codecs
 from ingress.decoding.fair_turns import FairTurns
@@ -28,7 +30,7 @@ from ingress.interceptors.errors import ErrorInterceptor
 from ingress.interceptors.proto_validation import ProtoValidationInterceptor
 from ingress.reporting import Tally
 from ingress.runtime import Runtime, open_runtime
-from ingress.telemetry import message_interceptors, outer_interceptors
+from ingress.telemetry import ObservedComplaints, message_interceptors, outer_interceptors
 from shared.clock import SystemClock
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_connect import EventLoggingServiceASGIApplication
@@ -48,13 +50,15 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
     """
     opened: list[Runtime] = []
     tally = Tally()
+    counted = HourlyComplaints(SystemClock())
+    complaints = Complaints(ObservedComplaints(counted, telemetry) if telemetry else counted)
     turns = FairTurns()
 
     async def lifespan() -> AsyncGenerator[EventLoggingHandler, None]:
         try:
-            async with in_own_task(open_runtime(settings, telemetry, tally, turns)) as runtime:
+            async with in_own_task(open_runtime(settings, telemetry, tally, turns, counted)) as runtime:
                 opened[:] = [runtime]
-                yield EventLoggingHandler(runtime.service, tally)
+                yield EventLoggingHandler(runtime.service, tally, complaints)
         except EventLoggingError as error:
             _log.error("start_failed", reason=error.reason, error=str(error))
             raise
@@ -64,7 +68,7 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
 
     rpc = EventLoggingServiceASGIApplication(
         lifespan(),
-        interceptors=_interceptors(settings, telemetry, tally, turns),
+        interceptors=_interceptors(settings, telemetry, turns, ErrorInterceptor(tally, complaints)),
         read_max_bytes=settings.max_request_bytes,
         codecs=lazy_codecs(),
         compressions=(LazyGzip(),),
@@ -81,7 +85,7 @@ def create_app(settings: IngressSettings, telemetry: Telemetry | None = None) ->
 
 
 def _interceptors(
-    settings: IngressSettings, telemetry: Telemetry | None, tally: Tally, turns: Turns
+    settings: IngressSettings, telemetry: Telemetry | None, turns: Turns, errors: ErrorInterceptor
 ) -> tuple[Interceptor, ...]:
     """All interceptors, in their order of start. They end in reverse, so that spans and logs have the caller's code."""
     clock = SystemClock()
@@ -96,7 +100,7 @@ def _interceptors(
     return (
         *(outer_interceptors(telemetry) if telemetry else ()),
         AccessLogInterceptor(clock),
-        ErrorInterceptor(tally),
+        errors,
         AuthInterceptor(verifier=verifier, trust_cloud_run_iam=settings.trust_cloud_run_iam),
         DecodingInterceptor(limits=limits, budget=DecodingBudget(settings.max_decoded_bytes), turns=turns),
         *(message_interceptors() if telemetry else ()),

@@ -1,5 +1,6 @@
 """The context of the call in progress: filled in by the interceptors and the handler, logged at the end of the call."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -27,6 +28,10 @@ class CallContext:
 
     slices: Slices = _NO_SLICES
     """Divides the call's work on the event loop, so that other calls run in between."""
+
+    event_names: Sequence[str] = ()
+    """The event's name, or those of a LogEvents in their order, as they came, cut to 256 characters. Empty where the
+    body did not decode; an event that did not decode alone has an empty one."""
 
     log_fields: dict[str, object] = field(default_factory=dict)
     """Fields that the handler and ErrorInterceptor add to the call's log line: ids, counts, reasons; never content."""

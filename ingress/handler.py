@@ -1,4 +1,4 @@
-"""The Connect handler: converts between messages and the use case, and counts the events it refused."""
+"""The Connect handler: converts between messages and the use case, and counts what it refused and warned of."""
 
 from collections import Counter
 from typing import Literal, cast
@@ -8,6 +8,7 @@ from protobuf import Oneof
 
 from ingress import error_codes
 from ingress.call_context import CallContext, current_call
+from ingress.complaints.noting import Complaints
 from ingress.decoding.undecoded import DecodedEvents
 from ingress.reporting import Tally
 from ingress.service import EventLogging, Logged
@@ -27,9 +28,10 @@ from shared.gen.events.v1.event_logging_pb import (
 class EventLoggingHandler(EventLoggingService):
     """events.v1.EventLoggingService. Raises EventLoggingErrors, which ErrorInterceptor turns into Connect errors."""
 
-    def __init__(self, service: EventLogging, tally: Tally) -> None:
+    def __init__(self, service: EventLogging, tally: Tally, complaints: Complaints) -> None:
         self._service = service
         self._tally = tally
+        self._complaints = complaints
 
     async def log_event(
         self, request: LogEventRequest, ctx: RequestContext[LogEventRequest, LogEventResponse], /
@@ -42,6 +44,7 @@ class EventLoggingHandler(EventLoggingService):
         await call.slices.next_piece()
         logged = await self._service.log(event, call.caller, request_id=call.request_id)
         call.log_fields |= {"event_id": logged.event_id, "duplicate": logged.duplicate}
+        self._complaints.answered(call, logged)
         return _response(logged)
 
     async def log_events(
@@ -62,6 +65,7 @@ class EventLoggingHandler(EventLoggingService):
         converted = []
         for index, outcome in enumerate(outcomes):
             await call.slices.next_piece()
+            self._complaints.answered(call, outcome, index)
             converted.append(_outcome(outcome, call.request_id, f"events[{index}]"))
         return LogEventsResponse(outcomes=converted)
 

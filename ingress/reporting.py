@@ -14,6 +14,11 @@ _FAILURES: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Cod
 keep within a limit."""
 
 
+def is_refusal(code: Code) -> bool:
+    """Whether the code says that the caller must change something. A cancelled call is none."""
+    return code not in _FAILURES and code is not Code.CANCELED
+
+
 class Tally:
     """The counters of one process. Not thread-safe: only the event loop's thread may use it."""
 
@@ -30,7 +35,7 @@ class Tally:
         for code in codes:
             if code in _FAILURES:
                 self._failed += 1
-            elif code is not Code.CANCELED:
+            elif is_refusal(code):
                 self._refused += 1
 
     def taken(self) -> Report:

@@ -14,6 +14,8 @@ from ingress.callers.backpressure import Gate
 from ingress.callers.rate_limits import CallerRates
 from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_commit import GroupCommitter, Limits
+from ingress.complaints.hourly import HourlyComplaints
+from ingress.complaints.writing import ComplaintWriter
 from ingress.normalization import Defaults
 from ingress.readiness import Readiness
 from ingress.reporting import CountingRepository, Tally
@@ -27,6 +29,7 @@ from shared.process.process_states import Role
 from shared.process.reporting import Reporting
 from shared.process.settings import IngressSettings
 from shared.pubsub import Publisher, PubSubPublisher, open_publisher_client, topic_path
+from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.process_states import SpannerProcessStates
@@ -60,6 +63,7 @@ async def open_runtime(
     telemetry: Telemetry | None = None,
     tally: Tally | None = None,
     gate: Gate | None = None,
+    complaints: HourlyComplaints | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the clients, check the schema, yield the runtime; then drain the committer and close the clients.
 
@@ -86,7 +90,18 @@ async def open_runtime(
                 observe_state(telemetry, committer, publisher)
             stopping = anyio.Event()
             states = SpannerProcessStates(database, timeout_seconds=settings.commit_timeout_seconds)
-            reporting = Reporting(states=states, role=Role.INGRESS, look=tally.taken, clock=clock, stopping=stopping)
+            writer = ComplaintWriter(
+                complaints or HourlyComplaints(clock),
+                SpannerComplaintTable(database, timeout_seconds=settings.commit_timeout_seconds),
+            )
+            reporting = Reporting(
+                states=states,
+                role=Role.INGRESS,
+                look=tally.taken,
+                clock=clock,
+                stopping=stopping,
+                beside=writer.write,
+            )
             with untraced():
                 tasks.start_soon(reporting.run_until_stopped)
                 tasks.start_soon(rules.refresh_until, stopping)

@@ -11,14 +11,18 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_commit import GroupCommitter
+from ingress.complaints.hourly import ComplaintCounter
 from ingress.interceptors.call_events import CallEventsInterceptor, CallMessagesInterceptor
+from shared.events.complaints import Complaint, folded
 from shared.events.event import EventLogRow
 from shared.events.event_log import EventLogRepository, Written
 from shared.telemetry.metrics import (
     COMMIT_DURATION,
     COMMIT_ROWS,
+    COMPLAINTS,
     PUBLISH_PAUSED,
     QUEUE_ROWS,
+    counter,
     gauge,
     histogram,
     timed,
@@ -52,6 +56,18 @@ def observe_state(telemetry: Telemetry, committer: GroupCommitter, publisher: Fo
     """Register the gauges, which are read at each export."""
     gauge(telemetry.meter, QUEUE_ROWS, lambda: committer.waiting_rows)
     gauge(telemetry.meter, PUBLISH_PAUSED, lambda: publisher.is_paused)
+
+
+class ObservedComplaints:
+    """A ComplaintCounter around another one: counts them as a metric, without what callers choose."""
+
+    def __init__(self, counter_of_all: ComplaintCounter, telemetry: Telemetry) -> None:
+        self._counter = counter_of_all
+        self._events = counter(telemetry.meter, COMPLAINTS)
+
+    def note(self, complaint: Complaint, events: int = 1) -> None:
+        self._counter.note(complaint, events)
+        self._events.add(events, {"kind": complaint.kind.value, "reason": folded(complaint.reason)})
 
 
 class ObservedEventLogRepository:

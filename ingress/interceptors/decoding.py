@@ -13,6 +13,7 @@ from ingress.decoding.turns import Slices, Turns
 from ingress.decoding.undecoded import MAX_EVENTS, DecodedEvents, Format, NotInFormatError, RawEvent, Steps, Undecoded
 from ingress.http.compression import decompressed
 from shared.errors import EventLoggingError, OverloadedError, RequestTooLargeError
+from shared.events.complaints import MAX_NAME
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
 
 RES = TypeVar("RES")
@@ -66,6 +67,7 @@ class DecodingInterceptor:
         self._budget.take(share_key, weight)
         try:
             decoded = await (self._events(body, slices) if body.is_batch else self._event(body, slices))
+            call.event_names = _names(decoded)
             return await call_next(decoded, ctx)
         finally:
             self._budget.release(share_key, weight)
@@ -149,6 +151,12 @@ class DecodingInterceptor:
         if len(event) > most and request_format.marks(event) > most:
             return "has more values than metadata may have"
         return None
+
+
+def _names(decoded: LogEventRequest | DecodedEvents) -> list[str]:
+    """The names alone, each of bounded length: they are kept until the call ends, when its events are long freed."""
+    events = decoded.events if isinstance(decoded, DecodedEvents) else (decoded,)
+    return ["" if isinstance(event, EventLoggingError) else event.event_name[:MAX_NAME] for event in events]
 
 
 async def _done(steps: Steps[T], slices: Slices) -> T:

@@ -13,6 +13,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from ingress.call_context import CallContext, current_call
+from ingress.complaints.noting import Complaints
 from ingress.error_codes import to_connect_error
 from ingress.reporting import Tally
 from shared.errors import EventLoggingError, RequestTooLargeError
@@ -33,10 +34,11 @@ _log = get_logger()
 
 
 class ErrorInterceptor:
-    """Also logs errors that are our fault, and counts calls that failed for the process's reports."""
+    """Also logs errors that are our fault, and counts calls that failed, for reports and as complaints."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, complaints: Complaints) -> None:
         self._tally = tally
+        self._complaints = complaints
 
     async def on_start(self, ctx: RequestContext[Any, Any]) -> CallContext:
         del ctx
@@ -49,6 +51,7 @@ class ErrorInterceptor:
         token.log_fields |= {"reason": _reason(error)}
         mapped = _mapped(error, token.request_id)
         self._tally.answered((mapped.code,))
+        self._complaints.failed(token, error, mapped.code)
         raise mapped from None
 
 

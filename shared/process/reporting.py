@@ -1,11 +1,11 @@
 """Reporting: at intervals a process writes that it runs, its counts and its state, for operators.
 
 A report never delays or fails the work. One that fails is logged, and its counts are lost: they only show rates, and
-the tables have the truth.
+the tables have the truth. What is written beside it must keep for the next one what could not be written.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final
 
@@ -29,14 +29,25 @@ class Reporting:
     """Reports one process, as `process_id`."""
 
     def __init__(
-        self, *, states: ProcessStates, role: Role, look: Callable[[], Report], clock: Clock, stopping: anyio.Event
+        self,
+        *,
+        states: ProcessStates,
+        role: Role,
+        look: Callable[[], Report],
+        clock: Clock,
+        stopping: anyio.Event,
+        beside: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`look` returns the counts since its last call; it is called once for each report."""
+        """`look` returns the counts since its last call; it is called once for each report.
+
+        `beside` is awaited after each report that was written, with the process_id.
+        """
         self._states = states
         self._role = role
         self._look = look
         self._clock = clock
         self._stopping = stopping
+        self._beside = beside
         self._started_at = clock.now()
         self._looked_at = clock.monotonic()
         self._is_failing = False
@@ -56,6 +67,8 @@ class Reporting:
     async def _report(self, *, is_stopped: bool) -> None:
         try:
             await self._states.report(self._state(is_stopped=is_stopped))
+            if self._beside is not None:
+                await self._beside(self.process_id)
         except EventLoggingError as error:
             # Only the first of several: Spanner is away, which the work logs too.
             if not self._is_failing:

@@ -63,6 +63,13 @@ CALL_EVENTS: Final = Metric(
     meaning="Events of calls, by method and code: those of an answered LogEvents each by its own, else the call's.",
     attributes=("method", "code"),
 )
+COMPLAINTS: Final = Metric(
+    name="event_log.complaints",
+    kind=MetricKind.COUNTER,
+    unit="{event}",
+    meaning="Events with a warning, and refused ones, by reason; `nest-events warnings` has their callers and names.",
+    attributes=("kind", "reason"),
+)
 COMMIT_DURATION: Final = Metric(
     name="event_log.commit.duration",
     kind=MetricKind.HISTOGRAM,
@@ -194,6 +201,7 @@ ACCOUNT: Final = Metric(
 METRICS: Final = (
     RPC_DURATION,
     CALL_EVENTS,
+    COMPLAINTS,
     COMMIT_DURATION,
     COMMIT_ROWS,
     QUEUE_ROWS,

@@ -23,6 +23,7 @@ from shared.telemetry.metrics import (
     ATTEMPTS,
     CALL_EVENTS,
     CIRCUIT_OPEN,
+    COMPLAINTS,
     DEAD_LETTERS,
     DELIVERY_DELAY,
     FORWARD_DELAY,
@@ -161,7 +162,7 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
     async with EventLoggingServiceClient(stack.ingress_url) as client:
         with pytest.raises(ConnectError):
             await client.log_event(LogEventRequest(event_name=" "), headers={"host": f"{CANARY}.example"})
-        unforwarded = LogEventRequest(event_name="several", forward_to_statsig=False)
+        unforwarded = LogEventRequest(event_name="several[]", forward_to_statsig=False)
         await client.log_events(LogEventsRequest(events=[unforwarded, LogEventRequest(event_name=CANARY * 40)]))
     await until_delivered(event_ids, stack.statsig_log)
     ran = await nest_events(environment | receiver.environment, "account")
@@ -186,6 +187,11 @@ async def test_every_metric_is_exported_with_its_unit_and_meaning_and_counts_wha
     assert total(CALL_EVENTS, method="LogEvent", code="invalid_argument") == 1
     assert total(CALL_EVENTS, method="LogEvents", code="ok") == 1
     assert total(CALL_EVENTS, method="LogEvents", code="invalid_argument") == 1
+    assert {(*point.attributes.values(), point.value) for point in receiver.latest(COMPLAINTS.name)} == {
+        ("refusal", "event_name:required", 1),
+        ("refusal", "event_name:max_length", 1),
+        ("warning", "event_name:statsig_name_dropped", 1),
+    }
     assert total(ATTEMPTS, verdict="confirmed", reason="http_202") == 30
     assert total(ATTEMPTS, verdict="rejected", reason="http_400") == 1
     assert total(SETTLED, state="DELIVERED") == 30

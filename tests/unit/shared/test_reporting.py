@@ -31,13 +31,19 @@ class World(WorkerWorld):
         super().__init__()
         self.process_states = MemoryProcessStates(MemoryStore(self.clock))
         self.tally = Tally(self.clock)
+        self.written_beside: list[str] = []
         self.reporting = Reporting(
             states=self.process_states,
             role=Role.WORKER,
             look=partial(take_report, self.tally, self.circuit),
             clock=self.clock,
             stopping=self.stopping,
+            beside=self._write_beside,
         )
+
+    async def _write_beside(self, process_id: str) -> None:
+        async with self.process_states.failures.around("beside"):
+            self.written_beside.append(process_id)
 
     @property
     def told(self) -> ProcessState:
@@ -143,6 +149,29 @@ async def test_a_report_without_an_answer_holds_the_end_up_for_a_bounded_time(
     with anyio.fail_after(2):
         async with world.reporting_until_the_end():
             await eventually(lambda: world.process_states.failures.waiting("report") == 1)
+
+
+async def test_what_is_written_beside_a_report_is_written_each_time_and_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.reporting_until_the_end():
+        await eventually(lambda: len(world.written_beside) >= 3)
+        monkeypatch.setattr(reporting, "INTERVAL_SECONDS", 60.0)
+        await eventually(lambda: world.process_states.failures.waiting("beside") == 0)
+        before = world.reports()
+
+    assert set(world.written_beside) == {world.reporting.process_id}
+    assert len(world.written_beside) == world.reports() > before
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError("down"), RuntimeError("a fault of ours")])
+async def test_what_fails_beside_a_report_ends_nothing_and_is_tried_again(world: World, error: Exception) -> None:
+    world.process_states.failures.fail_until_mended("beside", error)
+    async with world.reporting_until_the_end():
+        await eventually(lambda: world.process_states.failures.count("beside") >= 3)
+        assert world.reports() >= 3
+        world.process_states.failures.mend()
+        await eventually(lambda: world.written_beside)
 
 
 async def test_an_ingress_counts_what_it_commits_and_not_what_fails() -> None:
