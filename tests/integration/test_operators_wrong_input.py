@@ -52,6 +52,8 @@ def assert_one_line(ran: Ran, code: int, says: str) -> None:
         (["forward", "--from", "yesterday", "--to", "1h"], "neither an age"),
         (["forward", "--from", "2h", "--to", "1h", "--yes"], "--yes needs --why"),
         (["forward", "--from", "2h", "--to", "1h", "--yes", "--why", "x" * 501], "longer than 500 characters"),
+        (["warnings", "--since", "8d"], "--since 8d: these counts go back 7 days"),
+        (["warnings", "--since", "0s"], "--since 0s must be earlier than now"),
         (["reconcile"], "either --now or --older-than"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.operators.commands.account import account
+from worker.operators.commands.complaints import list_warnings
 from worker.operators.commands.dead_letters import discard_letters, list_letters, replay_letters, show_letter
 from worker.operators.commands.doctor import doctor
 from worker.operators.commands.forward import forward
@@ -80,6 +81,7 @@ for name, command in (
     ("tail", tail),
     ("account", account),
     ("trace", trace),
+    ("warnings", list_warnings),
 ):
     _add(app, name, command)
 app.add_typer(dead_letters, name="dead-letters")

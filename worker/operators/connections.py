@@ -8,6 +8,7 @@ from typing import Any, Final
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
 from shared.events.audit_trail import AuditTrail
+from shared.events.complaints import ComplaintTable
 from shared.events.dead_letter_table import DeadLetterTable
 from shared.events.forward_ledger import ForwardLedger
 from shared.events.late_forward_ledger import LateForwardLedger
@@ -25,6 +26,7 @@ from shared.pubsub import (
 )
 from shared.spanner.accounting import Accounting, SpannerAccounting
 from shared.spanner.audit_trail import SpannerAuditTrail
+from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.forward_ledger import SpannerForwardLedger
@@ -60,6 +62,7 @@ class Connections:
     process_states: ProcessStates
     rules: RuleTable
     audit_trail: AuditTrail
+    complaints: ComplaintTable
     forward_topic: Publisher
     dead_letter_topic: Publisher
     publisher_client: PublisherAsyncClient
@@ -111,6 +114,7 @@ async def open_connections(
             process_states=SpannerProcessStates(database, timeout_seconds=timeout),
             rules=SpannerRuleTable(ledger.transactions, timeout_seconds=timeout),
             audit_trail=SpannerAuditTrail(ledger.transactions, timeout_seconds=timeout),
+            complaints=SpannerComplaintTable(database, timeout_seconds=timeout),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
             publisher_client=publisher_client,

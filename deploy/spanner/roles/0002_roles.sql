@@ -39,3 +39,7 @@ GRANT SELECT, INSERT, UPDATE ON TABLE NestEventRule TO ROLE operator;
 
 -- What operators did cannot be changed afterwards.
 GRANT SELECT, INSERT ON TABLE NestEventAudit TO ROLE operator;
+
+-- What callers were warned of and refused. A process writes its counts again as they rise.
+GRANT INSERT, UPDATE ON TABLE NestEventComplaint TO ROLE ingress;
+GRANT SELECT ON TABLE NestEventComplaint TO ROLE operator;

@@ -26,6 +26,7 @@ from shared.pubsub import (
     topic_path,
 )
 from shared.spanner.audit_trail import SpannerAuditTrail
+from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
 from shared.spanner.event_log import SpannerEventLogRepository
@@ -56,6 +57,7 @@ class SeededEvents:
         self.ledger = SpannerForwardLedger(self.database, timeout_seconds=20, one_at_a_time=True)
         self.rules = SpannerRuleTable(self.ledger.transactions, timeout_seconds=20)
         self.processes = SpannerProcessStates(self.database, timeout_seconds=20)
+        self.complaints = SpannerComplaintTable(self.database, timeout_seconds=20)
         self._topic = topic_path(self.settings, self.settings.dead_letter_topic)
         self._letters = DeadLetterPublisher(PubSubPublisher(self.publisher, topic=self._topic, timeout_seconds=20))
         self.subscription = PubSubSubscription(

@@ -114,6 +114,11 @@ ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "UPDATE": ("rules.remove(",),
     },
     ("operator", "NestEventAudit"): {"SELECT": ("audit_trail.latest(",), "INSERT": ("add_entry(",)},
+    ("ingress", "NestEventComplaint"): {
+        "INSERT": ("insert_or_update(COMPLAINT_TABLE,",),
+        "UPDATE": ("insert_or_update(COMPLAINT_TABLE,",),
+    },
+    ("operator", "NestEventComplaint"): {"SELECT": ("complaints.summed(",)},
     ("export", "NestEventLog"): {"SELECT": ()},
 }
 
