@@ -1,22 +1,19 @@
-"""`nest-events tail` on the emulators: each event once, in every state, through an outage, and never silently cut."""
+"""What `nest-events tail` reads on the emulator: each event once, in every state, and never silently cut."""
 
-import json
-import signal
-import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import anyio
 import pytest
 
-from deploy.local.emulators import Emulators
 from shared.events.event import Event
 from shared.events.forward_ledger import ForwardState
+from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 from shared.spanner.replay_ledger import SpannerReplayLedger
 from tests.support.emulators.seeded_events import SeededEvents
-from tests.support.operators.nest_events import SECONDS, start_nest_events
-from tests.support.operators.on_terminal import on_terminal
-from tests.support.wire.tcp_proxy import Mode, tcp_proxy
 from worker.operators.events.tail import Tail
 from worker.operators.events.tail_events import Batch, TailChoice, TailState
 
@@ -139,6 +136,7 @@ async def test_a_set_of_awaited_events_that_overflows_says_so(seeded: SeededEven
     tail = tail_of(seeded, state=ForwardState.DELIVERED, watched=3)
     await tail.next()
     events = await seeded.log(5)
+    await seeded.log(5, forward=False)  # not awaited
     first = await tail.next()
     more = await seeded.log(2)
     second = await tail.next()
@@ -189,128 +187,52 @@ async def test_no_event_is_missed_or_told_twice_while_others_are_committed(seede
     assert sorted(told) == sorted(committed)
 
 
-# Below: the command, as a process.
+async def set_ingested_at(seeded: SeededEvents, event: Event, at: datetime) -> None:
+    async with seeded.database.batch() as batch:
+        batch.update(LOG_TABLE, ("event_id", "ingested_at"), [(event.event_id, at)])
 
 
-async def next_line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    with anyio.fail_after(SECONDS):
-        return str(await anyio.to_thread.run_sync(process.stdout.readline)).rstrip("\n")
+async def test_an_event_of_the_moment_at_which_a_look_ended_belongs_to_that_look_alone(seeded: SeededEvents) -> None:
+    (event,) = await seeded.log(1)
+    tail = tail_of(seeded)
+    ended = (await tail.next()).until
+    await set_ingested_at(seeded, event, ended)
+    at_the_end = await tail.next()
+    await set_ingested_at(seeded, event, at_the_end.until)
+
+    assert at_the_end.events == (await tail.next()).events == ()
 
 
-async def end(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    process.send_signal(signal.SIGINT)
-    out, err = await anyio.to_thread.run_sync(process.communicate)
-    return process.returncode, out, err
+class Meanwhile:
+    """A database in which something is committed between a look's question for the time and its next read."""
+
+    def __init__(self, database: Any, act: Callable[[], Awaitable[None]]) -> None:
+        self._database = database
+        self._act = act
+        self.snapshots = 0
+
+    @asynccontextmanager
+    async def snapshot(self, **options: Any) -> AsyncIterator[Any]:
+        self.snapshots += 1
+        if self.snapshots == 2:
+            await self._act()
+        async with self._database.snapshot(**options) as snapshot:
+            yield snapshot
 
 
-async def until_it_tells(seeded: SeededEvents, process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """The first line, of one of several events: the process begins to look at a time that nobody outside knows."""
-    assert process.stdout is not None
-    async with anyio.create_task_group() as tasks:
+async def test_a_look_tells_how_everything_was_at_one_moment(seeded: SeededEvents) -> None:
+    events: list[Event] = []
 
-        async def log() -> None:
-            while True:
-                await seeded.log(1, name="beginning")
-                await anyio.sleep(0.3)
+    async def settle() -> None:
+        await seeded.settle_delivered(events)
 
-        tasks.start_soon(log)
-        found: dict[str, Any] = json.loads(await next_line(process))
-        tasks.cancel_scope.cancel()
-    return found
+    database = Meanwhile(seeded.database, settle)
+    tail = Tail(database, TailChoice(), shards=seeded.settings.forward_shards)
+    await tail.next()
+    events += await seeded.log(1)
+    database.snapshots = 0
 
+    batch = await tail.next()
 
-@pytest.mark.timeout(60)
-async def test_with_json_each_line_is_an_event_and_ctrl_c_ends_it(
-    environment: dict[str, str], seeded: SeededEvents
-) -> None:
-    with start_nest_events(environment, "tail", "--json", "--interval", "1") as process:
-        first = await until_it_tells(seeded, process)
-        (event,) = await seeded.log(1, name="order_paid", caller="a@example.com", actor_id="somebody")
-        found = first
-        while found["event_name"] == "beginning":
-            found = json.loads(await next_line(process))
-        code, out, err = await end(process)
-
-    assert found.keys() == {"at", "event_name", "caller", "state", "reason", "event_id"}
-    assert (found["event_id"], found["state"], found["caller"]) == (event.event_id, "PENDING", "a@example.com")
-    assert (code, out, err) == (130, "", "")
-
-
-@pytest.mark.timeout(90)
-async def test_it_survives_an_outage_of_spanner_says_so_and_misses_nothing(
-    environment: dict[str, str], emulators: Emulators, seeded: SeededEvents
-) -> None:
-    async with tcp_proxy(emulators.spanner_host) as proxy:
-        behind = environment | {"SPANNER_EMULATOR_HOST": proxy.address}
-        with start_nest_events(behind, "tail", "--json", "--interval", "1") as process:
-            await until_it_tells(seeded, process)
-            await proxy.switch(Mode.BLACKHOLE)
-            told: list[dict[str, Any]] = []
-            while not told or "notice" not in told[-1]:
-                told.append(json.loads(await next_line(process)))
-            (event,) = await seeded.log(1, name="during")
-            await proxy.switch(Mode.PASS)
-            back = json.loads(await next_line(process))
-            while (found := json.loads(await next_line(process)))["event_name"] == "beginning":
-                pass
-            code, _, _ = await end(process)
-
-    assert told[-1]["notice"] == "unavailable"
-    assert "Spanner did not answer within 5 s" in told[-1]["why"]
-    assert back == {"notice": "available"}
-    assert (found["event_id"], found["event_name"]) == (event.event_id, "during")
-    assert code == 130
-
-
-@pytest.mark.timeout(60)
-async def test_where_nobody_reads_any_more_it_ends_quietly_without_a_further_event(
-    environment: dict[str, str],
-) -> None:
-    with start_nest_events(environment, "tail", "--interval", "1") as process:
-        header = await next_line(process)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        err = await anyio.to_thread.run_sync(process.stderr.read)
-
-    assert header.split("\t") == ["time", "event name", "caller", "state", "reason", "event_id"]
-    assert (process.returncode, err) == (4, "")
-
-
-@pytest.mark.timeout(60)
-async def test_a_pipe_has_one_event_a_line_and_says_on_stderr_what_was_left_out(
-    environment: dict[str, str], seeded: SeededEvents
-) -> None:
-    with start_nest_events(environment, "tail", "--interval", "1", "--event-name", "order_paid") as process:
-        header = await next_line(process)
-        await seeded.log(400)  # in one commit
-        lines = [await next_line(process) for _ in range(200)]
-        code, _, err = await end(process)
-
-    assert header.startswith("time\t")
-    assert {len(line.split("\t")) for line in lines} == {6}
-    assert (code, err) == (130, "… 200 more\n")
-
-
-@pytest.mark.timeout(60)
-async def test_on_a_terminal_it_shows_columns(environment: dict[str, str], seeded: SeededEvents) -> None:
-    async with on_terminal(environment, "tail", "--interval", "1") as terminal:
-        await terminal.read_until("event_id")
-        (event,) = await seeded.log(1)
-        await terminal.read_until(event.event_id)
-        terminal.process.send_signal(signal.SIGINT)
-        await terminal.read_to_the_end()
-        code = await anyio.to_thread.run_sync(terminal.process.wait)
-
-    assert code == 130
-    assert "Z  order_paid" in terminal.text
-    assert "caller@example.com" in terminal.text
-
-
-async def test_a_spanner_that_is_away_at_first_is_an_error_like_any_other(environment: dict[str, str]) -> None:
-    with start_nest_events(environment | {"SPANNER_EMULATOR_HOST": "127.0.0.1:9"}, "tail") as process:
-        out, err = await anyio.to_thread.run_sync(process.communicate)
-
-    assert (process.returncode, out) == (3, "")
-    assert "it cannot be reached" in err
+    assert (await seeded.states())[events[0].event_id] == ("DELIVERED", 0)
+    assert [each.state for each in batch.events] == [TailState.PENDING]
