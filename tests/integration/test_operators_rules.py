@@ -118,6 +118,21 @@ async def test_status_says_who_paused_and_what_is_held(environment: dict[str, st
     assert nothing.out.startswith("Forwarding is not paused.")
 
 
+async def test_trace_says_which_rule_or_pause_holds_an_event(environment: dict[str, str], seeded: SeededEvents) -> None:
+    (event,) = await seeded.log(1, caller="a@example.com")
+    (other,) = await seeded.log(1, name="other")
+    as_alice = environment | {"CLOUDSDK_CORE_ACCOUNT": "alice@example.com"}
+    rule_id = (await nest_events(as_alice, *HOLD, "--yes", "--json")).json["rule"]["rule_id"]
+    held, free = [await nest_events(environment, "trace", each.event_id, "--json") for each in (event, other)]
+    await nest_events(as_alice, "pause", "--why", "maintenance")
+    paused = await nest_events(environment, "trace", other.event_id)
+
+    assert held.json["to_do"].startswith(f"Rule {rule_id} of alice@example.com holds it until 20")
+    assert f": INC-12. To do: `nest-events rules remove {rule_id}`" in held.json["to_do"]
+    assert "No worker runs" in free.json["to_do"]
+    assert "alice@example.com has paused forwarding until " in paused.out
+
+
 async def test_tables_and_lists_for_people(environment: dict[str, str], seeded: SeededEvents) -> None:
     await seeded.log(2)
     empty = [await nest_events(environment, *command) for command in (("rules", "list"), ("audit",))]
