@@ -168,9 +168,16 @@ class DeadLetterTable(Protocol):
         ...
 
     async def open(
-        self, choice: LetterChoice, *, limit: int | None = None, newest: bool = False
+        self,
+        choice: LetterChoice,
+        *,
+        limit: int | None = None,
+        newest: bool = False,
+        after: tuple[datetime, str] | None = None,
     ) -> list[DeadLetterSummary]:
         """Read the open letters of the choice by `dead_at`, the oldest first, or with `newest` the latest first.
+
+        `after` is `dead_at` and `subject` of the last letter of a page: the next page begins after it, in that order.
 
         Raises:
             StorageUnavailableError: no answer.

@@ -92,13 +92,27 @@ class SpannerDeadLetterTable:
         return [LetterCount(LetterKind(kind), *rest) for kind, *rest in await self._query(query, values, types)]
 
     async def open(
-        self, choice: LetterChoice, *, limit: int | None = None, newest: bool = False
+        self,
+        choice: LetterChoice,
+        *,
+        limit: int | None = None,
+        newest: bool = False,
+        after: tuple[datetime, str] | None = None,
     ) -> list[DeadLetterSummary]:
         if choice.subjects is not None:
-            found = sorted(await self._open_of(choice), key=attrgetter("dead_at", "subject"), reverse=newest)
-            return found[:limit]
+            place = attrgetter("dead_at", "subject")
+            found = sorted(await self._open_of(choice), key=place, reverse=newest)
+            beyond = [
+                each for each in found if after is None or (place(each) < after if newest else place(each) > after)
+            ]
+            return beyond[:limit]
         clause, values, types = _chosen(choice)
         order = "DESC" if newest else "ASC"
+        if after is not None:
+            sign = "<" if newest else ">"
+            clause += f" AND dead_at {sign}= @last_at AND (dead_at {sign} @last_at OR subject {sign} @last_subject)"
+            values |= {"last_at": after[0], "last_subject": after[1]}
+            types |= {"last_at": param_types.TIMESTAMP, "last_subject": param_types.STRING}
         ending = f"ORDER BY dead_at {order}, subject {order}"
         if limit is not None:
             ending += " LIMIT @limit"

@@ -21,6 +21,25 @@ async def test_open_letters_come_oldest_first_or_newest_first_and_no_more_than_a
     assert [each.message_id for each in await storage.letters.open(EVERYTHING, limit=1, newest=True)] == ids[2:]
 
 
+@pytest.mark.parametrize("newest", [False, True], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize("by_id", [False, True], ids=["all", "by id"])
+async def test_pages_have_every_letter_once_also_those_of_one_moment(
+    storage: Storage, *, newest: bool, by_id: bool
+) -> None:
+    letters = [letter(at=AT + timedelta(seconds=second)) for second in (0, 1, 1, 1, 2)]
+    await storage.letters.collect(letters)
+    choice = LetterChoice(subjects=[each.subject for each in letters]) if by_id else EVERYTHING
+    found: list[str] = []
+    after = None
+
+    while page := await storage.letters.open(choice, limit=2, newest=newest, after=after):
+        found += [each.subject for each in page]
+        after = (page[-1].dead_at, page[-1].subject)
+
+    in_order = sorted(letters, key=lambda each: (each.dead_at, each.subject), reverse=newest)
+    assert found == [each.subject for each in in_order]
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [

@@ -73,11 +73,19 @@ class MemoryDeadLetterTable:
         return counted(await self.open(choice), ages)
 
     async def open(
-        self, choice: LetterChoice, *, limit: int | None = None, newest: bool = False
+        self,
+        choice: LetterChoice,
+        *,
+        limit: int | None = None,
+        newest: bool = False,
+        after: tuple[datetime, str] | None = None,
     ) -> list[DeadLetterSummary]:
         async with self.failures.around("open"):
             found = [each for each in self._store.letters.values() if each.is_open and choice.takes(each)]
             found.sort(key=lambda each: (each.dead_at, each.subject), reverse=newest)
+            if after is not None:
+                found = [each for each in found if ((each.dead_at, each.subject) < after) is newest]
+                found = [each for each in found if (each.dead_at, each.subject) != after]
             return [DeadLetterSummary(**{name: getattr(each, name) for name in _SUMMARY}) for each in found[:limit]]
 
     async def of(self, subjects: Collection[str]) -> dict[str, list[DeadLetterRow]]:
