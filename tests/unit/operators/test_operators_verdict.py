@@ -41,7 +41,7 @@ def seen(role: Role = Role.WORKER, *, seconds_ago: float = 3, interval: float = 
 
 def waiting(seconds: float, **fields: Any) -> PendingEvent:
     usual: dict[str, Any] = {
-        "event_name": "order_paid", "event_type": None, "caller": "a@example.com", "reason": None,
+        "event_id": "e", "event_name": "order_paid", "event_type": None, "caller": "a@example.com", "reason": None,
         "last_attempt_at": None, "is_set_aside": False, "is_in_flight": False,
     }  # fmt: skip
     return PendingEvent(pending_since=AT - timedelta(seconds=seconds), **usual | fields)

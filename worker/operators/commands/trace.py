@@ -36,7 +36,8 @@ def trace(
     nest-events trace --actor user-17 --since 2h
     nest-events trace --event-name order_paid --since 2026-11-24T22:00Z --until 2026-11-24T23:00Z
     """
-    from worker.operators.events.trace import TraceQuery, trace_events
+    from worker.operators.events.finding import TraceQuery
+    from worker.operators.events.trace import trace_events
     from worker.operators.run_command import run_command
 
     query = TraceQuery(

@@ -2,5 +2,6 @@
 
 - `listing`, `showing`, `replay`, `discard`: one module for each command.
 - `filters`, `selection`: the options that choose dead letters, as typed and as parsed.
-- `forecast`: what a replay would make of each event. `replay_job`: the replay itself.
+- `forecast`: what a replay would make of one event. `choosing`: the events of a replay, with that of each.
+- `replay_job`: the replay itself.
 """

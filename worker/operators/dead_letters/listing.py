@@ -26,18 +26,35 @@ async def list_dead_letters(
     """Print a summary of the chosen dead letters, and the `limit` oldest or newest of them."""
     now = datetime.now(UTC)
     chosen = selection(filters, now=now)
-    choice = chosen.of_letters()
-    await connections.records.now()  # fails early where Spanner is down
-    table = connections.dead_letters
-    counts = await table.count(choice, ages=[now - age for age in _AGES])
-    listed = await table.open(choice, limit=limit, newest=newest) if limit else []
-    mismatch = await table.mismatch()
-    summary = summarize(counts, listed, mismatch, now=now, newest=newest)
+    summary = await ask_summary(connections, chosen, now=now, limit=limit, newest=newest)
     if as_json:
         show_json(summary)
     else:
         _show(summary, is_all=chosen == Selection())
     return OK
+
+
+async def ask_summary(
+    connections: Connections,
+    chosen: Selection,
+    *,
+    now: datetime,
+    limit: int,
+    newest: bool,
+    after: tuple[datetime, str] | None = None,
+) -> dict[str, Any]:
+    """The summary of the chosen dead letters as a document, with `limit` of them one by one, `after` as in the port.
+
+    Raises:
+        StorageUnavailableError: no answer.
+    """
+    choice = chosen.of_letters()
+    await connections.records.now()  # fails early where Spanner is down
+    table = connections.dead_letters
+    counts = await table.count(choice, ages=[now - age for age in _AGES])
+    listed = await table.open(choice, limit=limit, newest=newest, after=after) if limit else []
+    mismatch = await table.mismatch()
+    return summarize(counts, listed, mismatch, now=now, newest=newest)
 
 
 def summarize(

@@ -7,7 +7,7 @@ from shared.events import forward_message
 from shared.events.dead_letter_table import DeadLetterRow, LetterKind
 from worker.dead_letter_messages import added_attribute, native_deliveries, poison_subject, published_at
 from worker.operators.connections import Connections
-from worker.operators.dead_letters.forecast import EXPLAINED, forecast
+from worker.operators.dead_letters.forecast import EXPLAINED, Outcome, forecast
 from worker.operators.events.history import history_as_dict, show_history
 from worker.operators.events.records import Record
 from worker.operators.exit_codes import OK, UnknownError
@@ -23,23 +23,38 @@ async def show_dead_letter(connections: Connections, *, subject: str, max_replay
     Raises:
         UnknownError: there is none.
     """
+    letters, record = await ask_letters(connections, subject)
+    outcome = on_replay(letters, record, max_replays=max_replays)
+    if as_json:
+        show_json({**described(letters, record), "on_replay": "nothing" if outcome is None else outcome.value})
+        return OK
+    _show(described(letters, record))
+    if record is not None:
+        show_history(record)
+    say()
+    say("On replay: nothing, it is closed." if outcome is None else f"On replay: {EXPLAINED[outcome]}.")
+    return OK
+
+
+async def ask_letters(connections: Connections, subject: str) -> tuple[list[DeadLetterRow], Record | None]:
+    """All dead letters of an event, or the poison with this message id, the oldest first; and the event's record.
+
+    Raises:
+        UnknownError: there is no dead letter.
+    """
     wanted = subject.strip()
     found = await connections.dead_letters.of([wanted.lower(), poison_subject(wanted)])
     if not found:
         raise UnknownError(f"no dead letter of '{wanted}'; `nest-events trace` shows where an event is")
     (letters,) = found.values()
-    record = (await connections.records.of([wanted.lower()])).get(wanted.lower())
-    outcome = forecast(letters[-1].kind, None if record is None else record.ledger_state, max_replays=max_replays)
-    document = {**described(letters, record), "on_replay": outcome.value if letters[-1].is_open else "nothing"}
-    if as_json:
-        show_json(document)
-        return OK
-    _show(document)
-    if record is not None:
-        show_history(record)
-    say()
-    say(f"On replay: {EXPLAINED[outcome]}." if letters[-1].is_open else "On replay: nothing, it is closed.")
-    return OK
+    return letters, (await connections.records.of([wanted.lower()])).get(wanted.lower())
+
+
+def on_replay(letters: Sequence[DeadLetterRow], record: Record | None, *, max_replays: int) -> Outcome | None:
+    """What a replay would make of the latest letter now; None where it is closed."""
+    if not letters[-1].is_open:
+        return None
+    return forecast(letters[-1].kind, None if record is None else record.ledger_state, max_replays=max_replays)
 
 
 def described(letters: Sequence[DeadLetterRow], record: Record | None) -> dict[str, Any]:

@@ -1,43 +1,20 @@
 """`nest-events trace`: everything that is known about one event, or a list of several."""
 
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from shared.events.dead_letter_table import DeadLetterRow
-from shared.events.event_ids import event_id_of_key
 from worker.operators.connections import Connections
 from worker.operators.dead_letters.showing import letter_as_dict
 from worker.operators.events.event_status import event_status
+from worker.operators.events.finding import TraceQuery, ids_asked_for, search_events
 from worker.operators.events.history import history_as_dict, show_history
 from worker.operators.events.publish_times import first_attempt_at, publish_times
-from worker.operators.events.records import Record, Search
+from worker.operators.events.records import Record
 from worker.operators.exit_codes import BAD_NEWS, OK, UnknownError, UsageError
 from worker.operators.state.event_advice import advice_on
-from worker.operators.terminal.durations import moment, parse_moment
+from worker.operators.terminal.durations import moment
 from worker.operators.terminal.output import say, show_fields, show_json, show_table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceQuery:
-    """The arguments and options as typed."""
-
-    event_ids: tuple[str, ...]
-    key: str | None
-    identity: str
-    event_name: str | None
-    actor: str | None
-    caller: str | None
-    request_id: str | None
-    since: str
-    until: str
-    limit: int
-
-    @property
-    def is_search(self) -> bool:
-        return any(each is not None for each in (self.event_name, self.actor, self.caller, self.request_id))
 
 
 async def trace_events(connections: Connections, *, query: TraceQuery, as_json: bool) -> int:
@@ -53,7 +30,7 @@ async def trace_events(connections: Connections, *, query: TraceQuery, as_json: 
         raise UsageError("give EVENT_IDs, or --key, or a search: --event-name, --actor, --caller, --request-id")
     if query.is_search:
         return await _search(connections, query, as_json=as_json)
-    event_ids = _ids_of_key(query) if query.key is not None else [_event_id(text) for text in query.event_ids]
+    event_ids = ids_asked_for(query)
     found = await connections.records.of(event_ids)
     letters = await connections.dead_letters.of(event_ids)
     if len(found) == 1 and (query.key is not None or len(event_ids) == 1):
@@ -63,20 +40,6 @@ async def trace_events(connections: Connections, *, query: TraceQuery, as_json: 
     if not found:
         raise UnknownError(_nothing_found(query, letters))
     return _show_all(list(found.values()), letters, query, missing=_missing(event_ids, found, query), as_json=as_json)
-
-
-def _event_id(text: str) -> str:
-    try:
-        return str(uuid.UUID(text.strip()))
-    except ValueError:
-        raise UsageError(f"'{text}' is not an event id: write one like 6cf56cc8-4ae1-4405-bc63-97157a1b5c23") from None
-
-
-def _ids_of_key(query: TraceQuery) -> list[str]:
-    """The two event ids that the key may have: verified identities and claimed ones have separate keys."""
-    return [
-        event_id_of_key(query.identity, (query.key or "").strip(), is_verified=verified) for verified in (True, False)
-    ]
 
 
 def _nothing_found(query: TraceQuery, letters: dict[str, list[DeadLetterRow]]) -> str:
@@ -92,27 +55,12 @@ def _missing(event_ids: Sequence[str], found: dict[str, Record], query: TraceQue
 
 
 async def _search(connections: Connections, query: TraceQuery, *, as_json: bool) -> int:
-    now = datetime.now(UTC)
-    since, until = parse_moment(query.since, now=now), parse_moment(query.until, now=now)
-    if until <= since:
-        raise UsageError(f"--since {query.since} must be earlier than --until {query.until}")
-    search = Search(
-        since=since,
-        until=until,
-        event_name=query.event_name,
-        actor=query.actor,
-        caller=query.caller,
-        request_id=query.request_id,
-    )
-    # One more than the limit, to see whether there are more.
-    found = await connections.records.search(search, limit=query.limit + 1)
-    shown = found[: query.limit]
-    letters = await connections.dead_letters.of([record.event_id for record in shown])
-    if not shown and not as_json:
-        say(f"No event matches, from {moment(since)} to {moment(until)}.")
+    found = await search_events(connections, query)
+    if not found.records and not as_json:
+        say(f"No event matches, from {moment(found.since)} to {moment(found.until)}.")
         return BAD_NEWS
-    code = _show_all(shown, letters, query, missing=[], as_json=as_json, is_cut=len(found) > query.limit)
-    return code if shown else BAD_NEWS
+    code = _show_all(found.records, found.letters, query, missing=[], as_json=as_json, is_cut=found.is_cut)
+    return code if found.records else BAD_NEWS
 
 
 def _show_all(
@@ -139,11 +87,16 @@ def _show_all(
     return BAD_NEWS if missing else OK
 
 
+async def story_of(connections: Connections, record: Record, letters: Sequence[DeadLetterRow]) -> dict[str, Any]:
+    """As `trace_document`, with what to do in regard to the state of the workers."""
+    status = event_status(record, has_dead_letter=any(letter.is_open for letter in letters))
+    return trace_document(record, letters) | {"to_do": await advice_on(record, status, connections)}
+
+
 async def _show_one(
     connections: Connections, record: Record, letters: Sequence[DeadLetterRow], *, as_json: bool
 ) -> None:
-    status = event_status(record, has_dead_letter=any(letter.is_open for letter in letters))
-    document = trace_document(record, letters) | {"to_do": await advice_on(record, status, connections)}
+    document = await story_of(connections, record, letters)
     if as_json:
         show_json(document)
     else:

@@ -163,7 +163,8 @@ class Backlog:
             if state == ForwardState.PENDING:  # otherwise it was settled since its entry was read
                 name, kind, caller = names.get(event_id, ("", None, None))
                 is_set_aside, is_in_flight = (each is not None and each > now for each in (not_before, claimed_until))
-                found.append(PendingEvent(at, name, kind, caller, reason, attempted, is_set_aside, is_in_flight))
+                kept = (name, kind, caller, reason, attempted, is_set_aside, is_in_flight)
+                found.append(PendingEvent(event_id, at, *kept))
         return tuple(found)
 
     async def recent(self) -> Recent:

@@ -13,6 +13,7 @@ from shared.events.rules import Match
 class PendingEvent:
     """One pending event."""
 
+    event_id: str
     pending_since: datetime
     event_name: str
     event_type: str | None
