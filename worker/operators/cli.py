@@ -9,6 +9,7 @@ import typer
 
 from worker.operators.commands.account import account
 from worker.operators.commands.complaints import list_warnings
+from worker.operators.commands.console import console
 from worker.operators.commands.dead_letters import discard_letters, list_letters, replay_letters, show_letter
 from worker.operators.commands.doctor import doctor
 from worker.operators.commands.forward import forward
@@ -94,5 +95,6 @@ for name, command in (
     ("forward", forward),
     ("reconcile", reconcile),
     ("log", log),
+    ("console", console),
 ):
     _add(app, name, command)

@@ -12,3 +12,6 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this option it 
 
 MAX_REPLAYS = 3
 """Replays of one event before it is quarantined: an event that fails that often is itself the problem."""
+
+MIN_RATE, MAX_RATE, DEFAULT_RATE = 0.1, 10_000, 20.0
+"""Events per second of a replay."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.operators.dead_letters.filters import Filters, with_filters
-from worker.operators.options import MAX_REPLAYS, AsJson, MaxReplays, Yes
+from worker.operators.options import DEFAULT_RATE, MAX_RATE, MAX_REPLAYS, MIN_RATE, AsJson, MaxReplays, Yes
 
 
 @with_filters
@@ -58,7 +58,7 @@ def replay_letters(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Publish at most this many events, the oldest dead letters first.")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Events per second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=MIN_RATE, max=MAX_RATE, help="Events per second.")] = DEFAULT_RATE,
     max_replays: MaxReplays = MAX_REPLAYS,
     yes: Yes = False,
     as_json: AsJson = False,

@@ -26,7 +26,7 @@ async def list_dead_letters(
     """Print a summary of the chosen dead letters, and the `limit` oldest or newest of them."""
     now = datetime.now(UTC)
     chosen = selection(filters, now=now)
-    summary = await ask_summary(connections, chosen, now=now, limit=limit, newest=newest)
+    summary, _ = await ask_summary(connections, chosen, now=now, limit=limit, newest=newest)
     if as_json:
         show_json(summary)
     else:
@@ -42,8 +42,8 @@ async def ask_summary(
     limit: int,
     newest: bool,
     after: tuple[datetime, str] | None = None,
-) -> dict[str, Any]:
-    """The summary of the chosen dead letters as a document, with `limit` of them one by one, `after` as in the port.
+) -> tuple[dict[str, Any], list[DeadLetterSummary]]:
+    """The summary of the chosen dead letters as a document, and the `limit` letters in it; `after` as in the port.
 
     Raises:
         StorageUnavailableError: no answer.
@@ -54,7 +54,7 @@ async def ask_summary(
     counts = await table.count(choice, ages=[now - age for age in _AGES])
     listed = await table.open(choice, limit=limit, newest=newest, after=after) if limit else []
     mismatch = await table.mismatch()
-    return summarize(counts, listed, mismatch, now=now, newest=newest)
+    return summarize(counts, listed, mismatch, now=now, newest=newest), listed
 
 
 def summarize(

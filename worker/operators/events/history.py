@@ -6,7 +6,7 @@ from shared.events.attempt_history import KEPT_ENTRIES, HistoryEntry, HistoryKin
 from worker.operators.events.records import Record
 from worker.operators.terminal.output import say, show_table
 
-_EXPLAINED: Final = {
+EXPLAINED: Final = {
     HistoryKind.TAKE_OVER: "a claim expired: its worker may or may not have sent the event",
     HistoryKind.REPLAY: "made pending again by an operator",
     HistoryKind.FORWARD: "stored only until then: made pending by an operator",
@@ -54,7 +54,7 @@ def show_history(record: Record) -> None:
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:
-    reason = _EXPLAINED.get(entry.kind, entry.reason or entry.text)
+    reason = EXPLAINED.get(entry.kind, entry.reason or entry.text)
     # To the millisecond, since several attempts may fall into one second.
     at = entry.at and f"{entry.at:%Y-%m-%d %H:%M:%S}.{entry.at.microsecond // 1000:03}Z"
     return (at, entry.kind.value.replace("_", "-"), entry.verdict, entry.status, reason, entry.text or "")
