@@ -23,7 +23,8 @@ from worker.subscription import PubSubSubscription
 
 pytestmark = pytest.mark.emulators
 
-PAGES = ["/", "/pending", "/dead-letters", "/dead-letters/replay", "/replays", "/events", "/audit"]
+PAGES = ["/", "/pending", "/dead-letters", "/dead-letters/replay", "/replays", "/events", "/rules", "/rules/new",
+         "/levers/pause", "/levers/resume", "/levers/probe", "/audit"]  # fmt: skip
 STATIC = ["/static/console.css", "/static/console.js", "/static/icon.svg"]
 
 
@@ -261,6 +262,56 @@ async def test_the_end_of_the_console_ends_a_replay_after_its_step(
     done = sum(state == "PENDING" for state, _ in (await seeded.states()).values())
     assert re.search(rf"^Replay \w+: stopped, {done} of 30 events done$", said, re.MULTILINE), said
     assert len(await seeded.open_letters()) == 30 - done
+
+
+async def test_a_rule_is_shown_before_it_is_written_and_ends_when_it_is_removed(
+    console: RunningConsole, environment: dict[str, str], seeded: SeededEvents
+) -> None:
+    await seeded.log(3, name="order_paid")
+    asked = "/rules/new?action=hold&event_name=order_paid&name_prefix=&why=INC-12&lasts=2h"
+
+    dry = await console.get(asked)
+    before = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
+    written = await console.post("/rules/new", dry.hidden)
+    (rule,) = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
+    again = await console.get(asked)
+    listed = await console.get("/rules")
+    held = await console.get("/pending?waiting=held+by+a+rule")
+    ask = await console.get(f"/rules/{rule['rule_id']}/remove")
+    removed = await console.post(f"/rules/{rule['rule_id']}/remove", [*ask.hidden, ("why", "mended")])
+    after = await console.get("/rules")
+    audit = await console.get("/audit")
+
+    assert "Of the last hour 3 events match, 3 of them to be forwarded. Of the 3 pending events 3 match." in text_of(
+        dry
+    )
+    assert before == []
+    assert (written.status, written.headers["location"]) == (303, "/rules")
+    assert (rule["action"], rule["event_name"], rule["why"]) == ("hold", "order_paid", "INC-12")
+    assert again.status == 400
+    assert "does the same already" in again.text
+    assert rule["rule_id"] in listed.text
+    assert "3 match, of all 3 pending events" in text_of(held)
+    assert (removed.status, "No rule is active." in after.text) == (303, True)
+    assert re.findall(r"<code>(rules \w+)</code>", audit.text) == ["rules remove", "rules add"]
+    assert "mended" in audit.text
+
+
+async def test_levers_ask_before_they_act(console: RunningConsole, environment: dict[str, str]) -> None:
+    ask = await console.get("/levers/pause")
+    before = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
+    await console.post("/levers/pause", [*ask.hidden, ("why", "maintenance"), ("lasts", "10m")])
+    paused = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
+    overview = await console.get("/")
+    await console.post("/levers/resume", ask.hidden)
+    await console.post("/levers/probe", [*ask.hidden, ("why", "back")])
+    probing = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
+
+    assert (before, [each["action"] for each in paused]) == ([], ["pause"])
+    assert "maintenance" in overview.text
+    assert [each["action"] for each in probing] == ["probe"]
+    assert (await console.post("/levers/pause", [*ask.hidden, ("why", ""), ("lasts", "10m")])).status == 400
+    assert (await console.get("/levers/x")).status == 404
 
 
 async def test_strangers_get_a_sentence_and_change_nothing(console: RunningConsole, seeded: SeededEvents) -> None:

@@ -22,6 +22,7 @@ NAVIGATION: Final = (
     ("/pending", "Pending"),
     ("/dead-letters", "Dead letters"),
     ("/events", "Find an event"),
+    ("/rules", "Rules"),
     ("/audit", "Audit"),
 )
 

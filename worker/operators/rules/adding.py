@@ -30,37 +30,64 @@ SOON: Final = f"Every process applies it within {REFRESH_SECONDS + 1:g} s, or {F
 
 async def add_rule(connections: Connections, *, options: RuleOptions, yes: bool, as_json: bool) -> int:
     """Show what the rule would apply to; write it with `yes`."""
-    read = await connections.rules.read()
-    rule = drafted(options, by=who(), now=read.at)
-    check_beside(rule, [each for each in read.rules if each.is_active(read.at)])
-    found = await forecast(connections.database, rule.match, shards=connections.settings.forward_shards)
-    choice = rule_choice(rule)
-    note_action("rules add", choice=choice, count=found.events, dry_run=not yes)
+    rule, found = await propose_rule(connections, options, yes=yes)
     if yes:
-        detail = choice | {"rule_id": rule.rule_id, "events_of_the_last_hour": found.events, "pending": found.pending}
-        await connections.rules.add([rule], audit_entry("rules add", why=rule.why, detail=detail))
+        await write_rule(connections, rule, found)
     if as_json:
-        show_json({"dry_run": not yes, "rule": rule_as_dict(rule, read.at), "would_apply_to": forecast_as_dict(found)})
+        document = {"rule": rule_as_dict(rule, rule.created_at), "would_apply_to": forecast_as_dict(found)}
+        show_json({"dry_run": not yes} | document)
         return OK
     _show(rule, found, yes=yes)
     return OK
 
 
+async def propose_rule(connections: Connections, options: RuleOptions, *, yes: bool) -> tuple[Rule, RuleForecast]:
+    """The rule that is asked for and what it would apply to, with its audit line. Nothing is written yet.
+
+    Raises:
+        UsageError: there can be no such rule, or not beside those that are active.
+        StorageUnavailableError: no answer.
+    """
+    read = await connections.rules.read()
+    rule = drafted(options, by=who(), now=read.at)
+    check_beside(rule, [each for each in read.rules if each.is_active(read.at)])
+    found = await forecast(connections.database, rule.match, shards=connections.settings.forward_shards)
+    note_action("rules add", choice=rule_choice(rule), count=found.events, dry_run=not yes)
+    return rule, found
+
+
+async def write_rule(connections: Connections, rule: Rule, found: RuleForecast) -> None:
+    """Write the rule and its audit entry."""
+    counts = {"rule_id": rule.rule_id, "events_of_the_last_hour": found.events, "pending": found.pending}
+    await connections.rules.add([rule], audit_entry("rules add", why=rule.why, detail=rule_choice(rule) | counts))
+
+
 async def add_lever(connections: Connections, *, action: RuleAction, why: str, lasts: str, as_json: bool) -> int:
     """Pause all forwarding, or probe at once. Done at once: it can be undone, and an incident does not wait."""
+    rule = await pull_lever(connections, action, why=why, lasts=lasts)
+    if as_json:
+        show_json({"rule": rule_as_dict(rule, rule.created_at)})
+        return OK
+    say(f"{EXPLAINED[action]} {SOON}")
+    if action is RuleAction.PAUSE:
+        say(f"It ends at {moment(rule.expires_at)}, or with `nest-events resume`.")
+    return OK
+
+
+async def pull_lever(connections: Connections, action: RuleAction, *, why: str, lasts: str) -> Rule:
+    """Write a rule for whole workers, with its audit.
+
+    Raises:
+        UsageError: the reason or the age is wrong, or forwarding is paused already.
+        StorageUnavailableError: not known whether it was written.
+    """
     read = await connections.rules.read()
     rule = lever(action, why=why, lasts=lasts, by=who(), now=read.at)
     if action is RuleAction.PAUSE:
         check_beside(rule, [each for each in read.rules if each.is_active(read.at)])
     note_action(action.value, choice={"for": lasts}, count=None, dry_run=False)
     await connections.rules.add([rule], audit_entry(action.value, why=rule.why, detail=rule_choice(rule)))
-    if as_json:
-        show_json({"rule": rule_as_dict(rule, read.at)})
-        return OK
-    say(f"{EXPLAINED[action]} {SOON}")
-    if action is RuleAction.PAUSE:
-        say(f"It ends at {moment(rule.expires_at)}, or with `nest-events resume`.")
-    return OK
+    return rule
 
 
 def rule_choice(rule: Rule) -> dict[str, Any]:

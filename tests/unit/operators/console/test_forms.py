@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from starlette.datastructures import QueryParams
 
+from shared.events.rules import Match
 from worker.operators.console.forms import filters_in, selection_of, wish_of
 from worker.operators.console.pending import chosen
 from worker.operators.console.replay import as_it_was_seen
 from worker.operators.dead_letters.selection import Selection
 from worker.operators.exit_codes import UsageError
-from worker.operators.state.backlog import PendingEvent
+from worker.operators.state.pending import PendingEvent
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -85,8 +86,8 @@ def test_only_the_fields_of_a_page_are_repeated() -> None:
 
 def pending(event_id: str, **fields: Any) -> PendingEvent:
     usual: dict[str, Any] = {
-        "pending_since": NOW, "event_name": "a", "caller": None, "reason": None, "last_attempt_at": None,
-        "is_set_aside": False, "is_in_flight": False,
+        "pending_since": NOW, "event_name": "a", "event_type": None, "caller": None, "reason": None,
+        "last_attempt_at": None, "is_set_aside": False, "is_in_flight": False,
     }  # fmt: skip
     return PendingEvent(event_id, **usual | fields)
 
@@ -96,13 +97,14 @@ PENDING = [
     pending("1", reason="http_503", caller="c@example.com"),
     pending("2", reason="http_503", is_set_aside=True),
     pending("3", event_name="b", is_in_flight=True),
+    pending("4", event_name="held", caller="h@example.com", reason="http_429"),
 ]
 
 
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        (typed(), "0123"),
+        (typed(), "01234"),
         (typed(reason="http_503"), "12"),
         (typed(reason="not tried yet"), "03"),
         (typed(caller="(no caller)"), "023"),
@@ -111,9 +113,10 @@ PENDING = [
         (typed(waiting="set aside"), "2"),
         (typed(waiting="in flight"), "3"),
         (typed(waiting="waiting"), "01"),
+        (typed(waiting="held by a rule"), "4"),
         (typed(reason="http"), ""),
     ],
     ids=str,
 )
 def test_pending_events_have_every_value_that_is_asked_for(query: QueryParams, found: str) -> None:
-    assert "".join(each.event_id for each in chosen(PENDING, query)) == found
+    assert "".join(each.event_id for each in chosen(PENDING, query, [Match(event_name="held")])) == found
