@@ -102,6 +102,35 @@ def test_the_operators_command_is_where_terraform_runs_it(built: Path, tmp_path:
     assert "dead-letters" in done.stdout
 
 
+def test_the_console_has_its_templates_and_its_files_there(built: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from starlette.requests import Request; from worker.operators.console.rendering import Pages; "
+        "from worker.operators.console import app; "
+        "request = Request({'type': 'http', 'method': 'GET', 'path': '/', 'headers': [], 'query_string': b''}); "
+        "pages = Pages(place='here', form_token='f'); "
+        "print(pages.page(request, 'trouble.html', title='t', sentence='said').body.decode())"
+    )
+    done = subprocess.run(
+        [built / "venv" / "bin" / "python", "-P", "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(built / "app"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    folder = Path("worker", "operators", "console")
+    ours = {
+        path.relative_to(REPOSITORY)
+        for name in ("templates", "static")
+        for path in (REPOSITORY / folder / name).iterdir()
+    }
+
+    assert "said" in done.stdout, done.stderr
+    assert len(ours) > 10
+    assert all((built / "app" / path).is_file() for path in ours)
+
+
 def test_it_holds_our_programs_and_no_installer_or_test_tool(built: Path) -> None:
     app = {path.name for path in (built / "app").iterdir()}
     site = next((built / "venv" / "lib").glob("python*")) / "site-packages"

@@ -13,6 +13,7 @@ import yaml
 from typer.core import TyperGroup
 
 from deploy.local.stack import REPOSITORY
+from tests.support.operators.browser import PROGRAMS
 from worker.operators.cli import app as operators
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
@@ -138,6 +139,15 @@ def test_the_dev_container_is_made_by_files_and_verbs_that_exist() -> None:
 def test_the_dev_container_has_the_emulators_that_the_local_stack_starts() -> None:
     local = re.findall(r'image="(\S+-emulators)"', (REPOSITORY / "deploy" / "local" / "emulator_kinds.py").read_text())
     assert re.findall(r"^FROM (\S+) AS emulators$", (DEV_CONTAINER / "Dockerfile").read_text(), re.MULTILINE) == local
+
+
+def test_ci_has_the_browser_that_tests_look_for() -> None:
+    browser = "chromium"
+    installed = re.search(r"apt-get install [^&]*", (DEV_CONTAINER / "Dockerfile").read_text())
+    assert PROGRAMS[0] == browser
+    assert installed is not None
+    assert browser in installed[0].split()
+    assert f"--no-install-recommends {browser}\n" in (REPOSITORY / ".ci" / "run").read_text()
 
 
 def test_updates_find_the_images_that_the_local_stack_starts() -> None:
