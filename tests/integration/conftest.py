@@ -7,8 +7,15 @@ import pytest
 
 from deploy.local.statsig_stand_in import StandIn, running_stand_in
 from tests.support.fixtures import seeded
+from tests.support.operators.console import RunningConsole, running_console
 
-__all__ = ["seeded", "stand_in"]
+__all__ = ["console", "seeded", "stand_in"]
+
+
+@pytest.fixture
+async def console(environment: dict[str, str]) -> AsyncIterator[RunningConsole]:
+    async with running_console(environment) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,56 +1,26 @@
-"""`nest-events console` over HTTP, on real emulators: each page, a replay from dry run to end, and who is refused."""
+"""`nest-events console` over HTTP, on real emulators: what each page shows."""
 
-import json
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from pathlib import Path
 
 import anyio
 import pytest
 
 from deploy.local.emulators import Emulators
-from shared.events import forward_message
+from shared.events.complaints import Complaint, ComplaintKind, HourlyCount
 from shared.process.process_states import ProcessState, Report, Role
-from shared.pubsub import subscription_path
 from tests.support.emulators.seeded_events import SeededEvents
-from tests.support.operators.console import Page, RunningConsole, running_console
+from tests.support.operators.console import RunningConsole, running_console
 from tests.support.operators.nest_events import nest_events
 from tests.support.sample_events import sample_event
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
-from worker.subscription import PubSubSubscription
 
 pytestmark = pytest.mark.emulators
 
 PAGES = ["/", "/pending", "/dead-letters", "/dead-letters/replay", "/replays", "/events", "/rules", "/rules/new",
-         "/levers/pause", "/levers/resume", "/levers/probe", "/audit"]  # fmt: skip
+         "/levers/pause", "/levers/resume", "/levers/probe", "/audit", "/tail", "/warnings"]  # fmt: skip
 STATIC = ["/static/console.css", "/static/console.js", "/static/icon.svg"]
-
-
-@pytest.fixture
-async def console(environment: dict[str, str]) -> AsyncIterator[RunningConsole]:
-    async with running_console(environment) as running:
-        yield running
-
-
-def text_of(page: Page) -> str:
-    """The page's words, as they are read."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
-
-
-def listening_on(port: int) -> list[str]:
-    """The kernel's addresses, IPv6 included, on which somebody listens at this port."""
-    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
-    return [each[1] for each in lines if each[1].endswith(f":{port:04X}") and each[3] == "0A"]
-
-
-async def replayed(console: RunningConsole, path: str) -> Page:
-    """The page of a replay that has ended."""
-    with anyio.fail_after(30):
-        while "It goes on when this page is closed" in (page := await console.get(path)).text:
-            await anyio.sleep(0.05)
-    return page
 
 
 async def test_every_page_answers_where_there_is_nothing(console: RunningConsole) -> None:
@@ -78,7 +48,7 @@ async def test_the_overview_says_what_status_and_account_say(
     )  # fmt: skip
     await seeded.processes.report(state)
 
-    said = text_of(await console.get("/"))
+    said = (await console.get("/")).words
     told = (await nest_events(environment, "status", "--json")).json
 
     assert told["sentence"] in said
@@ -122,7 +92,7 @@ async def test_dead_letters_are_counted_filtered_and_paged(console: RunningConso
 
     assert (len(seen), len(set(seen))) == (60, 60)
     assert late.event_id not in seen
-    assert "1 open dead letters match" in text_of(recent)
+    assert "1 open dead letters match" in recent.words
     assert late.event_id in recent.text
     assert wrong.status == 400
     assert "'soon' is neither an age" in unescape(wrong.text)
@@ -141,14 +111,14 @@ async def test_an_event_has_its_story_and_its_dead_letter(console: RunningConsol
     undecodable = await console.get(f"/dead-letters/{poison.message_id}")
     led = await console.get(f"/dead-letters/{event.event_id}")
 
-    said = text_of(page)
+    said = page.words
     assert "It was dead-lettered with http_422 after 1 attempt; its dead letter is open." in said
     assert "Attempt: rejected" in said
     assert "user-<7>" in said
     assert "&lt;b&gt;bold&lt;/b&gt;" in page.text
     assert "<b>bold" not in page.text
-    assert "There is no event log row under this id." in text_of(lost)
-    assert "Poison" in text_of(undecodable)
+    assert "There is no event log row under this id." in lost.words
+    assert "Poison" in undecodable.words
     assert (led.status, led.headers["location"]) == (303, f"/events/{event.event_id}")
     for path, status in ((f"/events/{sample_event().event_id}", 404), ("/events/x", 400), ("/dead-letters/x", 404)):
         assert (await console.get(path)).status == status
@@ -167,185 +137,37 @@ async def test_events_are_found_by_what_they_are(console: RunningConsole, seeded
     assert "No event matches." in by_key.text
 
 
-async def test_a_dry_run_changes_nothing_and_its_confirmation_replays_what_it_showed(
-    console: RunningConsole, environment: dict[str, str], seeded: SeededEvents
-) -> None:
-    chosen, other = await seeded.log(3), await seeded.log(2)
-    worn_out = await seeded.log(1)
-    await seeded.dead_letter([*chosen, *worn_out], "http_400")
-    await seeded.dead_letter(other, "http_413")
-    await seeded.set_replays(worn_out, 3)
-    await seeded.collect()
-    before = await seeded.states()
+async def test_events_appear_in_the_tail_as_they_come(console: RunningConsole, seeded: SeededEvents) -> None:
+    first = await console.get("/tail?event_name=order_paid")
+    (event,) = await seeded.log(1, name="order_paid")
+    await seeded.log(1, name="signed_up")
 
-    dry = await console.get("/dead-letters/replay?reason=http_400")
-    command = (await nest_events(environment, "dead-letters", "replay", "--reason", "http_400", "--json")).json
-    assert await seeded.states() == before
-    await seeded.dead_letter(late := await seeded.log(1), "http_400")  # not part of what was shown
-    await seeded.collect()
-    confirmed = await console.post("/dead-letters/replay", dry.hidden)
-    page = await replayed(console, confirmed.headers["location"])
+    with anyio.fail_after(20):
+        while event.event_id not in (page := await console.get("/tail?event_name=order_paid")).text:
+            await anyio.sleep(0.1)
 
-    assert "4 events = 3 sent + 1 quarantined" in text_of(dry)
-    assert (command["outcomes"]["sent"], command["outcomes"]["quarantined"]) == (3, 1)
-    assert worn_out[0].event_id in dry.text
-    assert confirmed.status == 303
-    assert "done 3 of 3 events" in text_of(page)
-    states = await seeded.states()
-    assert {states[each.event_id] for each in chosen} == {("PENDING", 1)}
-    assert {states[each.event_id][0] for each in (*other, *late, *worn_out)} == {"DEAD"}
-    path = subscription_path(seeded.settings, seeded.settings.forward_subscription)
-    messages = await PubSubSubscription(seeded.subscriber, subscription=path).pull(max_messages=10, wait_seconds=5)
-    assert {forward_message.decode(each.data).event_id for each in messages} <= {each.event_id for each in chosen}
-    assert messages
-    assert await console.end() == 130
-    assert console.process.stderr is not None
-    audit = [json.loads(line) for line in console.process.stderr if '"operator_action"' in line]
-    assert [(each["command"], each["count"], each["dry_run"]) for each in audit] == [
-        ("dead-letters replay", 3, True), ("dead-letters replay", 3, False),
-    ]  # fmt: skip
-    assert audit[1]["filter"]["reasons"] == ["http_400"]
+    assert "Nothing yet." in first.text
+    assert len(re.findall(r'href="/events/([^"]+)"', page.text)) == 1
+    assert 'data-refresh="2"' in page.text
+    assert (await console.get("/tail?state=delivered")).status == 200
+    assert (await console.get("/tail?state=x")).status == 400
 
 
-async def test_more_than_was_shown_is_shown_again_before_anything_happens(
-    console: RunningConsole, seeded: SeededEvents
-) -> None:
-    await seeded.dead_letter(await seeded.log(2), "http_400")
-    await seeded.collect()
-    dry = await console.get("/dead-letters/replay")
-    before = await seeded.states()
+async def test_warnings_are_summed_and_say_what_to_mend(console: RunningConsole, seeded: SeededEvents) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    cut = Complaint(ComplaintKind.WARNING, "a@example.com", "order_paid", "metadata.note:statsig_value_cut")
+    refused = Complaint(ComplaintKind.REFUSAL, "", "signed_up", "event_name:required")
+    counts = [HourlyCount(hour, 0, cut, 7), HourlyCount(hour, 1, refused, 2)]
+    await seeded.complaints.write("11111111-2222-4333-8444-555555555555", counts)
 
-    answered = await console.post("/dead-letters/replay", [(n, "1" if n == "shown" else v) for n, v in dry.hidden])
+    page = await console.get("/warnings")
+    chosen = await console.get("/warnings?kind=refusal&caller=%28none%29")
 
-    assert answered.status == 409
-    assert "More events match than you were shown." in answered.text
-    assert dict(answered.hidden)["shown"] == "2"
-    assert await seeded.states() == before
-
-
-async def test_a_replay_goes_on_without_its_page_one_at_a_time_until_it_is_stopped(
-    console: RunningConsole, seeded: SeededEvents
-) -> None:
-    events = await seeded.log(40)
-    await seeded.dead_letter(events, "http_400")
-    await seeded.collect()
-    dry = await console.get("/dead-letters/replay?rate=1")
-
-    first = await console.post("/dead-letters/replay", dry.hidden)
-    second = await console.post("/dead-letters/replay", dry.hidden)
-    running = await console.get(first.headers["location"])
-    stopped = await console.post(f"{first.headers['location']}/stop", [("form_token", running.form_token)])
-    page = await replayed(console, stopped.headers["location"])
-
-    assert second.headers["location"] == first.headers["location"]
-    assert "running" in text_of(running)
-    assert "It was stopped. Run it again for the events that are left." in text_of(page)
-    done = sum(state == "PENDING" for state, _ in (await seeded.states()).values())
-    assert 1 <= done < 40
-    assert f"{done} of 40 events" in text_of(page)
-    assert "stopped" in text_of(await console.get("/replays"))
-
-
-async def test_the_end_of_the_console_ends_a_replay_after_its_step(
-    environment: dict[str, str], seeded: SeededEvents
-) -> None:
-    await seeded.dead_letter(await seeded.log(30), "http_400")
-    await seeded.collect()
-    async with running_console(environment) as console:
-        dry = await console.get("/dead-letters/replay?rate=1")
-        await console.post("/dead-letters/replay", dry.hidden)
-
-        assert await console.end() == 130
-        assert console.process.stdout is not None
-        said = console.process.stdout.read()
-
-    done = sum(state == "PENDING" for state, _ in (await seeded.states()).values())
-    assert re.search(rf"^Replay \w+: stopped, {done} of 30 events done$", said, re.MULTILINE), said
-    assert len(await seeded.open_letters()) == 30 - done
-
-
-async def test_a_rule_is_shown_before_it_is_written_and_ends_when_it_is_removed(
-    console: RunningConsole, environment: dict[str, str], seeded: SeededEvents
-) -> None:
-    await seeded.log(3, name="order_paid")
-    asked = "/rules/new?action=hold&event_name=order_paid&name_prefix=&why=INC-12&lasts=2h"
-
-    dry = await console.get(asked)
-    before = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
-    written = await console.post("/rules/new", dry.hidden)
-    (rule,) = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
-    again = await console.get(asked)
-    listed = await console.get("/rules")
-    held = await console.get("/pending?waiting=held+by+a+rule")
-    ask = await console.get(f"/rules/{rule['rule_id']}/remove")
-    removed = await console.post(f"/rules/{rule['rule_id']}/remove", [*ask.hidden, ("why", "mended")])
-    after = await console.get("/rules")
-    audit = await console.get("/audit")
-
-    assert "Of the last hour 3 events match, 3 of them to be forwarded. Of the 3 pending events 3 match." in text_of(
-        dry
-    )
-    assert before == []
-    assert (written.status, written.headers["location"]) == (303, "/rules")
-    assert (rule["action"], rule["event_name"], rule["why"]) == ("hold", "order_paid", "INC-12")
-    assert again.status == 400
-    assert "does the same already" in again.text
-    assert rule["rule_id"] in listed.text
-    assert "3 match, of all 3 pending events" in text_of(held)
-    assert (removed.status, "No rule is active." in after.text) == (303, True)
-    assert re.findall(r"<code>(rules \w+)</code>", audit.text) == ["rules remove", "rules add"]
-    assert "mended" in audit.text
-
-
-async def test_levers_ask_before_they_act(console: RunningConsole, environment: dict[str, str]) -> None:
-    ask = await console.get("/levers/pause")
-    before = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
-    await console.post("/levers/pause", [*ask.hidden, ("why", "maintenance"), ("lasts", "10m")])
-    paused = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
-    overview = await console.get("/")
-    await console.post("/levers/resume", ask.hidden)
-    await console.post("/levers/probe", [*ask.hidden, ("why", "back")])
-    probing = (await nest_events(environment, "rules", "list", "--json")).json["rules"]
-
-    assert (before, [each["action"] for each in paused]) == ([], ["pause"])
-    assert "maintenance" in overview.text
-    assert [each["action"] for each in probing] == ["probe"]
-    assert (await console.post("/levers/pause", [*ask.hidden, ("why", ""), ("lasts", "10m")])).status == 400
-    assert (await console.get("/levers/x")).status == 404
-
-
-async def test_strangers_get_a_sentence_and_change_nothing(console: RunningConsole, seeded: SeededEvents) -> None:
-    await seeded.dead_letter(await seeded.log(1), "http_400")
-    await seeded.collect()
-    dry = await console.get("/dead-letters/replay")
-    before = await seeded.states()
-    confirm = "/dead-letters/replay"
-
-    refused = {
-        "no cookie": await console.get("/", cookie=""),
-        "no cookie for a file": await console.get("/static/console.js", cookie=""),
-        "another host": await console.get("/", host="evil.example"),
-        "a rebound host": await console.get("/", host=f"evil.example:{console.origin.rpartition(':')[2]}"),
-        "another site": await console.post(confirm, dry.hidden, origin="https://evil.example"),
-        "another port": await console.post(confirm, dry.hidden, sec_fetch_site="same-site"),
-        "no origin": await console.post(confirm, dry.hidden, origin=""),
-        "no form token": await console.post(confirm, [each for each in dry.hidden if each[0] != "form_token"]),
-        "a wrong form token": await console.post(confirm, [("form_token", "x"), *dry.hidden[1:]]),
-        "no cookie for a form": await console.post(confirm, dry.hidden, cookie=""),
-    }
-
-    assert {why: page.status for why, page in refused.items()} == dict.fromkeys(refused, 403)
-    assert all(console.cookie not in page.text and dry.form_token not in page.text for page in refused.values())
-    assert (await console.post(confirm, [("form_token", dry.form_token)])).status == 400
-    assert (await console.post(confirm, [("form_token", dry.form_token), ("x", "y" * 70_000)])).status in (400, 413)
-    assert await seeded.states() == before
-    assert len(await seeded.open_letters()) == 1
-
-
-async def test_only_this_machine_reaches_it(console: RunningConsole) -> None:
-    port = int(console.origin.rpartition(":")[2])
-
-    assert listening_on(port) == [f"0100007F:{port:04X}"]
+    assert "7 warnings and 2 refusals since" in page.words
+    assert "a@example.com order_paid warning metadata.note:statsig_value_cut 7 Statsig keeps" in page.words
+    assert "0 warnings and 2 refusals since" in chosen.words
+    assert "(none) signed_up refusal event_name:required 2 send a name that is not blank" in chosen.words
+    assert [(await console.get(f"/warnings?{wrong}")).status for wrong in ("kind=x", "since=30d")] == [400, 400]
 
 
 async def test_what_cannot_be_asked_is_not_known(
@@ -360,7 +182,7 @@ async def test_what_cannot_be_asked_is_not_known(
         overview = await console.get("/")
         letters = await console.get("/dead-letters")
 
-    said = text_of(overview)
+    said = overview.words
     assert overview.status == 200
     assert "Not known: an answer is missing" in said
     assert "Accepted not known" in said
@@ -368,11 +190,4 @@ async def test_what_cannot_be_asked_is_not_known(
     assert "Dead not known" in said
     assert "Nothing is lost" not in said
     assert letters.status == 503
-    assert "Not known: " in text_of(letters)
-
-
-async def test_a_port_that_is_taken_is_wrong_usage(console: RunningConsole, environment: dict[str, str]) -> None:
-    ran = await nest_events(environment, "console", "--port", console.origin.rpartition(":")[2])
-
-    assert ran.code == 2
-    assert "is not free" in ran.err
+    assert "Not known: " in letters.words

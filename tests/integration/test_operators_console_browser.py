@@ -7,7 +7,7 @@ from playwright.async_api import Browser
 
 from tests.support.emulators.seeded_events import SeededEvents
 from tests.support.operators.browser import DESKTOP, PHONE, Watched, entered, running_browser
-from tests.support.operators.console import RunningConsole, running_console
+from tests.support.operators.console import RunningConsole
 
 pytestmark = [pytest.mark.emulators, pytest.mark.timeout(120)]
 
@@ -18,12 +18,6 @@ LONG = {"note": "</pre><script>alert(3)</script>" + "y" * 40_000}
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     async with running_browser() as running:
-        yield running
-
-
-@pytest.fixture
-async def console(environment: dict[str, str]) -> AsyncIterator[RunningConsole]:
-    async with running_console(environment) as running:
         yield running
 
 
@@ -56,7 +50,8 @@ async def test_pages_fit_and_ask_nobody_else_and_hostile_events_do_not_run(
     paths = [
         "/", "/pending", "/dead-letters", "/dead-letters/replay", "/replays", "/events", "/rules",
         "/events?caller=none%40example.com", f"/events/{event_id}", f"/dead-letters/{poison.message_id}",
-        "/rules/new?action=hold&event_name=order_paid&why=INC-12", "/levers/pause", "/audit",
+        "/rules/new?action=hold&event_name=order_paid&why=INC-12", "/levers/pause", "/audit", "/tail",
+        "/warnings",
     ]  # fmt: skip
 
     async with entered(browser, console.url, size=size) as watched:

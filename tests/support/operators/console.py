@@ -28,6 +28,11 @@ class Page:
     text: str
 
     @property
+    def words(self) -> str:
+        """The text, as it is read."""
+        return " ".join(unescape(re.sub(r"<[^>]+>", " ", self.text)).split())
+
+    @property
     def form_token(self) -> str:
         (token, *_) = _TOKEN.findall(self.text)
         return str(token)

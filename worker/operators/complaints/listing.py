@@ -32,6 +32,31 @@ async def report_complaints(
     as_json: bool,
 ) -> int:
     """Print the most frequent complaints. Returns OK, also where there are some: they are the callers' to mend."""
+    choice, sums, now = await ask_complaints(
+        connections, since=since, kind=kind, caller=caller, event_name=event_name, limit=limit
+    )
+    if as_json:
+        show_json(document(choice, sums))
+    else:
+        _show(choice, sums, now)
+    return OK
+
+
+async def ask_complaints(
+    connections: Connections,
+    *,
+    since: str,
+    kind: ComplaintKind | None,
+    caller: str | None,
+    event_name: str | None,
+    limit: int,
+) -> tuple[ComplaintChoice, ComplaintSums, datetime]:
+    """What was asked for, its sums, and Spanner's time.
+
+    Raises:
+        UsageError: the time is wrong.
+        StorageUnavailableError: no answer.
+    """
     _beginning(since, datetime.now(UTC))  # a wrong time is refused before any call
     now = await connections.records.now()
     choice = ComplaintChoice(
@@ -40,12 +65,7 @@ async def report_complaints(
         caller=_typed(caller),
         event_name=_typed(event_name),
     )
-    sums = await connections.complaints.summed(choice, limit=limit)
-    if as_json:
-        show_json(_document(choice, sums))
-    else:
-        _show(choice, sums, now)
-    return OK
+    return choice, await connections.complaints.summed(choice, limit=limit), now
 
 
 def _beginning(since: str, now: datetime) -> datetime:
@@ -63,7 +83,8 @@ def _typed(name: str | None) -> str | None:
     return "" if name == NONE else name
 
 
-def _document(choice: ComplaintChoice, sums: ComplaintSums) -> dict[str, Any]:
+def document(choice: ComplaintChoice, sums: ComplaintSums) -> dict[str, Any]:
+    """The sums as a document."""
     totals = {kind: sums.totals.get(kind, _NO_TOTAL) for kind in ComplaintKind}
     return {
         "since": choice.since,

@@ -13,13 +13,13 @@ from starlette.staticfiles import StaticFiles
 
 from shared.errors import EventLoggingError
 from shared.process.logs import get_logger
-from worker.operators.console import audit, dead_letters, events, overview, pending, replay, rules
+from worker.operators.console import audit, dead_letters, events, overview, pending, replay, rules, tail, warnings
 from worker.operators.console.security import AsgiApp, Guarded
 from worker.operators.console.site import Site
 from worker.operators.exit_codes import UnknownError, UsageError
 from worker.operators.failure_reasons import explained
 
-PAGES: Final = (overview, pending, replay, dead_letters, events, rules, audit)
+PAGES: Final = (overview, pending, replay, dead_letters, events, tail, warnings, rules, audit)
 """`replay` comes before `dead_letters`, whose last route takes any name."""
 
 _log = get_logger()

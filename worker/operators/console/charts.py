@@ -47,7 +47,7 @@ class Chart:
     """The events that reach to the top: a round number, at least 1."""
 
     totals: Mapping[str, int]
-    """By state, over all bars; `accepted` and `possible_duplicates` too."""
+    """By state, over all bars; and of the account's other counts."""
 
 
 def account_chart(hours: Sequence[HourlyAccount], *, until: datetime, count: int) -> Chart:
@@ -60,7 +60,7 @@ def account_chart(hours: Sequence[HourlyAccount], *, until: datetime, count: int
         Bar(position, hour, 0 if (of := by_hour.get(hour)) is None else of.accepted, tuple(_parts(of, most)))
         for position, hour in enumerate(all_hours)
     ]
-    names = (*STATES, "accepted", "possible_duplicates")
+    names = (*STATES, "accepted", "forwarded_later", "possible_duplicates")
     return Chart(tuple(bars), most, {name: sum(getattr(each, name) for each in hours) for name in names})
 
 

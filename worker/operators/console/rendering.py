@@ -21,7 +21,9 @@ NAVIGATION: Final = (
     ("/", "Overview"),
     ("/pending", "Pending"),
     ("/dead-letters", "Dead letters"),
-    ("/events", "Find an event"),
+    ("/events", "Events"),
+    ("/tail", "Live"),
+    ("/warnings", "Warnings"),
     ("/rules", "Rules"),
     ("/audit", "Audit"),
 )

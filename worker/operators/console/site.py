@@ -1,4 +1,4 @@
-"""What every page has: connections, kept answers, replays, templates and the keys."""
+"""What every page has: connections, kept answers, replays, tails, templates and the keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from worker.operators.console.kept import Keeper
 from worker.operators.console.rendering import Pages
 from worker.operators.console.replays import Replays
 from worker.operators.console.security import Keys
+from worker.operators.console.tails import Tails
 from worker.operators.failure_reasons import explained
 from worker.operators.state.asking import Unknown
 from worker.operators.state.snapshot import Snapshot, take_snapshot
@@ -44,6 +45,7 @@ class Site:
     keys: Keys
     pages: Pages
     replays: Replays
+    tails: Tails
     snapshot: Keeper[Snapshot]
     account: Keeper[DayAccount | Unknown]
 
@@ -67,6 +69,7 @@ def site_of(connections: Connections, keys: Keys, tasks: TaskGroup) -> Site:
         keys,
         Pages(place=_place(connections), form_token=keys.form),
         Replays(connections, tasks),
+        Tails(connections),
         Keeper(tasks, snapshot, seconds=SNAPSHOT_SECONDS),
         Keeper(tasks, account, seconds=ACCOUNT_SECONDS),
     )

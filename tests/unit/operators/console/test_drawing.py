@@ -21,7 +21,15 @@ HOUR = timedelta(hours=1)
 
 
 def hour(ago: int, accepted: int, delivered: int, pending: int = 0, dead: int = 0) -> HourlyAccount:
-    return HourlyAccount(datetime(2026, 3, 4, 5, tzinfo=UTC) - ago * HOUR, accepted, delivered, pending, dead, 0)
+    return HourlyAccount(
+        datetime(2026, 3, 4, 5, tzinfo=UTC) - ago * HOUR,
+        accepted,
+        delivered,
+        pending,
+        dead,
+        forwarded_later=0,
+        possible_duplicates=0,
+    )
 
 
 def test_every_hour_has_its_place_also_one_without_events() -> None:
