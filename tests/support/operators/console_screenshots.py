@@ -21,12 +21,10 @@ from shared.process.process_states import ProcessState, Report, Role
 from shared.spanner.event_log import LOG_TABLE
 from tests.support.emulators.provisioned import provisioned
 from tests.support.emulators.seeded_events import SeededEvents, seeded_events
-from tests.support.operators.browser import PHONE, Scheme, entered, running_browser
+from tests.support.operators.browser import DESKTOP, PHONE, Scheme, entered, running_browser
 from tests.support.operators.console import running_console
 
 FOLDER: Final = REPOSITORY / "deploy" / "screenshots"
-
-DESKTOP: Final = (1180, 900)
 
 NAMES: Final = ("order_paid", "signed_up", "checkout_started", "email_opened", "refund_issued")
 CALLERS: Final = ("checkout@example.com", "growth@example.com", "mailer@example.com")
@@ -49,7 +47,7 @@ async def _a_day(seeded: SeededEvents) -> None:
     """More events by day than by night; some die, and those of the last minutes wait."""
     rng, now = random.Random(7), datetime.now(UTC)
     for ago in reversed(range(24)):
-        at = now - timedelta(hours=ago, minutes=20 if ago else 0)
+        at = now.replace(minute=0, second=0) - timedelta(hours=ago) + timedelta(minutes=30) if ago else now
         count = int(EVENTS_AT_NOON * (0.6 + 0.4 * math.sin((at.hour - 6) / 24 * math.tau))) + rng.randint(0, 8)
         events = await seeded.log(count, name=rng.choice(NAMES), caller=rng.choice(CALLERS))
         dead = count // 9 if ago % 6 == 2 else 0
