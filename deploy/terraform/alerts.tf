@@ -25,7 +25,7 @@ locals {
     settle_failed = {
       section  = "settle_failed"
       logs     = local.worker_logs
-      label    = "reason"
+      label    = "process"
       severity = "ERROR"
       meaning  = "Statsig has events of which Spanner took no note within 30 s. Do not restart workers."
     }
