@@ -25,6 +25,7 @@ without native dead-lettering counts no deliveries (0), and then the first one m
 _DISPOSITIONS: Final = {
     ClaimOutcome.DELIVERED: Disposition.ACK,
     ClaimOutcome.DEAD: Disposition.ACK,
+    ClaimOutcome.ERASED: Disposition.ACK,
     ClaimOutcome.CLAIMED_ELSEWHERE: Disposition.NACK,
     ClaimOutcome.WAITING: Disposition.SET_ASIDE,
 }
@@ -86,6 +87,8 @@ class Claiming:
             by_outcome[result.outcome].append(result)
         for outcome, disposition in _DISPOSITIONS.items():
             batch.decide([result.event_id for result in by_outcome[outcome]], disposition)
+        if erased := by_outcome[ClaimOutcome.ERASED]:
+            _log.info("erased_event_skipped", events=len(erased))
         await self._give_up_missing(batch, [result.event_id for result in by_outcome[ClaimOutcome.MISSING]])
         claimed = by_outcome[ClaimOutcome.CLAIMED]
         return await self._without_suspects(batch, claimed) if self._sets_aside(batch) else claimed

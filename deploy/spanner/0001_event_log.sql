@@ -115,6 +115,17 @@ CREATE TABLE NestEventDeadLetter (
 CREATE NULL_FILTERED INDEX NestEventDeadLetterOpen ON NestEventDeadLetter (open_shard, dead_at)
   STORING (kind, reason, event_id, event_name, caller);
 
+-- All letters of an event, for an erasure: poison has another subject.
+CREATE NULL_FILTERED INDEX NestEventDeadLetterByEvent ON NestEventDeadLetter (event_id);
+
+-- Events that `nest-events erase` deleted, so that nothing is made of a message of theirs that is still in a topic. Kept
+-- for longer than a message can be: 31 days on the forward topic, and as long again on the dead-letter topic.
+CREATE TABLE NestEventErased (
+  event_id   STRING(36) NOT NULL,
+  erased_at  TIMESTAMP  NOT NULL OPTIONS (allow_commit_timestamp = true),
+) PRIMARY KEY (event_id),
+  ROW DELETION POLICY (OLDER_THAN(erased_at, INTERVAL 90 DAY));
+
 -- Operators' rules; shared/events/rules.py says what each action does. A few rows, which every process reads every few
 -- seconds. A rule that has ended stays, to show who made and removed it.
 CREATE TABLE NestEventRule (

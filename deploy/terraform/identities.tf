@@ -16,6 +16,13 @@ resource "google_service_account" "operator" {
   display_name = "Event Logging: operators, with nest-events"
 }
 
+# The only one that may delete, for `nest-events erase` alone.
+resource "google_service_account" "eraser" {
+  project      = var.project
+  account_id   = "${var.name}-eraser"
+  display_name = "Event Logging: operators who erase an actor"
+}
+
 resource "google_service_account" "export" {
   project      = var.project
   account_id   = "${var.name}-export"
@@ -70,6 +77,7 @@ locals {
     ingress  = google_service_account.ingress.member
     worker   = google_service_account.worker.member
     operator = google_service_account.operator.member
+    eraser   = google_service_account.eraser.member
     export   = google_service_account.export.member
   }
 
@@ -79,11 +87,13 @@ locals {
     worker_writer   = { account = "worker", role = google_project_iam_custom_role.database_writer[0].id }
     operator_writer = { account = "operator", role = google_project_iam_custom_role.database_writer[0].id }
     operator_looker = { account = "operator", role = google_project_iam_custom_role.database_looker[0].id }
+    eraser_writer   = { account = "eraser", role = google_project_iam_custom_role.database_writer[0].id }
+    eraser_looker   = { account = "eraser", role = google_project_iam_custom_role.database_looker[0].id }
     export_exporter = { account = "export", role = google_project_iam_custom_role.database_exporter[0].id }
   }
 
   # With database roles each account may connect only as its own role, whose grants are in deploy/spanner/roles.
-  database_roles = var.use_database_roles ? toset(["ingress", "worker", "operator", "export"]) : toset([])
+  database_roles = var.use_database_roles ? toset(["ingress", "worker", "operator", "eraser", "export"]) : toset([])
 }
 
 resource "google_spanner_database_iam_member" "rows" {
@@ -245,6 +255,14 @@ resource "google_service_account_iam_member" "people_act_as_operator" {
   for_each = var.operators
 
   service_account_id = google_service_account.operator.name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = each.value
+}
+
+resource "google_service_account_iam_member" "people_act_as_eraser" {
+  for_each = var.erasers
+
+  service_account_id = google_service_account.eraser.name
   role               = "roles/iam.serviceAccountTokenCreator"
   member             = each.value
 }

@@ -28,3 +28,13 @@ output "operator_environment" {
   description = "The settings of nest-events."
   value       = merge(local.common_environment, local.subscriptions_environment, local.role_environment["operator"])
 }
+
+output "eraser_service_account" {
+  description = "Whom operators act as with `nest-events erase`."
+  value       = google_service_account.eraser.email
+}
+
+output "eraser_environment" {
+  description = "The settings of `nest-events erase`."
+  value       = merge(local.common_environment, local.subscriptions_environment, local.role_environment["eraser"])
+}

@@ -34,7 +34,7 @@ locals {
   } : name => value if var.telemetry_endpoint != null }
 
   role_environment = {
-    for role in ["ingress", "worker", "operator"] : role => var.use_database_roles ? { SPANNER_DATABASE_ROLE = role } : {}
+    for role in ["ingress", "worker", "operator", "eraser"] : role => var.use_database_roles ? { SPANNER_DATABASE_ROLE = role } : {}
   }
 }
 

@@ -46,6 +46,12 @@ variable "operators" {
   default     = []
 }
 
+variable "erasers" {
+  description = "IAM members that may act as the eraser's service account, the only one that may delete rows: those who run `nest-events erase`."
+  type        = set(string)
+  default     = []
+}
+
 variable "statsig_environment" {
   description = "The Statsig tier, for example production. STATSIG_ENVIRONMENT of the worker."
   type        = string

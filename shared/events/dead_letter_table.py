@@ -151,7 +151,8 @@ class DeadLetterTable(Protocol):
         """Write the letters that are not in the table yet, and return how many they were. Idempotent.
 
         Adds the caller from the event's row. A letter is written as closed if there is a later one of its subject, or
-        if its event is delivered or was replayed since; an older open letter of the subject is closed.
+        if its event is delivered or was replayed since; an older open letter of the subject is closed. A letter of an
+        event that was erased, and not logged again since, is not written.
 
         Raises:
             StorageRejectedError, StoragePreconditionError: a letter cannot be written; none was.

@@ -48,8 +48,11 @@ class ClaimOutcome(enum.StrEnum):
     WAITING = "waiting"
     """Pending, set aside as a suspect, and not to be tried yet."""
 
+    ERASED = "erased"
+    """No ledger row: an operator erased the event (shared/events/erasure.py)."""
+
     MISSING = "missing"
-    """No ledger row: never committed, deleted, or not to be forwarded."""
+    """No ledger row for another reason: never committed, deleted, or not to be forwarded."""
 
 
 @dataclass(frozen=True, slots=True)

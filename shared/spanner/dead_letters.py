@@ -21,6 +21,7 @@ from shared.events.dead_letter_table import (
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner import dead_letter_rows as table
 from shared.spanner.connection import spanner_call
+from shared.spanner.erasure import erased_among
 from shared.spanner.event_log import LOG_TABLE
 from shared.spanner.forward_ledger_rows import DEAD_INDEX
 from shared.spanner.mutations import insert, update
@@ -67,10 +68,12 @@ class SpannerDeadLetterTable:
             event_ids = sorted({each.event_id for each in letters if each.event_id is not None})
             states = await read_by_key(transaction, LEDGER_TABLE, table.LEDGER_COLUMNS, event_ids)
             ledger = {row.event_id: row for row in (table.LedgerRow(*values) for values in states)}
+            erased = await erased_among(transaction, set(event_ids) - ledger.keys())
+            wanted = [each for each in letters if each.event_id not in erased]
             logged = await read_by_key(transaction, LOG_TABLE, ("event_id", "caller"), event_ids)
             callers = {event_id: caller for event_id, caller in logged}  # noqa: C416 - mypy refuses dict(logged)
             places = [table.Place(*row) for row in await _read(transaction, table.PLACE_COLUMNS, _subjects(letters))]
-            found = table.collected(letters, places, ledger, callers)
+            found = table.collected(wanted, places, ledger, callers)
             if found.inserts:
                 insert(transaction, DEAD_LETTER_TABLE, table.INSERTED_COLUMNS, found.inserts)
             if found.closings:

@@ -23,6 +23,7 @@ from shared.events.timestamps import NANOS_PER_SECOND, from_datetime, to_rfc3339
 from shared.spanner import forward_ledger_rows as table
 from shared.spanner import mutations
 from shared.spanner.connection import spanner_call
+from shared.spanner.erasure import erased_among
 from shared.spanner.parts import ROWS_AT_ONCE, in_parts
 from shared.spanner.reading import AT_INTERVALS, read_by_key
 from shared.spanner.transactions import Transactions, current_time
@@ -90,6 +91,8 @@ class SpannerForwardLedger:
                         take_overs.append(table.take_over_values(result, token, until))
                 _update(transaction, table.CLAIM_COLUMNS, claims)
                 _update(transaction, table.TAKE_OVER_COLUMNS, take_overs)
+                for event_id in await erased_among(transaction, set(part) - results.keys()):
+                    results[event_id] = ClaimResult(event_id, ClaimOutcome.ERASED)
                 return results
 
             return await self._run(work)
@@ -125,7 +128,8 @@ class SpannerForwardLedger:
         within = self._timeout_seconds if within_seconds is None else within_seconds
 
         async def settle_part(part: Sequence[DeliveryRecord]) -> None:
-            # While the claim lasts no other batch writes the row: one commit without a read is enough.
+            # While the claim lasts no other batch writes the row: one commit without a read is enough. Only an erasure
+            # may have taken the claim; it then finds the event delivered.
             if (token is not None and seconds_left <= within) or not await self._settle_unread(part, within):
                 await self._settle_read(part, token, within)
 

@@ -29,6 +29,7 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
     "NestEventAudit": frozenset({"audit_id", "done_at", "who", "command", "why", "detail"}),
     "NestEventComplaint": frozenset({"complaint_shard", "hour", "process_id", "place", "kind", "caller", "event_name",
                                      "reason", "events"}),
+    "NestEventErased": frozenset({"event_id", "erased_at"}),
 }  # fmt: skip
 """Columns by table. The database may have more: columns are added before the code that uses them."""
 

@@ -23,15 +23,18 @@ _LAST: Final = 2**63 - 1
 async def shards_beyond(database: Any, table: str, index: str, column: str, first: int) -> list[int]:
     """The shards from `first` on that have entries; `column` holds the shard. Costs one read for each, and one more."""
     found: list[int] = []
-    while True:
-        begin = found[-1] + 1 if found else first
-        keys = KeySet(ranges=[KeyRange(start_closed=[begin], end_closed=[_LAST])])
-        # Single-use snapshots: one for several reads is a transaction, and on the emulator it ends the running one.
-        async with database.snapshot() as snapshot:
-            rows = [row async for row in await snapshot.read(table, (column,), keys, index, 1, retry=AT_INTERVALS)]
-        if not rows:
-            return found
-        found.append(rows[0][0])
+    while (shard := await shard_from(database, table, index, column, found[-1] + 1 if found else first)) is not None:
+        found.append(shard)
+    return found
+
+
+async def shard_from(database: Any, table: str, index: str, column: str, first: int) -> int | None:
+    """The first shard from `first` on that has entries; None if there is none."""
+    keys = KeySet(ranges=[KeyRange(start_closed=[first], end_closed=[_LAST])])
+    # A single-use snapshot: one for several reads is a transaction, and on the emulator it ends the running one.
+    async with database.snapshot() as snapshot:
+        rows = [row async for row in await snapshot.read(table, (column,), keys, index, 1, retry=AT_INTERVALS)]
+    return rows[0][0] if rows else None
 
 
 async def page_of_each(

@@ -1,6 +1,6 @@
 -- Fine-grained access: what each identity may do with rows. In a folder of its own, because the Spanner emulator (1.5.28)
 -- has no roles. Numbered in one sequence with the files of the folder above: deploy/terraform applies both, by number.
--- No role may delete a row, and none may change the schema, which cannot be granted to a role.
+-- No role but eraser may delete a row, and none may change the schema, which cannot be granted to a role.
 
 -- spanner_info_reader shows the whole schema, which a process checks when it starts, and no rows.
 CREATE ROLE ingress;
@@ -28,7 +28,7 @@ GRANT ROLE spanner_info_reader TO ROLE operator;
 CREATE ROLE export;
 GRANT SELECT ON TABLE NestEventLog TO ROLE export;
 
--- NestEventProcess. A process that ends marks its row, so no role needs to delete rows here either.
+-- NestEventProcess. A process that ends marks its row, so no role needs to delete rows here.
 GRANT INSERT, UPDATE ON TABLE NestEventProcess TO ROLE ingress, worker;
 GRANT SELECT ON TABLE NestEventProcess TO ROLE operator;
 
@@ -43,3 +43,17 @@ GRANT SELECT, INSERT ON TABLE NestEventAudit TO ROLE operator;
 -- What callers were warned of and refused. A process writes its counts again as they rise.
 GRANT INSERT, UPDATE ON TABLE NestEventComplaint TO ROLE ingress;
 GRANT SELECT ON TABLE NestEventComplaint TO ROLE operator;
+
+-- Operators take this role for `nest-events erase` alone. It sees no metadata, and no payload of a dead letter.
+CREATE ROLE eraser;
+GRANT SELECT(event_id, actor_id, ingested_at, forward_to_statsig, log_shard), DELETE ON TABLE NestEventLog TO ROLE eraser;
+-- Its ledger row goes with a log row (ON DELETE CASCADE), for which DELETE on the parent is enough. Before that the eraser
+-- takes over a worker's claim.
+GRANT SELECT(event_id, state, claim_token, claimed_until) ON TABLE NestEventForward TO ROLE eraser;
+GRANT UPDATE(claim_token, claimed_until) ON TABLE NestEventForward TO ROLE eraser;
+GRANT SELECT(subject, message_id, event_id), DELETE ON TABLE NestEventDeadLetter TO ROLE eraser;
+GRANT INSERT, UPDATE ON TABLE NestEventErased TO ROLE eraser;
+GRANT ROLE spanner_info_reader TO ROLE eraser;
+
+-- A claim, or a dead letter that is collected, of an event that has no rows: was it erased?
+GRANT SELECT ON TABLE NestEventErased TO ROLE worker, operator;

@@ -18,8 +18,8 @@ run "each_identity_is_bound_to_its_database_role_by_default" {
   command = plan
 
   assert {
-    condition     = keys(google_spanner_database_iam_member.as_role) == ["export", "ingress", "operator", "worker"]
-    error_message = "Four identities, four roles."
+    condition     = keys(google_spanner_database_iam_member.as_role) == ["eraser", "export", "ingress", "operator", "worker"]
+    error_message = "Five identities, five roles."
   }
 
   assert {
@@ -47,8 +47,8 @@ run "without_database_roles_iam_decides_and_nobody_names_a_role" {
   }
 
   assert {
-    condition     = length(google_spanner_database_iam_member.rows) == 5
-    error_message = "Ingress, worker, operator (two) and export have their custom roles."
+    condition     = length(google_spanner_database_iam_member.rows) == 7
+    error_message = "Ingress, worker, operator (two), eraser (two) and export have their custom roles."
   }
 
   assert {
@@ -57,7 +57,7 @@ run "without_database_roles_iam_decides_and_nobody_names_a_role" {
   }
 
   assert {
-    condition     = !contains(keys(output.operator_environment), "SPANNER_DATABASE_ROLE")
+    condition     = !contains(keys(merge(output.operator_environment, output.eraser_environment)), "SPANNER_DATABASE_ROLE")
     error_message = "As for operators."
   }
 }
@@ -67,6 +67,7 @@ run "only_those_who_are_named_may_call_or_act_as_operators" {
 
   variables {
     operators = ["group:oncall@example.com"]
+    erasers   = ["user:privacy@example.com"]
   }
 
   assert {
@@ -77,6 +78,11 @@ run "only_those_who_are_named_may_call_or_act_as_operators" {
   assert {
     condition     = keys(google_service_account_iam_member.people_act_as_operator) == ["group:oncall@example.com"]
     error_message = "Operators are those of var.operators."
+  }
+
+  assert {
+    condition     = keys(google_service_account_iam_member.people_act_as_eraser) == ["user:privacy@example.com"]
+    error_message = "Operators may not delete unless they are named for it too."
   }
 
   assert {

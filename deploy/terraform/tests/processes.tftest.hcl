@@ -110,6 +110,11 @@ run "each_process_is_told_its_database_role_and_who_vouches_for_callers" {
     condition     = output.operator_environment.SPANNER_DATABASE_ROLE == "operator"
     error_message = "Operators act in their role too."
   }
+
+  assert {
+    condition     = output.eraser_environment.SPANNER_DATABASE_ROLE == "eraser"
+    error_message = "And in that of the eraser, who alone may delete, for an erasure."
+  }
 }
 
 run "other_settings_reach_their_process" {

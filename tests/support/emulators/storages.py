@@ -12,6 +12,7 @@ from google.cloud.spanner_v1 import KeySet
 from shared.events.audit_trail import AuditTrail
 from shared.events.complaints import ComplaintTable
 from shared.events.dead_letter_table import DeadLetterTable
+from shared.events.erasure import Erasure
 from shared.events.event_log import EventLogRepository
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardLedger
 from shared.events.late_forward_ledger import LateForwardLedger
@@ -25,6 +26,7 @@ from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.erasure import SpannerErasure
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE, SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
@@ -35,6 +37,7 @@ from shared.spanner.rules import SpannerRuleTable
 from shared.spanner.transactions import Transactions
 from tests.support.fakes.memory_complaints import MemoryComplaintTable
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
+from tests.support.fakes.memory_erasure import MemoryErasure
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryEventLogRepository, MemoryStore
 from tests.support.fakes.memory_forward_ledger import MemoryForwardLedger
 from tests.support.fakes.memory_late_forward_ledger import MemoryLateForwardLedger
@@ -45,6 +48,9 @@ from tests.support.fakes.memory_rules import MemoryAuditTrail, MemoryRuleTable
 
 TIMEOUT_SECONDS = 10.0
 """Of a call: long, since the emulator runs one transaction at a time."""
+
+ENTRIES_PER_STEP = 3
+"""Of an erasure's search: few, so that one shard takes several steps."""
 
 _LEDGER_COLUMNS = tuple(each.name for each in fields(LedgerRow))
 
@@ -75,6 +81,8 @@ class Storage(Protocol):
     rules: RuleTable
     audit: AuditTrail
     complaints: ComplaintTable
+    erasure: Erasure
+    """Takes steps of a few events."""
 
     async def another_ledger(self) -> ForwardLedger:
         """One of another process, with its own connection."""
@@ -126,6 +134,7 @@ class MemoryStorage:
         self.rules: RuleTable = MemoryRuleTable(self.store)
         self.audit: AuditTrail = MemoryAuditTrail(self.store)
         self.complaints: ComplaintTable = MemoryComplaintTable(self.store)
+        self.erasure: Erasure = MemoryErasure(self.store)
 
     async def another_ledger(self) -> ForwardLedger:
         return MemoryForwardLedger(self.store)
@@ -190,6 +199,9 @@ class SpannerStorage:
         self.rules: RuleTable = SpannerRuleTable(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.audit: AuditTrail = SpannerAuditTrail(ledger.transactions, timeout_seconds=TIMEOUT_SECONDS)
         self.complaints: ComplaintTable = SpannerComplaintTable(database, timeout_seconds=TIMEOUT_SECONDS)
+        self.erasure: Erasure = SpannerErasure(
+            ledger.transactions, timeout_seconds=TIMEOUT_SECONDS, entries_per_step=ENTRIES_PER_STEP
+        )
 
     async def another_ledger(self) -> ForwardLedger:
         database = await self._stack.enter_async_context(open_database(self._settings))

@@ -40,6 +40,8 @@ class MemoryDeadLetterTable:
         key = (letter.subject, letter.message_id)
         if key in self._store.letters:
             return False
+        if letter.event_id in self._store.erased and letter.event_id not in self._store.ledger:
+            return False
         logged = self._store.log.get(letter.event_id or "")
         caller = None if logged is None else logged.event.caller
         kept = replace(letter, caller=caller, collected_at=self._store.clock.now())

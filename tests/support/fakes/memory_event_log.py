@@ -68,6 +68,9 @@ class MemoryStore:
     letters: dict[tuple[str, str], DeadLetterRow] = field(default_factory=dict)
     """By subject and message id."""
 
+    erased: set[str] = field(default_factory=set)
+    """The ids of erased events."""
+
     rules: dict[str, Rule] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
 

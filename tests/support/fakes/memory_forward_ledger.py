@@ -36,7 +36,8 @@ class MemoryForwardLedger:
     def _claim(self, event_id: str, own: set[str], token: str, seconds: float) -> ClaimResult:
         row = self._store.ledger.get(event_id)
         if row is None:
-            return ClaimResult(event_id, ClaimOutcome.MISSING)
+            is_erased = event_id in self._store.erased
+            return ClaimResult(event_id, ClaimOutcome.ERASED if is_erased else ClaimOutcome.MISSING)
         outcome = self._outcome(row, own, token)
         is_resumed = outcome is ClaimOutcome.CLAIMED and row.claim_token in own
         if outcome is ClaimOutcome.CLAIMED:

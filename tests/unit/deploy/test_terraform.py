@@ -114,15 +114,16 @@ def test_terraform_reads_the_statements_that_the_emulator_gets(tmp_path: Path) -
     assert words(read) == words(expected)
 
 
-def test_roles_grant_no_delete_and_know_the_tables() -> None:
+def test_only_the_eraser_may_delete_and_roles_know_the_tables() -> None:
     grants = schema.statements(schema.DDL_DIRECTORY / "roles")
     assert {grant.split()[2] for grant in grants if grant.startswith("CREATE ROLE")} == {
         "ingress",
         "worker",
         "operator",
+        "eraser",
         "export",
     }
-    assert not any("DELETE" in grant for grant in grants)
+    assert {grant.split()[-1] for grant in grants if "DELETE" in grant} == {"eraser"}
     granted = {
         table.strip()
         for grant in grants

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import StorageRejectedError, StorageUnavailableError, SubscriptionUnavailableError
 from shared.events import forward_message
 from shared.events.dead_letter_table import LetterChoice
-from shared.events.forward_message import OutgoingMessage
+from shared.events.forward_message import EVENT_ID_ATTRIBUTE, OutgoingMessage
 from tests.support.eventually import eventually
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_dead_letter_table import MemoryDeadLetterTable
@@ -109,3 +109,16 @@ async def test_it_ends_at_once_while_it_waits(world: World) -> None:
     with anyio.fail_after(2):
         async with world.collecting():
             await anyio.lowlevel.checkpoint()
+
+
+async def test_letters_of_erased_events_are_acknowledged_and_not_kept(world: World) -> None:
+    erased = sample_event()
+    world.store.erased.add(erased.event_id)
+    undecodable = OutgoingMessage(b"poison", {EVENT_ID_ATTRIBUTE: erased.event_id})
+    await world.topic.publish([forward_message.encode(erased), undecodable, *messages(1)])
+
+    async with world.collecting():
+        await eventually(lambda: not world.subscription.backlog)
+
+    assert len(world.subscription.acknowledged) == 3
+    assert await world.kept() == 1
