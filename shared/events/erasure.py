@@ -13,6 +13,14 @@ from typing import Final, Protocol
 ERASED_TABLE: Final = "NestEventErased"
 
 
+ERASER: Final = "nest-events erase"
+"""The claim token of every erasure, so that another run goes on with the claims of one that was killed."""
+
+HELD_ON_SECONDS: Final = 30.0
+"""How long a claim that was taken over is held beyond its end. An erasure looks every second or so, and may meet some
+seconds without an answer from Spanner."""
+
+
 class EventState(enum.StrEnum):
     """What became of an event before it was erased."""
 
@@ -91,20 +99,15 @@ class Erasure(Protocol):
         """
         ...
 
-    async def erase(self, event_ids: Sequence[str], *, token: str) -> Found:
+    async def erase(self, event_ids: Sequence[str]) -> Found:
         """Delete the events' log rows, ledger rows and dead letters and keep their ids, in one transaction. Idempotent.
 
-        An event in flight is left, and `token` takes its claim: from then on its worker begins no other attempt, and no
-        worker claims it. The attempt that has begun ends within the claim that it was begun under. A call with the same
-        token erases the event once that claim has ended. If no such call comes within HELD_ON_SECONDS of it, workers
-        may claim the event again.
+        An event in flight is left, and ERASER takes its claim: from then on its worker begins no other attempt, and no
+        worker claims it. The attempt that has begun ends within the claim that it was begun under. A later call, of any
+        process, erases the event once that claim has ended. If none comes within HELD_ON_SECONDS of it, workers may
+        claim the event again.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.
         """
         ...
-
-
-HELD_ON_SECONDS: Final = 30.0
-"""How long a claim that was taken over is held beyond its end. The erasure looks every second or so; it may meet a few
-seconds without an answer from Spanner."""

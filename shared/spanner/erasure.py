@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeyRange, KeySet, RequestOptions, param_types
 
 from shared.events.dead_letter_table import DEAD_LETTER_TABLE
-from shared.events.erasure import ERASED_TABLE, HELD_ON_SECONDS, ActorEvent, Cursor, EventState, Found, Page
+from shared.events.erasure import ERASED_TABLE, ERASER, HELD_ON_SECONDS, ActorEvent, Cursor, EventState, Found, Page
 from shared.events.forward_ledger import LEDGER_TABLE
 from shared.spanner import mutations
 from shared.spanner.connection import spanner_call
@@ -56,9 +56,9 @@ class _LedgerRow(NamedTuple):
     claim_token: str | None
     claimed_until: datetime | None
 
-    def in_flight(self, now: datetime, token: str | None) -> bool:
+    def in_flight(self, now: datetime) -> bool:
         """Whether a worker may be sending the event. A settled one too: its claim may have been left to another."""
-        held_on = timedelta(seconds=HELD_ON_SECONDS if self.claim_token == token else 0)
+        held_on = timedelta(seconds=HELD_ON_SECONDS if self.claim_token == ERASER else 0)
         return is_live(self.claimed_until, now + held_on)
 
 
@@ -105,19 +105,19 @@ class SpannerErasure:
             self._transactions.database.snapshot(multi_use=True) as snapshot,
         ):
             now = await current_time(snapshot)
-            states, _ = await _states(snapshot, event_ids, now, token=None)
+            states, _ = await _states(snapshot, event_ids, now)
             return Found(states, len(await _letters(snapshot, _erasable(states))))
 
-    async def erase(self, event_ids: Sequence[str], *, token: str) -> Found:
+    async def erase(self, event_ids: Sequence[str]) -> Found:
         async def work(transaction: Any) -> Found:
             now = await current_time(transaction)
-            states, ledger = await _states(transaction, event_ids, now, token=token)
+            states, ledger = await _states(transaction, event_ids, now)
             erased = _erasable(states)
             letters = await _letters(transaction, erased)
             taken = [
-                claim_values(row.event_id, token, row.claimed_until + timedelta(seconds=HELD_ON_SECONDS))
+                claim_values(row.event_id, ERASER, row.claimed_until + timedelta(seconds=HELD_ON_SECONDS))
                 for row in ledger.values()
-                if states.get(row.event_id) is EventState.IN_FLIGHT and row.claim_token != token and row.claimed_until
+                if states.get(row.event_id) is EventState.IN_FLIGHT and row.claim_token != ERASER and row.claimed_until
             ]
             if taken:
                 mutations.update(transaction, LEDGER_TABLE, CLAIM_COLUMNS, taken)
@@ -142,20 +142,20 @@ async def erased_among(reader: Any, event_ids: Collection[str]) -> set[str]:
 
 
 async def _states(
-    reader: Any, event_ids: Sequence[str], now: datetime, *, token: str | None
+    reader: Any, event_ids: Sequence[str], now: datetime
 ) -> tuple[dict[str, EventState], dict[str, _LedgerRow]]:
     """The states of the events that have a log row, and the ledger rows, by event_id."""
     logged = await read_by_key(reader, LOG_TABLE, ("event_id", "forward_to_statsig"), event_ids)
     rows = await read_by_key(reader, LEDGER_TABLE, _LedgerRow._fields, event_ids)
     ledger = {row.event_id: row for row in (_LedgerRow(*values) for values in rows)}
-    states = {e: _state(ledger.get(e), now, token, is_forwarded=is_forwarded) for e, is_forwarded in logged}
+    states = {e: _state(ledger.get(e), now, is_forwarded=is_forwarded) for e, is_forwarded in logged}
     return states, ledger
 
 
-def _state(row: _LedgerRow | None, now: datetime, token: str | None, *, is_forwarded: bool) -> EventState:
+def _state(row: _LedgerRow | None, now: datetime, *, is_forwarded: bool) -> EventState:
     if row is None:
         return EventState.SETTLED_LONG_AGO if is_forwarded else EventState.NOT_FORWARDED
-    if row.in_flight(now, token):
+    if row.in_flight(now):
         return EventState.IN_FLIGHT
     return EventState(row.state.lower())
 

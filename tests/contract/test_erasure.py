@@ -20,8 +20,6 @@ LATER = timedelta(hours=1)
 BRIEF = 2.0
 """Of a claim that is still live at the next call, on a busy machine too."""
 
-ERASER = "eraser"
-
 
 async def logged(storage: Storage, actor_id: str | None = ACTOR, *, forward: bool = True, **fields: Any) -> Event:
     event = sample_event(actor_id=actor_id, **fields)
@@ -85,7 +83,7 @@ async def test_a_search_goes_on_behind_what_was_deleted_meanwhile(storage: Stora
     before, cursor = await storage.now() + LATER, None
     while True:
         page = await storage.erasure.search(ACTOR, before=before, cursor=cursor)
-        await storage.erasure.erase([each.event_id for each in page.events], token=ERASER)
+        await storage.erasure.erase([each.event_id for each in page.events])
         seen += [each.event_id for each in page.events]
         if (cursor := page.cursor) is None:
             break
@@ -116,7 +114,7 @@ async def test_a_look_says_what_an_erasure_then_finds_and_changes_nothing(storag
     looked = [await storage.erasure.look(asked) for _ in range(2)]
 
     assert looked == [Found(states, dead_letters=3)] * 2
-    assert await storage.erasure.erase(asked, token=ERASER) == looked[0]
+    assert await storage.erasure.erase(asked) == looked[0]
 
 
 async def test_erased_events_are_gone_with_all_their_dead_letters_and_others_are_not(storage: Storage) -> None:
@@ -125,7 +123,7 @@ async def test_erased_events_are_gone_with_all_their_dead_letters_and_others_are
     await storage.ledger.claim([other.event_id], token="worker", seconds=LONG)
     await storage.letters.collect([letter(other)])
 
-    await storage.erasure.erase(list(states), token=ERASER)
+    await storage.erasure.erase(list(states))
 
     for event_id in states:
         assert await storage.logged(event_id) is None
@@ -141,7 +139,7 @@ async def test_poison_that_names_the_event_is_deleted_with_it_and_other_poison_i
     of_event, other = poison(event_id=event.event_id), poison(event_id="no event")
     await storage.letters.collect([of_event, other])
 
-    found = await storage.erasure.erase([event.event_id], token=ERASER)
+    found = await storage.erasure.erase([event.event_id])
 
     assert found.dead_letters == 1
     assert [each.subject for each in await storage.letters.open(EVERYTHING)] == [other.subject]
@@ -149,10 +147,10 @@ async def test_poison_that_names_the_event_is_deleted_with_it_and_other_poison_i
 
 async def test_erasing_again_finds_nothing(storage: Storage) -> None:
     states = await events_in_every_state(storage)
-    await storage.erasure.erase(list(states), token=ERASER)
+    await storage.erasure.erase(list(states))
 
-    assert await storage.erasure.erase(list(states), token=ERASER) == Found({}, 0)
-    assert await storage.erasure.erase([], token=ERASER) == Found({}, 0)
+    assert await storage.erasure.erase(list(states)) == Found({}, 0)
+    assert await storage.erasure.erase([]) == Found({}, 0)
 
 
 async def test_an_event_in_flight_is_left_and_its_worker_makes_no_other_attempt(storage: Storage) -> None:
@@ -160,7 +158,7 @@ async def test_an_event_in_flight_is_left_and_its_worker_makes_no_other_attempt(
     await storage.ledger.claim([event.event_id], token="worker", seconds=LONG)
     await storage.letters.collect([letter(event)])
 
-    found = await storage.erasure.erase([event.event_id], token=ERASER)
+    found = await storage.erasure.erase([event.event_id])
 
     assert found == Found({event.event_id: EventState.IN_FLIGHT}, dead_letters=0)
     assert await storage.logged(event.event_id) is not None
@@ -175,7 +173,7 @@ async def test_asking_again_does_not_prolong_the_claim(storage: Storage) -> None
     await storage.ledger.claim([event.event_id], token="worker", seconds=LONG)
     ends = []
     for _ in range(3):
-        await storage.erasure.erase([event.event_id], token=ERASER)
+        await storage.erasure.erase([event.event_id])
         ends.append((await row_of(storage, event.event_id)).claimed_until)
 
     assert ends == ends[:1] * 3
@@ -186,11 +184,11 @@ async def test_an_event_in_flight_is_erased_when_its_claim_has_ended_and_no_work
 ) -> None:
     event = await logged(storage)
     await storage.ledger.claim([event.event_id], token="worker", seconds=BRIEF)
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
     await storage.time_passes(BRIEF)
     assert await claim_of(storage, event.event_id) is ClaimOutcome.CLAIMED_ELSEWHERE
 
-    found = await storage.erasure.erase([event.event_id], token=ERASER)
+    found = await storage.erasure.erase([event.event_id])
 
     assert found.states == {event.event_id: EventState.PENDING}
     assert await gone(storage, event)
@@ -199,27 +197,15 @@ async def test_an_event_in_flight_is_erased_when_its_claim_has_ended_and_no_work
 async def test_a_delivery_that_ends_after_the_claim_was_taken_over_is_still_written(storage: Storage) -> None:
     event = await logged(storage)
     await storage.ledger.claim([event.event_id], token="worker", seconds=BRIEF)
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
     # As a worker does while it has its claim: without reading the row.
     await storage.ledger.settle_delivered([attempt(event.event_id)], token="worker", seconds_left=LONG)
     await storage.time_passes(BRIEF)
 
-    found = await storage.erasure.erase([event.event_id], token=ERASER)
+    found = await storage.erasure.erase([event.event_id])
 
     assert found.states == {event.event_id: EventState.DELIVERED}
     assert await gone(storage, event)
-
-
-async def test_another_erasure_takes_the_claim_over_and_erases_the_event_in_its_turn(storage: Storage) -> None:
-    event = await logged(storage)
-    await storage.ledger.claim([event.event_id], token="worker", seconds=BRIEF)
-    await storage.erasure.erase([event.event_id], token=ERASER)
-    await storage.time_passes(BRIEF)
-
-    found = await storage.erasure.erase([event.event_id], token="another")
-
-    assert found.states == {event.event_id: EventState.IN_FLIGHT}
-    assert await storage.erasure.erase([event.event_id], token=ERASER) == found
 
 
 async def test_a_settled_event_under_a_live_claim_is_in_flight(storage: Storage) -> None:
@@ -239,7 +225,7 @@ async def test_an_event_whose_claim_has_expired_is_erased(storage: Storage) -> N
     await storage.ledger.claim([event.event_id], token="worker", seconds=SHORT)
     await storage.time_passes(SHORT)
 
-    found = await storage.erasure.erase([event.event_id], token=ERASER)
+    found = await storage.erasure.erase([event.event_id])
 
     assert found.states == {event.event_id: EventState.PENDING}
 
@@ -249,7 +235,7 @@ async def test_an_event_whose_claim_has_expired_is_erased(storage: Storage) -> N
 
 async def test_a_claim_tells_erased_events_from_those_that_never_had_a_row(storage: Storage) -> None:
     event, never, pending = await logged(storage), str(uuid.uuid4()), await logged(storage)
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
 
     found = await storage.ledger.claim([event.event_id, never, pending.event_id], token=token(), seconds=LONG)
 
@@ -265,7 +251,7 @@ async def test_late_writes_of_a_worker_bring_nothing_back(storage: Storage) -> N
     both = [attempt(event.event_id), attempt(other.event_id)]
     await storage.ledger.claim([each.event_id for each in both], token="worker", seconds=SHORT)
     await storage.time_passes(SHORT)
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
 
     await storage.ledger.note(both, token="worker")
     await storage.ledger.release(both, token="worker")
@@ -280,7 +266,7 @@ async def test_late_writes_of_a_worker_bring_nothing_back(storage: Storage) -> N
 @pytest.mark.parametrize("kind", ["letter", "poison"])
 async def test_no_dead_letter_of_an_erased_event_is_collected_and_others_are(storage: Storage, kind: str) -> None:
     event, never = await logged(storage), sample_event()
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
     of_event = letter(event) if kind == "letter" else poison(event_id=event.event_id)
 
     assert await storage.letters.collect([of_event, letter(never), poison()]) == 2
@@ -292,7 +278,7 @@ async def test_no_dead_letter_of_an_erased_event_is_collected_and_others_are(sto
 async def test_an_erased_event_is_neither_replayed_nor_published_again(storage: Storage) -> None:
     event = await logged(storage)
     await storage.letters.collect([letter(event)])
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
 
     reopened = await storage.replays.reopen([event.event_id], max_replays=3)
 
@@ -303,7 +289,7 @@ async def test_an_erased_event_is_neither_replayed_nor_published_again(storage: 
 
 async def test_an_event_that_is_logged_again_is_like_any_other(storage: Storage) -> None:
     event = await logged(storage)
-    await storage.erasure.erase([event.event_id], token=ERASER)
+    await storage.erasure.erase([event.event_id])
     await storage.repository.append([sample_row(event)])
 
     assert await storage.letters.collect([letter(event)]) == 1
@@ -314,7 +300,7 @@ async def test_an_event_that_is_logged_again_is_like_any_other(storage: Storage)
 async def test_an_event_is_erased_as_often_as_it_is_logged(storage: Storage) -> None:
     event = await logged(storage)
     for _ in range(2):
-        await storage.erasure.erase([event.event_id], token=ERASER)
+        await storage.erasure.erase([event.event_id])
         assert await claim_of(storage, event.event_id) is ClaimOutcome.ERASED
         await storage.repository.append([sample_row(event)])
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from shared.events.erasure import HELD_ON_SECONDS, ActorEvent, Cursor, EventState, Found, Page
+from shared.events.erasure import ERASER, HELD_ON_SECONDS, ActorEvent, Cursor, EventState, Found, Page
 from shared.events.forward_ledger import forward_shard
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryStore
 from tests.support.fakes.scripted_failures import ScriptedFailures
@@ -36,38 +36,35 @@ class MemoryErasure:
 
     async def look(self, event_ids: Sequence[str]) -> Found:
         async with self.failures.around("look"):
-            return self._found(event_ids, token=None)
+            return self._found(event_ids)
 
-    async def erase(self, event_ids: Sequence[str], *, token: str) -> Found:
+    async def erase(self, event_ids: Sequence[str]) -> Found:
         async with self.failures.around("erase"):
-            found = self._found(event_ids, token=token)
+            found = self._found(event_ids)
             for event_id, state in found.states.items():
                 if state is EventState.IN_FLIGHT:
-                    self._take(self._store.ledger[event_id], token)
+                    self._take(self._store.ledger[event_id])
                     continue
                 self._store.erased.add(event_id)
                 self._store.delete(event_id)
                 self._store.letters = {k: v for k, v in self._store.letters.items() if v.event_id != event_id}
             return found
 
-    def _take(self, row: LedgerRow, token: str) -> None:
-        if row.claim_token != token and row.claimed_until is not None:
-            row.claim_token, row.claimed_until = token, row.claimed_until + _HELD_ON
+    def _take(self, row: LedgerRow) -> None:
+        if row.claim_token != ERASER and row.claimed_until is not None:
+            row.claim_token, row.claimed_until = ERASER, row.claimed_until + _HELD_ON
 
-    def _found(self, event_ids: Sequence[str], *, token: str | None) -> Found:
-        states = {e: self._state(e, token) for e in event_ids if e in self._store.log}
+    def _found(self, event_ids: Sequence[str]) -> Found:
+        states = {e: self._state(e) for e in event_ids if e in self._store.log}
         gone = {e for e, state in states.items() if state is not EventState.IN_FLIGHT}
         return Found(states, sum(letter.event_id in gone for letter in self._store.letters.values()))
 
-    def _state(self, event_id: str, token: str | None) -> EventState:
+    def _state(self, event_id: str) -> EventState:
         row = self._store.ledger.get(event_id)
         if row is None:
             is_forwarded = self._store.log[event_id].forward_to_statsig
             return EventState.SETTLED_LONG_AGO if is_forwarded else EventState.NOT_FORWARDED
-        ends = row.claimed_until
-        if (
-            ends is not None
-            and ends - (_HELD_ON if row.claim_token == token else timedelta(0)) > self._store.clock.now()
-        ):
+        held_on = _HELD_ON if row.claim_token == ERASER else timedelta(0)
+        if row.claimed_until is not None and row.claimed_until - held_on > self._store.clock.now():
             return EventState.IN_FLIGHT
         return EventState(row.state.lower())

@@ -7,6 +7,7 @@ import pytest
 import stamina
 
 from shared.errors import StorageUnavailableError
+from shared.events.erasure import ERASER
 from shared.events.event import Event
 from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
@@ -18,7 +19,6 @@ from tests.support.sample_events import sample_event, sample_row
 from worker.disposition import Disposition
 from worker.poison import NOTORIOUS_AT
 
-ERASER = "eraser"
 DOWN = StorageUnavailableError("down")
 
 
@@ -34,7 +34,7 @@ async def world() -> WorkerWorld:
 
 
 async def erase(world: WorkerWorld, *events: Event) -> None:
-    await MemoryErasure(world.store).erase([event.event_id for event in events], token=ERASER)
+    await MemoryErasure(world.store).erase([event.event_id for event in events])
 
 
 async def test_messages_of_erased_events_are_acked_and_counted_and_the_others_handled_as_ever(
