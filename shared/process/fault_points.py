@@ -39,6 +39,7 @@ NAMES: Final = frozenset(
         "sweep_before_end",
         "forward_after_admit",
         "forward_after_publish",
+        "erase_after_page",
     }
 )
 

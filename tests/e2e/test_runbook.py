@@ -45,7 +45,7 @@ def test_the_runbook_names_every_command() -> None:
 
     assert {
         "doctor", "status", "account", "trace", "log", "reconcile", "rules", "pause", "resume", "probe", "audit",
-        "warnings", "forward",
+        "warnings", "forward", "erase",
         "dead-letters list", "dead-letters show", "dead-letters replay",
     } <= verbs  # fmt: skip
 

@@ -55,6 +55,8 @@ def assert_one_line(ran: Ran, code: int, says: str) -> None:
         (["warnings", "--since", "8d"], "--since 8d: these counts go back 7 days"),
         (["warnings", "--since", "0s"], "--since 0s must be earlier than now"),
         (["reconcile"], "either --now or --older-than"),
+        (["erase", "--actor", ""], "--actor must not be empty"),
+        (["erase", "--actor", "-", "--yes"], "--actor must not be empty"),
     ],
 )
 async def test_wrong_arguments_are_told_before_anything_is_asked(arguments: list[str], says: str) -> None:

@@ -12,6 +12,7 @@ from worker.operators.commands.complaints import list_warnings
 from worker.operators.commands.console import console
 from worker.operators.commands.dead_letters import discard_letters, list_letters, replay_letters, show_letter
 from worker.operators.commands.doctor import doctor
+from worker.operators.commands.erase import erase
 from worker.operators.commands.forward import forward
 from worker.operators.commands.log import log
 from worker.operators.commands.reconcile import reconcile
@@ -93,6 +94,7 @@ for name, command in (
     ("probe", probe),
     ("audit", audit),
     ("forward", forward),
+    ("erase", erase),
     ("reconcile", reconcile),
     ("log", log),
     ("console", console),

@@ -10,6 +10,7 @@ from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from shared.events.audit_trail import AuditTrail
 from shared.events.complaints import ComplaintTable
 from shared.events.dead_letter_table import DeadLetterTable
+from shared.events.erasure import Erasure
 from shared.events.forward_ledger import ForwardLedger
 from shared.events.late_forward_ledger import LateForwardLedger
 from shared.events.replay_ledger import ReplayLedger
@@ -29,6 +30,7 @@ from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database
 from shared.spanner.dead_letters import SpannerDeadLetterTable
+from shared.spanner.erasure import SpannerErasure
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 from shared.spanner.process_states import SpannerProcessStates
@@ -43,6 +45,10 @@ PUBLISH_SECONDS: Final = 10.0
 
 REPUBLISH_SECONDS: Final = 20.0
 """For one call of `reconcile` to the ledger, as in worker/wiring.py: a page of large events takes a while to read."""
+
+
+ERASE_SECONDS: Final = 20.0
+"""For one page of an erasure: its rows and dead letters are deleted in one commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class Connections:
     rules: RuleTable
     audit_trail: AuditTrail
     complaints: ComplaintTable
+    erasure: Erasure
     forward_topic: Publisher
     dead_letter_topic: Publisher
     publisher_client: PublisherAsyncClient
@@ -115,6 +122,7 @@ async def open_connections(
             rules=SpannerRuleTable(ledger.transactions, timeout_seconds=timeout),
             audit_trail=SpannerAuditTrail(ledger.transactions, timeout_seconds=timeout),
             complaints=SpannerComplaintTable(database, timeout_seconds=timeout),
+            erasure=SpannerErasure(ledger.transactions, timeout_seconds=ERASE_SECONDS),
             forward_topic=forward_topic,
             dead_letter_topic=publisher(settings.dead_letter_topic),
             publisher_client=publisher_client,

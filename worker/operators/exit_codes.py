@@ -23,12 +23,13 @@ EXPLAINED: Final = """Exit codes:
 
 \b
   0    all is well, or the command is done
-  1    bad news: an outage, a finding of doctor, an unaccounted event, an event not found or not delivered
+  1    bad news: an outage, a finding of doctor, an unaccounted event, an event not found or not delivered,
+       an erasure that is not complete
   2    wrong usage or settings; nothing was done
   3    not known or not done: Spanner, Pub/Sub or the ingress is not available, or access is denied
   4    the answer could not be written: a closed pipe, a full disk
   70   a bug in nest-events; the traceback is on stderr
-  130  interrupted (Ctrl-C, SIGTERM); a replay that is run again goes on where it stopped"""
+  130  interrupted (Ctrl-C, SIGTERM); a replay or an erasure that is run again goes on where it stopped"""
 
 
 class UsageError(EventLoggingError):

@@ -53,6 +53,7 @@ GRANT SELECT(event_id, state, claim_token, claimed_until) ON TABLE NestEventForw
 GRANT UPDATE(claim_token, claimed_until) ON TABLE NestEventForward TO ROLE eraser;
 GRANT SELECT(subject, message_id, event_id), DELETE ON TABLE NestEventDeadLetter TO ROLE eraser;
 GRANT INSERT, UPDATE ON TABLE NestEventErased TO ROLE eraser;
+GRANT INSERT ON TABLE NestEventAudit TO ROLE eraser;
 GRANT ROLE spanner_info_reader TO ROLE eraser;
 
 -- A claim, or a dead letter that is collected, of an event that has no rows: was it erased?

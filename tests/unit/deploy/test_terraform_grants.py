@@ -150,6 +150,7 @@ ROWS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "INSERT": ("transaction.insert_or_update(ERASED_TABLE,",),
         "UPDATE": ("transaction.insert_or_update(ERASED_TABLE,",),
     },
+    ("eraser", "NestEventAudit"): {"INSERT": ("audit_trail.write(",)},
     ("export", "NestEventLog"): {"SELECT": ()},
 }
 
