@@ -540,16 +540,25 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())
 
 
+class MoreEventsOnTheirWay(EventsOnTheirWay):
+    """The second quarter of the examples: the tests run side by side, and each stays within a test's time."""
+
+
 class OtherEventsOnTheirWay(EventsOnTheirWay):
-    """The second half of the examples: two tests run side by side, and each stays within a test's time."""
+    """The third quarter."""
 
 
-if settings.default is not None and settings.default.derandomize:  # as with CI set: else both would draw the same
-    seed(2)(OtherEventsOnTheirWay)
+class LastEventsOnTheirWay(EventsOnTheirWay):
+    """The last quarter."""
 
-for _machine in (EventsOnTheirWay, OtherEventsOnTheirWay):
+
+MACHINES = (EventsOnTheirWay, MoreEventsOnTheirWay, OtherEventsOnTheirWay, LastEventsOnTheirWay)
+
+for _number, _machine in enumerate(MACHINES, start=1):
+    if settings.default is not None and settings.default.derandomize:  # as with CI set: else all would draw the same
+        seed(_number)(_machine)
     _machine.TestCase.settings = settings(
-        max_examples=100, stateful_step_count=150, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=50, stateful_step_count=150, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 
@@ -563,4 +572,6 @@ def without_log() -> Iterator[None]:
 
 
 test_events_on_their_way = pytest.mark.usefixtures("without_log")(EventsOnTheirWay.TestCase)
+test_more_events_on_their_way = pytest.mark.usefixtures("without_log")(MoreEventsOnTheirWay.TestCase)
+test_last_events_on_their_way = pytest.mark.usefixtures("without_log")(LastEventsOnTheirWay.TestCase)
 test_other_events_on_their_way = pytest.mark.usefixtures("without_log")(OtherEventsOnTheirWay.TestCase)
