@@ -88,7 +88,8 @@ class RepublishLedger(Protocol):
         of the events are marked for which it returns true.
 
         A due row that is claimed or waiting is not marked; it becomes due `intervals[0]` after the claim or the wait
-        ends. So every pending row given here comes back through `due_again` until it is settled.
+        ends, with `force` also where it was to be due later. So every pending row given here comes back through
+        `due_again` until it is settled.
 
         Raises:
             StorageUnavailableError: not known whether it was written; a marked row is then due after its interval.

@@ -41,6 +41,14 @@ class _MarkableRow(NamedTuple):
         """The end of the claim and of the suspect's wait; `now` if there is neither."""
         return max(now, self.claimed_until or now, self.not_before or now)
 
+    def due_after(self, now: datetime, intervals: Sequence[float]) -> datetime:
+        """When a row that is busy is due."""
+        return self.busy_until(now) + timedelta(seconds=intervals[0])
+
+    def is_due_sooner(self, now: datetime, intervals: Sequence[float]) -> bool:
+        """Whether `due_after` takes the place of the time that the row has: it has none, it has come, or is later."""
+        return self.again_at is None or self.again_at <= now or self.due_after(now, intervals) < self.again_at
+
 
 class _MarkedRow(NamedTuple):
     """The columns that marking writes."""
@@ -120,16 +128,16 @@ class SpannerRepublishLedger:
             now = await current_time(transaction)
             due = [row for row in rows if force or not is_live(row.again_at, now)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
-            busy = [row for row in due if row.event_id not in taken and not is_live(row.again_at, now)]
-            events = await _events(transaction, list(taken))
+            events = await _events(transaction, [row.event_id for row in (due if chosen else taken.values())])
             if chosen is not None:
-                taken = {e: row for e, row in taken.items() if (event := events.get(e)) is not None and chosen(event)}
+                due = [row for row in due if (event := events.get(row.event_id)) is not None and chosen(event)]
+                taken = {row.event_id: row for row in due if row.event_id in taken}
+            busy = [row for row in due if row.event_id not in taken and row.is_due_sooner(now, intervals)]
             if taken:
                 marks = [_marked(row, now, intervals) for row in taken.values()]
                 transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
             if busy:
-                first = timedelta(seconds=intervals[0])
-                later = [_DueRow(row.event_id, row.busy_until(now) + first) for row in busy]
+                later = [_DueRow(row.event_id, row.due_after(now, intervals)) for row in busy]
                 transaction.update(LEDGER_TABLE, _DueRow._fields, later)
             return [
                 Marked(event_id, events.get(event_id), row.republished + 1, row.republished_at)

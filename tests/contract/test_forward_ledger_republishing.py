@@ -1,6 +1,7 @@
 """What every RepublishLedger does with marks: a row belongs to one reconciler for an interval, then it is due again."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -258,3 +259,18 @@ async def test_with_a_choice_only_chosen_events_are_marked(storage: Storage) -> 
     row = await storage.ledger_row(other)
     assert row is not None
     assert (row.republished, row.again_at) == (0, None)
+
+
+async def test_with_force_a_claimed_row_that_was_to_wait_long_is_due_soon_after_its_claim(storage: Storage) -> None:
+    event_id = await logged(storage)
+    await storage.republishing.mark_republished([event_id], intervals=[86_400])
+    await storage.ledger.claim([event_id], token="worker", seconds=60)
+
+    assert await storage.republishing.mark_republished([event_id], intervals=[30]) == []
+    assert await storage.republishing.mark_republished([event_id], intervals=[30], force=True) == []
+
+    row = await storage.ledger_row(event_id)
+    assert row is not None
+    assert row.again_at is not None
+    assert row.claimed_until is not None
+    assert row.again_at - row.claimed_until == timedelta(seconds=30)

@@ -65,12 +65,13 @@ class MemoryRepublishLedger:
         if not is_due and not force:
             return None
         busy = [until for until in (row.claimed_until, row.not_before) if until is not None and self._is_ahead(until)]
-        if busy:
-            if is_due:
-                row.again_at = max(busy) + timedelta(seconds=intervals[0])
-            return None
         event = self._event(row.event_id)
         if chosen is not None and (event is None or not chosen(event)):
+            return None
+        if busy:
+            due_after = max(busy) + timedelta(seconds=intervals[0])
+            if is_due or row.again_at is None or due_after < row.again_at:
+                row.again_at = due_after
             return None
         before, row.republished_at = row.republished_at, now
         row.again_at = now + timedelta(seconds=intervals[min(row.republished, len(intervals) - 1)])
