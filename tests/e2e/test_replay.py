@@ -85,7 +85,8 @@ async def test_2000_dead_letters_through_kills_and_two_operators_reach_statsig_o
     await seeded.publish_letters([sample_event(name="gone") for _ in range(100 * SCALE)], "row_missing")
     await seeded.publish_poison(150 * SCALE)
 
-    settings = {"RECONCILE_AFTER_SECONDS": "20", "RECONCILE_INTERVAL_SECONDS": "1"}
+    # The native ones are pending, and must not be delivered before all letters are collected.
+    settings = {"RECONCILE_AFTER_SECONDS": str(20 * SCALE), "RECONCILE_INTERVAL_SECONDS": "1"}
     options = StackOptions(settings=settings | {"PUBSUB_EMULATOR_HOST": mannered["PUBSUB_EMULATOR_HOST"]})
     async with running_stack(tmp_path, options, names=names, emulators=emulators) as stack:
         await until_collected(seeded, 2000 * SCALE)
