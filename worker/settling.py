@@ -189,7 +189,8 @@ class Settling:
     def _remember(self, records: Sequence[DeliveryRecord], claim: Claim, state: ForwardState) -> None:
         self.forget(record.event_id for record in records)
         for record in records:
-            kept = record if record.last_attempt_at else None
+            # Of a dead event its reason is kept too, with which it is settled later: a rule's was never sent.
+            kept = record if record.last_attempt_at or state is ForwardState.DEAD else None
             self._known[record.event_id] = UnwrittenOutcome(claim, kept, state, frozenset({claim.token}))
             self._known_entries += _entries(kept)
         self._forget_oldest()

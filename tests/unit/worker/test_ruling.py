@@ -151,3 +151,20 @@ async def test_a_rule_takes_events_by_their_caller_and_type(world: WorkerWorld) 
     await forward_all(world)
     assert world.row(from_batch.event_id).state == ForwardState.PENDING
     assert world.row(from_other.event_id).state == ForwardState.DELIVERED
+
+
+async def test_where_its_death_cannot_be_written_it_is_written_later_and_never_sent(world: WorkerWorld) -> None:
+    rule_id = await rule(world, RuleAction.DEAD_LETTER)
+    (doomed,) = await world.log(1, "held")
+    messages = await world.pull()
+    world.ledger.failures.fail_until_mended("settle_dead", StorageUnavailableError("down"))
+    assert await forwarded(world, messages) == [Disposition.HOLD]
+    world.ledger.failures.mend()
+    await world.rule_table.remove([rule_id], "bob", AUDIT)
+    await world.rules.load()
+
+    assert await forwarded(world, messages) == [Disposition.ACK]
+
+    assert (world.row(doomed.event_id).state, world.row(doomed.event_id).last_reason) == (ForwardState.DEAD, "rule")
+    assert world.forwarder.requests == []
+    assert dead_letter_reasons(world) == ["rule"], "one letter"
