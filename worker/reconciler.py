@@ -82,6 +82,9 @@ class Reconciler:
         """
         first = after_seconds if first_interval_seconds is None else first_interval_seconds
         intervals = [first * factor for factor in INTERVAL_FACTORS]
+        self.is_complete = True
+        """Whether the last round looked at every shard to its end."""
+
         self._ledger = republish_ledger
         self._republishing = Republishing(
             ledger=republish_ledger,
@@ -134,7 +137,9 @@ class Reconciler:
                 left to the next round.
         """
         began = anyio.current_time()
+        self.is_complete = True
         if self._is_resting():
+            self.is_complete = False
             return await self._sample() if began - self._sampled_at >= SAMPLE_INTERVAL_SECONDS else 0
         if began - self._cursors_reset_at >= self._cursor_reset_seconds:
             self._cursors.clear()
@@ -152,11 +157,13 @@ class Reconciler:
                 continue
             except Exception:  # noqa: BLE001 - nor the round
                 _log.exception("reconcile_crashed", shard=scan.shard)
+                self.is_complete = False
                 continue
             if has_more:
                 scans.append(scan)
             republished += events
             await anyio.sleep(events / self._events_per_second)
+        self.is_complete = self.is_complete and failure is None and not scans
         if republished:
             _log.info("reconciled", events=republished)
         if failure is not None:

@@ -37,6 +37,9 @@ _log = get_logger()
 class Round(Protocol):
     """One round over all pending events."""
 
+    is_complete: bool
+    """As Reconciler.is_complete."""
+
     async def reconcile(self) -> int:
         """As Reconciler.reconcile."""
         ...
@@ -87,27 +90,21 @@ class Sweeping:
         return done
 
     async def _sweep(self, rule: Rule) -> bool:
-        """Sweep one rule; False if it had to rest before the end."""
-        rested = False
-
-        def is_resting() -> bool:
-            nonlocal rested
-            rested = rested or self._is_resting()
-            return rested
-
+        """Sweep one rule; False if it was not looked at everything, since it had to rest or met a bug."""
         fault_point("sweep_after_begin")
         failure: EventLoggingError | None = None
         published = 0
+        sweep = self._new_round(rule.match.takes, self._is_resting)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._renew_forever, rule.rule_id)
             try:
-                published = await self._new_round(rule.match.takes, is_resting).reconcile()
+                published = await sweep.reconcile()
             except EventLoggingError as error:  # raised below: the task group would wrap it
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        if rested:
+        if not sweep.is_complete:
             return False
         fault_point("sweep_before_end")
         await self._table.end_sweep(rule.rule_id)

@@ -37,7 +37,7 @@ class CurrentRules:
         self._rules: tuple[Rule, ...] = ()
         self._active = NO_RULES
         self._active_until = float("inf")
-        self._read_at = float("-inf")
+        self._read_at = self._answered_at = float("-inf")
         self._spanner_time: datetime | None = None
         self._is_failing = False
         self._read = anyio.Event()
@@ -56,10 +56,10 @@ class CurrentRules:
 
     @property
     def now(self) -> datetime | None:
-        """Spanner's time, by the last read; None before the first."""
+        """Spanner's time, by the last read; None before the first. Late by the time of the answer, never early."""
         if self._spanner_time is None:
             return None
-        return self._spanner_time + timedelta(seconds=self._clock.monotonic() - self._read_at)
+        return self._spanner_time + timedelta(seconds=self._clock.monotonic() - self._answered_at)
 
     @property
     def are_fresh(self) -> bool:
@@ -108,8 +108,8 @@ class CurrentRules:
     def _take(self, read: ReadRules, began: float) -> None:
         before = {rule.rule_id for rule in self._rules}
         self._rules = read.rules
-        # From before the read, so that they never look fresher than they are.
-        self._read_at, self._spanner_time = began, read.at
+        # Fresh from before the read, so that they never look fresher than they are.
+        self._read_at, self._spanner_time, self._answered_at = began, read.at, self._clock.monotonic()
         self._activate()
         for rule in read.rules:
             if rule.rule_id not in before and rule.is_active(read.at):

@@ -114,3 +114,15 @@ async def test_without_a_table_there_are_no_rules_and_they_are_fresh(world: Worl
     assert none.active.is_empty
     assert none.are_fresh
     assert none.known == ()
+
+
+async def test_after_a_slow_answer_the_time_is_late_and_never_early(world: World) -> None:
+    async with anyio.create_task_group() as tasks:
+        gate = world.table.failures.hold("read_rules")
+        tasks.start_soon(world.rules.load)
+        await eventually(lambda: world.table.failures.waiting("read_rules"))
+        world.clock.advance(4)  # the answer takes so long, and is of the time at its end
+        gate.set()
+    assert world.rules.now == world.clock.now()
+    world.clock.advance(FRESH_SECONDS - 3.9)
+    assert not world.rules.are_fresh, "fresh from when it was asked"

@@ -182,3 +182,18 @@ async def test_neither_an_outage_nor_a_bug_ends_the_loop(world: World, monkeypat
         tasks.start_soon(world.sweeping().run_forever)
         await eventually(lambda: set(world.published_ids) == held)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_sweep_that_met_a_bug_is_not_done_and_is_begun_again(world: World) -> None:
+    held = await world.pending("held")
+    rule_id = await world.rule()
+    await world.ended(rule_id)
+    world.republishing.failures.fail_next("unpublished", RuntimeError("a bug"))
+
+    assert await world.sweeping().sweep_due() == 0
+    assert world.store.rules[rule_id].swept_at is None
+
+    world.clock.advance(SWEEP_SECONDS)
+    await world.rules.load()
+    assert await world.sweeping().sweep_due() == 1
+    assert set(world.published_ids) == held
