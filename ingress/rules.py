@@ -24,5 +24,6 @@ def ruled(row: EventLogRow, rules: RuleSet) -> tuple[EventLogRow, tuple[Projecti
         raise RefusedByRuleError(refusing.rule_id, refusing.why)
     if not row.forward_to_statsig or (storing := rules.first(RuleAction.STORE_ONLY, row.event)) is None:
         return row, ()
-    description = f"rule {storing.rule_id} of an operator stores this event and does not forward it: {storing.why}"
+    # Of such events, not of this one: a retry may meet a row from before the rule.
+    description = f"rule {storing.rule_id} of an operator stores such events and does not forward them: {storing.why}"
     return replace(row, forward_to_statsig=False), (ProjectionWarning("forward_to_statsig", STORED_ONLY, description),)

@@ -132,12 +132,11 @@ class _Admitted:
 
     row: EventLogRow
     by_rule: tuple[ProjectionWarning, ...]
-    """The warning about what an operator's rule changed."""
+    """The warning about what an operator's rule changes."""
 
     def logged(self, *, duplicate: bool) -> Logged:
-        # Of a duplicate the earlier call's row stands, which the rule did not change.
-        warnings = _warnings(self.row) + (() if duplicate else self.by_rule)
-        return Logged(self.row.event.event_id, duplicate, warnings)
+        # Of a duplicate too: the answer of the call that wrote it may be what was lost.
+        return Logged(self.row.event.event_id, duplicate, _warnings(self.row) + self.by_rule)
 
 
 def _outcome(admitted: _Admitted, committed: bool | EventLoggingError) -> Logged | EventLoggingError:
