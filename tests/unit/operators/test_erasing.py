@@ -11,6 +11,7 @@ import stamina
 from shared.errors import StorageUnavailableError
 from shared.events.erasure import EventState
 from shared.events.event import Event
+from shared.events.forward_ledger import forward_shard
 from tests.support.eventually import eventually
 from tests.support.fakes.manual_clock import ManualClock
 from tests.support.fakes.memory_erasure import MemoryErasure
@@ -197,3 +198,26 @@ async def test_an_interrupted_erasure_finishes_its_page(world: World) -> None:
         gate.set()
 
     assert world.erasing.counts.events == 10 - len(world.left) > 0
+
+
+async def test_while_the_search_goes_on_the_claims_that_were_taken_over_are_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_SECONDS", 0.0)
+    sent = [event for event in await world.log(20) if forward_shard(event.event_id, shards=2) == 0]  # searched first
+    await world.claim(sent)
+    search = world.erasure.search
+    steps = 0
+
+    async def slow(*arguments: object, **options: object) -> object:
+        nonlocal steps
+        steps += 1
+        world.clock.advance(60)  # in all longer than the worker's claim
+        return await search(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.erasure, "search", slow)
+
+    await world.erase()
+
+    assert steps * 60 > CLAIM_SECONDS
+    assert world.left == set(), "erased once the worker's claim had ended, and claimed by nobody in between"

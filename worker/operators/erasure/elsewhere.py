@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 _STATSIG = """\
-It confirmed {delivered} of these events, and may have others whose attempts had no clear answer. All are \
+It confirmed up to {delivered} of these events, and may have others whose attempts had no clear answer. All are \
 logged for the userID of the worker's STATSIG_PRINCIPAL, with the actor in the metadata `actor_id`. Statsig's \
 API for user data deletion takes a userID alone: it would delete every event of this service. Ask Statsig's \
 support to delete the events with this `actor_id`."""
@@ -25,7 +25,7 @@ _LOGGING = "Nothing: log lines and traces name no actor."
 
 
 def elsewhere(*, delivered: int, before: datetime) -> dict[str, str]:
-    """By place. `delivered` is how many events Statsig had confirmed; `before` the end of what was erased."""
+    """By place. `delivered` is how many events Statsig may have confirmed; `before` the end of what was erased."""
     return {
         "Statsig": _STATSIG.format(delivered=delivered),
         "BigQuery": _BIGQUERY.format(before=f"{before.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"),

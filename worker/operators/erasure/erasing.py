@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 import stamina
 
 from shared.errors import StorageUnavailableError
@@ -22,6 +23,9 @@ EVENTS_PER_PAGE: Final = 100
 
 PATIENCE_SECONDS: Final = 20.0
 """How long a call to Spanner is retried before the erasure fails. Less than HELD_ON_SECONDS of the port."""
+
+KEEP_SECONDS: Final = 10.0
+"""While the search goes on, claims that were taken over are looked at so often: each look erases or holds on."""
 
 ASK_INTERVAL_SECONDS: Final = 1.0
 """Between two looks at claimed events. Spanner has nothing that could be waited for."""
@@ -73,8 +77,12 @@ class Erasing:
         Raises:
             StorageUnavailableError: Spanner was away for PATIENCE_SECONDS; run it again.
         """
+        looked_again_at = anyio.current_time()
         async for events in pages_of(self._erasure, actor_id, before=before, looked_at=looked_at):
             await self._erase(events)
+            if self.in_flight and anyio.current_time() - looked_again_at >= KEEP_SECONDS:
+                await self._erase(list(self.in_flight.values()))
+                looked_again_at = anyio.current_time()
 
     async def erase_in_flight(self, *, wait_seconds: float) -> None:
         """Erase the rest as claims end. What is left after `wait_seconds` stays in `in_flight`.
@@ -93,6 +101,7 @@ class Erasing:
                 found = await patiently(partial(self._erasure.erase, [event.event_id for event in page]))
             self._note(page, found)
             fault_point("erase_after_page")
+            await anyio.lowlevel.checkpoint()  # Ctrl-C ends it here
 
     def _note(self, page: Iterable[ActorEvent], found: Found) -> None:
         self.counts.dead_letters += found.dead_letters

@@ -15,7 +15,7 @@ HASH_DIGITS: Final = 16
 """Of SHA-256 in hexadecimal: enough to find the entry of an actor whose id one has."""
 
 EXPLAINED: Final = {
-    EventState.NOT_FORWARDED: "logged, never to be sent",
+    EventState.NOT_FORWARDED: "logged, and no record of forwarding",
     EventState.PENDING: "not delivered yet",
     EventState.IN_FLIGHT: "claimed by a worker",
     EventState.DELIVERED: "confirmed by Statsig",
@@ -98,7 +98,8 @@ def show(receipt: Receipt, *, as_json: bool) -> None:
 
 
 def _elsewhere(receipt: Receipt) -> dict[str, str]:
-    return elsewhere(delivered=receipt.counts.states[EventState.DELIVERED], before=receipt.before)
+    maybe = (EventState.DELIVERED, EventState.SETTLED_LONG_AGO, EventState.IN_FLIGHT)
+    return elsewhere(delivered=sum(receipt.counts.states[state] for state in maybe), before=receipt.before)
 
 
 def _day(at: datetime | None) -> str | None:
