@@ -68,7 +68,7 @@ async def open_runtime(
     """Open the clients, check the schema, yield the runtime; then drain the committer and close the clients.
 
     Holds a task group open: enter and leave it in one task. Leaving waits at most DRAIN_SECONDS for commits and
-    publishes in flight.
+    publishes in flight. Long because it opens, runs and closes everything in order.
 
     Raises:
         SchemaMismatchError: the database is not the one this code was written for.

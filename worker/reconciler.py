@@ -135,6 +135,8 @@ class Reconciler:
         Raises:
             PublishFailedError, StorageUnavailableError: the first failure, after the other shards' pages. The rest is
                 left to the next round.
+
+        Long by the failures that it survives.
         """
         began = anyio.current_time()
         self.is_complete = True

@@ -1,4 +1,7 @@
-"""What every Erasure does, and what the other ports then make of the events that were erased."""
+"""What every Erasure does, and what the other ports then make of the events that were erased.
+
+One module, although a long one: an erasure is only as good as what each of the other ports does after it.
+"""
 
 import uuid
 from datetime import datetime, timedelta

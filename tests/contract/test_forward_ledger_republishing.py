@@ -1,4 +1,7 @@
-"""What every RepublishLedger does with marks: a row belongs to one reconciler for an interval, then it is due again."""
+"""What every RepublishLedger does with marks: a row belongs to one reconciler for an interval, then it is due again.
+
+One module, although a long one: the tests share their intervals, and each is a case of the same row.
+"""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""`nest-events erase` beside a running worker: of an erased actor nothing is left, and nothing comes back."""
+"""`nest-events erase` beside a running worker: of an erased actor nothing is left, and nothing comes back.
+
+Long because the events of each state are brought there as they would be in production.
+"""
 
 import json
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,7 @@
-"""Fault rows of the ingress: it is killed, Spanner or Pub/Sub do not answer, callers misbehave (F1 to F13, F19)."""
+"""Fault rows of the ingress: it is killed, Spanner or Pub/Sub do not answer, callers misbehave (F1 to F13, F19).
+
+Long by the table of its rows.
+"""
 
 import signal
 from typing import Final

@@ -1,4 +1,7 @@
-"""Spanner and its fake behind one interface, for tests that hold for both."""
+"""Spanner and its fake behind one interface, for tests that hold for both.
+
+One module, although a long one: it lists every port three times, as the interface and for each of the two.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,4 +1,7 @@
-"""The pure parts of the operators' commands: filters, the forecast of a replay, event status and publish times."""
+"""The pure parts of the operators' commands: filters, the forecast of a replay, event status and publish times.
+
+One module, although a long one: nearly all of it are tables of cases.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

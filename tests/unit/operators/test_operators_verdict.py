@@ -1,4 +1,7 @@
-"""The verdict on a snapshot: its state, its sentences, what to do, and the exit code."""
+"""The verdict on a snapshot: its state, its sentences, what to do, and the exit code.
+
+One module, although a long one: half of it is the table of snapshots and verdicts.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

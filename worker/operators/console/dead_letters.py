@@ -32,6 +32,8 @@ FILTERS: Final = {
 
 
 def routes(site: Site) -> list[Route]:
+    """Long because each answer is a function in it, over the site."""
+
     async def listed(request: Request) -> Response:
         query, now = request.query_params, datetime.now(UTC)
         newest = query.get("order") != "oldest"

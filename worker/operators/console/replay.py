@@ -32,6 +32,8 @@ MORE_NOW: Final = "More events match than you were shown. Look at this dry run, 
 
 
 def routes(site: Site) -> list[Route]:
+    """Long because each answer is a function in it, over the site."""
+
     async def dry_run(request: Request) -> Response:
         now = datetime.now(UTC)
         wish = wish_of(request.query_params, now=now)

@@ -51,6 +51,8 @@ PROBE_LASTS: Final = "1m"
 
 
 def routes(site: Site) -> list[Route]:
+    """Long because each answer is a function in it, over the site."""
+
     async def listed(request: Request) -> Response:
         with_ended = given(request.query_params, "all") is not None
         now = (await site.connections.rules.read()).at
