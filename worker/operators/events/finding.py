@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from shared.events.dead_letter_table import DeadLetterRow
 from shared.events.event_ids import event_id_of_key
@@ -11,6 +12,9 @@ from worker.operators.connections import Connections
 from worker.operators.events.records import Record, Search
 from worker.operators.exit_codes import UsageError
 from worker.operators.terminal.durations import parse_moment
+
+CLOCK_MARGIN: Final = timedelta(minutes=5)
+"""By how much this machine's clock may be behind Spanner's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,8 @@ async def search_events(connections: Connections, query: TraceQuery) -> Found:
         raise UsageError(f"--since {query.since} must be earlier than --until {query.until}")
     search = Search(
         since=since,
-        until=until,
+        # Up to now means the latest event too: its time is Spanner's, which may be ahead of this machine's.
+        until=until + CLOCK_MARGIN if until == now else until,
         event_name=query.event_name,
         actor=query.actor,
         caller=query.caller,
