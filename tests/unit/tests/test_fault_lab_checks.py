@@ -1,6 +1,7 @@
 """The fault lab's checks of poisoned events: each breach is found, and none where there is none."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -145,3 +146,29 @@ def test_a_seed_draws_the_same_plan_again() -> None:
     assert {act.what for plan in plans for act in plan.acts} == {"kill", "stop"}
     kinds = {rule["behaviour"].get("status", rule["behaviour"]["kind"]) for plan in plans for rule in plan.poison}
     assert kinds == {400, 413, 422, 403, 404, 409, 500, 503, "reset", "hang"}
+
+
+def test_what_a_rule_dead_letters_is_a_breach_unless_the_row_has_a_rule_for_its_name() -> None:
+    by_rule = as_it_should_be(
+        received=[],
+        dead_letters=[FoundDeadLetter("m-1", "bad-1", "http_400", b""), FoundDeadLetter("m-2", "good-1", "rule", b"")],
+    )
+    by_rule.stored["good-1"] = stored("good-1", "DEAD")
+
+    assert breaches(by_rule, row(dead_by_rule=frozenset({GOOD}))) == ()
+    (breach,) = breaches(by_rule)
+    assert "1 are dead letters by a rule that does not take their name" in breach
+
+
+def test_what_a_rule_stores_only_is_neither_lost_nor_at_statsig_and_its_answer_says_so() -> None:
+    def left(*received: LoggedEvent) -> Evidence:
+        found = as_it_should_be(received=[copy("good-1"), *received])
+        found.stored["good-2"] = replace(stored("good-2", "PENDING"), forwarded=False, state=None)
+        return found
+
+    calls = [sent("good-1"), sent("bad-1"), replace(sent("good-2"), is_stored_only=True)]
+    assert breaches(left(), attempts=calls) == ()
+    assert any("1 lost" in each for each in breaches(left(), attempts=[*calls[:2], sent("good-2")])), (
+        "without a warning"
+    )
+    assert any("stored only and at Statsig" in each for each in breaches(left(copy("good-2")), attempts=calls))
