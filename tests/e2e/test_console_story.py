@@ -90,7 +90,7 @@ async def test_a_misbehaving_callers_event_is_found_held_mended_and_released_and
         assert "order_paid" not in waits.words
         # Held, after a dry run that counts.
         asked = await console.get(f"/rules/new?action=hold&event_name={NAME}&caller={BATCH}&why=INC-12&lasts=2h")
-        assert "10" in asked.words
+        assert "Of the last hour 10 events match, 10 of them to be forwarded." in asked.words
         assert (await console.post("/rules/new", asked.hidden)).status == 303
         rules = await until_shown(console, "/rules", NAME, BATCH, "INC-12")
         (rule_id,) = re.findall(r"/rules/([0-9a-f]{8})/remove", rules.text)
