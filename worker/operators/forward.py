@@ -14,7 +14,7 @@ from shared.process.logs import get_logger
 from worker.operators.audit import audit_entry, note_action
 from worker.operators.connections import Connections
 from worker.operators.exit_codes import OK, UsageError
-from worker.operators.forward_job import Forwarding, stored_pages
+from worker.operators.forward_job import LateForwarding, stored_pages
 from worker.operators.forward_outcomes import EXPLAINED, Outcome, forecast
 from worker.operators.terminal.durations import moment, parse_moment
 from worker.operators.terminal.output import say, show_json, show_table
@@ -127,7 +127,7 @@ async def _forward(
     filters = _as_dict(choice, options)
     began = audit_entry("forward", why=options.why, detail=filters | {"to_forward": total})
     await connections.audit_trail.write(began)
-    forwarding = Forwarding(
+    forwarding = LateForwarding(
         ledger=connections.late_forward_ledger,
         topic=connections.forward_topic,
         events_per_second=options.rate,

@@ -54,7 +54,7 @@ async def _page(
     raise AssertionError  # not reached: the context raises the last attempt's error
 
 
-class Forwarding:
+class LateForwarding:
     """One run. `counts` holds how many events had each outcome so far."""
 
     def __init__(

@@ -19,7 +19,7 @@ from tests.support.fakes.memory_pubsub import MemoryTopic
 from tests.support.fakes.scripted_failures import ScriptedFailures, When
 from tests.support.sample_events import sample_event, sample_row
 from worker.operators import forward_job
-from worker.operators.forward_job import Forwarding
+from worker.operators.forward_job import LateForwarding
 from worker.operators.forward_outcomes import Outcome, forecast, outcome_of
 
 FAST = 1e9
@@ -40,10 +40,10 @@ class World:
         await MemoryEventLogRepository(self.store).append([sample_row(event, forward=False) for event in events])
         return events
 
-    def forwarding(self, *, events_per_second: float = FAST, limit: int | None = None) -> Forwarding:
-        return Forwarding(ledger=self.ledger, topic=self.topic, events_per_second=events_per_second, limit=limit)
+    def forwarding(self, *, events_per_second: float = FAST, limit: int | None = None) -> LateForwarding:
+        return LateForwarding(ledger=self.ledger, topic=self.topic, events_per_second=events_per_second, limit=limit)
 
-    async def forward(self, forwarding: Forwarding | None = None) -> dict[Outcome, int]:
+    async def forward(self, forwarding: LateForwarding | None = None) -> dict[Outcome, int]:
         run = forwarding or self.forwarding()
         await run.forward(self.choice(), self._advance)
         return {outcome: count for outcome, count in run.counts.items() if count}
