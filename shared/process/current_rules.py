@@ -16,7 +16,7 @@ from shared.events.rules import NO_RULES, Rule, RuleSet
 from shared.process.logs import get_logger
 
 REFRESH_SECONDS: Final = 2.0
-"""Between two reads of a few rows. README states how soon a rule applies: this, and the time of a read."""
+"""Between two reads of a few rows. README says how soon a rule applies: this, and the time of a read."""
 
 FRESH_SECONDS: Final = 6.0
 """Two reads in a row may fail before the rules are no longer fresh. What depends on every process's knowing that a rule
@@ -29,9 +29,9 @@ _log = get_logger()
 
 
 class CurrentRules:
-    """The rules of one process; for the event loop's thread. Without a table there are none."""
+    """The rules of one process, none before `load`; for the event loop's thread."""
 
-    def __init__(self, table: RuleTable | None, clock: Clock) -> None:
+    def __init__(self, table: RuleTable, clock: Clock) -> None:
         self._table = table
         self._clock = clock
         self._rules: tuple[Rule, ...] = ()
@@ -64,7 +64,7 @@ class CurrentRules:
     @property
     def are_fresh(self) -> bool:
         """Whether they were read within FRESH_SECONDS: a rule that has ended before that is not among them."""
-        return self._table is None or self._clock.monotonic() - self._read_at <= FRESH_SECONDS
+        return self._clock.monotonic() - self._read_at <= FRESH_SECONDS
 
     async def load(self) -> None:
         """Read them for the first time; retry while Spanner does not answer.
@@ -99,8 +99,6 @@ class CurrentRules:
         await self._read.wait()
 
     async def _refresh(self) -> None:
-        if self._table is None:
-            return
         began = self._clock.monotonic()
         read = await self._table.read()
         self._take(read, began)

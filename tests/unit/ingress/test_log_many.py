@@ -10,6 +10,8 @@ from shared.errors import MalformedRequestError
 from shared.process.current_rules import CurrentRules
 from tests.support.fakes.committing import MemoryRepository, committing, until_idle
 from tests.support.fakes.manual_clock import ManualClock
+from tests.support.fakes.memory_event_log import MemoryStore
+from tests.support.fakes.memory_rules import MemoryRuleTable
 from tests.support.sample_requests import ALICE, DEFAULTS, sample_request
 
 
@@ -24,7 +26,7 @@ async def test_what_was_decoded_is_let_go_of_before_its_rows_are_committed() -> 
             committer=calls.committer,
             rates=CallerRates(None, clock),
             clock=clock,
-            rules=CurrentRules(None, clock),
+            rules=CurrentRules(MemoryRuleTable(MemoryStore(clock)), clock),
             defaults=DEFAULTS,
         )
 

@@ -108,14 +108,6 @@ async def test_a_bug_in_a_read_ends_nothing(world: World) -> None:
         stopping.set()
 
 
-async def test_without_a_table_there_are_no_rules_and_they_are_fresh(world: World) -> None:
-    none = CurrentRules(None, world.clock)
-    await none.load()
-    assert none.active.is_empty
-    assert none.are_fresh
-    assert none.known == ()
-
-
 async def test_after_a_slow_answer_the_time_is_late_and_never_early(world: World) -> None:
     async with anyio.create_task_group() as tasks:
         gate = world.table.failures.hold("read_rules")

@@ -179,7 +179,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     committer=committer,
                     rates=CallerRates(None, self.clock),
                     clock=self.clock,
-                    rules=CurrentRules(None, self.clock),
+                    rules=CurrentRules(MemoryRuleTable(MemoryStore(self.clock)), self.clock),
                     defaults=Defaults(True, 65_536),
                     new_uuid=self._new_uuid,
                 )
