@@ -29,7 +29,7 @@ class Logged:
 
     warnings: tuple[ProjectionWarning, ...]
     """What Statsig would cut, replace or drop (without forwarding only a name that it would drop), and what an
-    operator's rule changed."""
+    operator's rule changes."""
 
 
 @dataclass(frozen=True, slots=True)

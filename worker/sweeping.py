@@ -30,6 +30,7 @@ RENEW_SECONDS: Final = 15.0
 """Between two signs of that."""
 
 CHECK_SECONDS: Final = 1.0
+"""Between two looks at the rules in memory, which cost nothing."""
 
 _log = get_logger()
 
@@ -90,7 +91,7 @@ class Sweeping:
         return done
 
     async def _sweep(self, rule: Rule) -> bool:
-        """Sweep one rule; False if it was not looked at everything, since it had to rest or met a bug."""
+        """Sweep one rule; False if some events were not looked at, because it had to rest or met a bug."""
         fault_point("sweep_after_begin")
         failure: EventLoggingError | None = None
         published = 0

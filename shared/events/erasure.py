@@ -12,7 +12,6 @@ from typing import Final, Protocol
 
 ERASED_TABLE: Final = "NestEventErased"
 
-
 ERASER: Final = "nest-events erase"
 """The claim token of every erasure, so that another run goes on with the claims of one that was killed."""
 
@@ -25,7 +24,7 @@ class EventState(enum.StrEnum):
     """What became of an event before it was erased."""
 
     NOT_FORWARDED = "not_forwarded"
-    """Logged, and never to be sent to Statsig."""
+    """Logged as not to be forwarded, and without a ledger row. An operator may have forwarded it over 90 days ago."""
 
     PENDING = "pending"
     """No worker has it."""

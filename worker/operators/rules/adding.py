@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shared.events.rules import Rule, RuleAction
-from shared.process.current_rules import FRESH_SECONDS, REFRESH_SECONDS
+from shared.process.current_rules import REFRESH_SECONDS
 from worker.operators.audit import audit_entry, note_action, who
 from worker.operators.connections import Connections
 from worker.operators.exit_codes import OK
@@ -25,7 +25,7 @@ EXPLAINED: Final = {
     RuleAction.PROBE: "Workers whose circuit is open probe Statsig now.",
 }
 
-SOON: Final = f"Every process applies it within {REFRESH_SECONDS + 1:g} s, or {FRESH_SECONDS:g} s if a read fails."
+SOON: Final = f"While Spanner answers, every process applies it within {REFRESH_SECONDS + 1:g} s."
 
 
 async def add_rule(connections: Connections, *, options: RuleOptions, yes: bool, as_json: bool) -> int:

@@ -16,6 +16,7 @@ from shared.spanner.transactions import current_time
 from worker.operators.state.backlog import Backlog
 
 LAST: Final = timedelta(hours=1)
+"""Long enough to show what a caller sends, short enough to be counted in seconds."""
 
 SHOWN: Final = 10
 """Pairs of event name and caller that are shown one by one."""
