@@ -12,9 +12,9 @@ from tests.faults.run import RunOptions, run_row
 # Longer than the lab's own timeouts, whose messages say more.
 pytestmark = [pytest.mark.emulators, pytest.mark.processes, pytest.mark.timeout(120)]
 
-QUICK = ("F2", "F11", "F19", "F31", "F35", "F36a", "F38", "F39", "F40a", "F43", "A1")
+QUICK = ("F2", "F11", "F19", "F31", "F35", "F36a", "F38", "F39", "F40a", "F43", "A1", "A2")
 EVENTS = 150
-SEEDS = {"A1": (6, 7)}
+SEEDS = {"A1": (6, 7), "A2": (6,)}
 """Seeds of the rows that differ with each; the others have one. In a quick look the adversary makes two acts, and with
 these seeds kills no worker whose claims another one would wait for."""
 
