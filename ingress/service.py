@@ -9,6 +9,7 @@ from ingress.callers.rate_limits import CallerRates
 from ingress.commit.group_commit import GroupCommitter
 from ingress.decoding.turns import Slices
 from ingress.normalization import Defaults, normalize_log_event_request
+from ingress.reference_cycles import without_frames
 from ingress.rules import ruled
 from shared.clock import Clock
 from shared.errors import EventLoggingError
@@ -111,7 +112,7 @@ class EventLogging:
         try:
             return self._admit(request, origin)
         except EventLoggingError as error:
-            return error
+            return without_frames(error)
 
     def _admit(self, request: LogEventRequest, origin: _Origin) -> "_Admitted":
         normalized = normalize_log_event_request(

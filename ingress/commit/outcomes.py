@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ingress.commit.row_state import RowState
 from ingress.commit.waiting_rows import OWN_LOAD, WHOLE_LOAD, Outcome, WaitingRow
+from ingress.reference_cycles import without_frames
 from shared.errors import (
     CallerOverloadedError,
     EventLoggingError,
@@ -28,7 +29,7 @@ def final_outcome(waiting: WaitingRow, *, is_served: bool) -> Outcome:
 def fail_unresolved(group: Iterable[WaitingRow], error: EventLoggingError) -> None:
     for waiting in group:
         if waiting.state is not RowState.RESOLVED:
-            waiting.fail(error)
+            waiting.fail(without_frames(error))
 
 
 def refuse(group: Iterable[WaitingRow], *, guilty: bool) -> None:

@@ -10,7 +10,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from ingress.call_context import CallContext, begin_call
-from ingress.http.reference_cycles import break_cycles
+from ingress.reference_cycles import without_frames
 from shared.clock import Clock
 from shared.process.logs import get_logger
 
@@ -45,4 +45,4 @@ class AccessLogInterceptor:
             **call.log_fields,
         )
         if error is not None:
-            break_cycles(error)
+            without_frames(error)

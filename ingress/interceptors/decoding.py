@@ -12,6 +12,7 @@ from ingress.decoding.budgets import DecodingBudget
 from ingress.decoding.turns import Slices, Turns
 from ingress.decoding.undecoded import MAX_EVENTS, DecodedEvents, Format, NotInFormatError, RawEvent, Steps, Undecoded
 from ingress.http.compression import decompressed
+from ingress.reference_cycles import without_frames
 from shared.errors import EventLoggingError, OverloadedError, RequestTooLargeError
 from shared.events.complaints import MAX_NAME
 from shared.gen.events.v1.event_logging_pb import LogEventRequest
@@ -141,7 +142,7 @@ class DecodingInterceptor:
         except MemoryError:
             return _no_memory()
         except EventLoggingError as error:
-            return error
+            return without_frames(error)
 
     def _excess(self, event: bytes, request_format: Format) -> str | None:
         """Why the bytes cannot be a valid event; None if they may be one. Quick: nothing is decoded."""

@@ -15,6 +15,7 @@ from connectrpc.request import RequestContext
 from ingress.call_context import CallContext, current_call
 from ingress.complaints.noting import Complaints
 from ingress.error_codes import to_connect_error
+from ingress.reference_cycles import without_frames
 from ingress.reporting import Tally
 from shared.errors import EventLoggingError, RequestTooLargeError
 from shared.gen.google.rpc.error_details_pb import RequestInfo
@@ -52,6 +53,7 @@ class ErrorInterceptor:
         mapped = _mapped(error, token.request_id)
         self._tally.answered((mapped.code,))
         self._complaints.failed(token, error, mapped.code)
+        without_frames(error)  # the access log sees the mapped error only
         raise mapped from None
 
 

@@ -7,6 +7,7 @@ from connectrpc.request import RequestContext
 
 from ingress.call_context import current_call
 from ingress.decoding.undecoded import DecodedEvents
+from ingress.reference_cycles import without_frames
 from ingress.validation import validate
 from shared.errors import EventLoggingError
 from shared.gen.events.v1.event_logging_pb import LogEventRequest, LogEventsRequest
@@ -48,5 +49,5 @@ def _validated(event: LogEventRequest | EventLoggingError) -> LogEventRequest | 
     try:
         validate(event)
     except EventLoggingError as error:
-        return error
+        return without_frames(error)
     return event
