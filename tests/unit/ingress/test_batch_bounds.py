@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.decoding.codec import LazyCodec
+from ingress.decoding.json_format import JsonFormat
+from ingress.decoding.json_scanning import BYTES_PER_STEP
 from ingress.decoding.turns import SLICE_SECONDS, Slices
 from shared.errors import RequestTooLargeError
 from shared.gen.events.v1.event_logging_pb import LogEventsRequest
@@ -35,6 +37,13 @@ def test_a_batch_may_have_as_many_values_as_it_may(codec: LazyCodec, item: Any) 
     events = [sample_request({"k": [item] * (count - 2)})] * 10
 
     assert len(decode_events(codec.encode(LogEventsRequest(events=events)), codec)) == 10
+
+
+def test_a_batch_can_be_left_for_others_after_so_many_bytes() -> None:
+    event = b'{"event_name":"a","actor_id":"%b"},' % (b"b" * 2000)
+    steps = JsonFormat().split(b'{"events":[' + (event * 500)[:-1] + b"]}", 100_000)
+
+    assert sum(step is None for step in steps) >= 500 * len(event) // BYTES_PER_STEP - 1
 
 
 def test_a_batch_full_of_commas_is_no_batch_of_many_values() -> None:
