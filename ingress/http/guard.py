@@ -9,8 +9,10 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from ingress.http.discarding import Discarding
+from ingress.http.early_answer import EarlyAnswer
 from ingress.http.refusals import Send, completing_refusals
-from ingress.http.request_body import Discarding, Receive, RequestBody
+from ingress.http.request_body import Receive, RequestBody
 from shared.process.logs import get_logger
 
 Scope = MutableMapping[str, Any]
@@ -43,14 +45,17 @@ class HttpGuard:
             await self._app(scope, receive, send)
         else:
             body = RequestBody(receive, scope, timeout_seconds=self._read_timeout_seconds)
+            answer = EarlyAnswer(body, send, self._discarding)
             try:
-                await self._serve(scope, body.receive, body.sending(send))
-                await body.discard(self._discarding)
+                await self._serve(scope, body.receive, answer)
+                await answer.end()
             except OSError:
                 raise  # how the server reports that the client is gone
             except Exception:
                 _log.exception("request_crashed")  # the line that the server logs has no severity
                 raise
+            finally:
+                answer.release()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == HEALTH_PATH:

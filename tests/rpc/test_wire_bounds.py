@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from ingress.http import discarding
 from tests.support.wire.http1 import JSON, LOG_EVENT, LOG_EVENTS, Connection, connection, head_of, request
 from tests.support.wire.ingress import Ingress, Store, running_ingress
 
@@ -162,6 +163,22 @@ async def test_a_client_that_sends_all_of_a_large_body_first_sees_the_answer(ing
         assert answer.status == 400
         assert not answer.keeps_the_connection
         await until_closed(caller)
+
+
+async def test_where_no_body_can_be_discarded_the_answer_is_complete_and_the_connection_reset(
+    module_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discarding, "MAX_DISCARDED", 0)
+    monkeypatch.setattr(discarding, "WAIT_SECONDS", 0.01)
+    async with running_ingress(module_environment) as without_room, connection(without_room.port) as caller:
+        await caller.send(head_of("content-length: 10000000"))
+        answer = await caller.answer()
+        assert answer.status == 400
+        assert answer.json()["code"] == "invalid_argument"
+
+        # The server reads nothing of what may follow: it does not wait for it, as it would after a whole answer.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await taken(caller, bytes(65_536), at_most=10_000_000) < 10_000_000
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="bounded by Linux")

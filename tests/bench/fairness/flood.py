@@ -24,7 +24,9 @@ class Flood:
     def __init__(self, load: FloodLoad, port: int) -> None:
         self._load = load
         self._port = port
+        # Each part is built once: copies of megabytes for every connection would keep this process, and a core, busy.
         self._request = request(load.body(), {**FLOOD, **load.headers}, path=load.path)
+        self._all_but_the_end = self._request[:-1]
         self.seen: Counter[str] = Counter()
         """Counts of answers by status, and of connections that the server closed."""
 
@@ -54,9 +56,10 @@ class Flood:
                 case Manner.HALF_OPEN:
                     await _send_and_hold(connection, self._request[:40])
                 case Manner.STALLED:
-                    await _send_and_hold(connection, self._request[:-1])
+                    await _send_and_hold(connection, self._all_but_the_end)
                 case Manner.UNREAD:
-                    await connection.send(self._request * PIPELINED)
+                    for _ in range(PIPELINED):
+                        await connection.send(self._request)
                     await asyncio.Event().wait()
         finally:
             connection._writer.transport.abort()
