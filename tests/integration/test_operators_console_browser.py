@@ -95,6 +95,18 @@ async def test_the_keyboard_reaches_a_replays_confirmation_and_its_end(
     assert {state for state, _ in (await seeded.states()).values()} == {"PENDING"}
 
 
+async def test_on_a_narrow_screen_the_navigation_shows_where_one_is(browser: Browser, console: RunningConsole) -> None:
+    async with entered(browser, console.url, size=PHONE) as watched:
+        await watched.page.goto(f"{console.origin}/rules")
+        place = await watched.evaluate(
+            "(() => { const box = document.querySelector('nav [aria-current]').getBoundingClientRect();"
+            " return [box.left, box.right, window.innerWidth]; })()"
+        )
+
+    left, right, width = place
+    assert 0 <= left < right <= width
+
+
 async def test_the_overview_is_refreshed_without_losing_the_place(
     browser: Browser, console: RunningConsole, seeded: SeededEvents
 ) -> None:

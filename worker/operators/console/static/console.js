@@ -72,7 +72,13 @@
     plan();
   });
   document.addEventListener("visibilitychange", plan);
-  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // Not scrollIntoView: since Chromium 150 the keyboard would go on from there, past the link that skips the navigation.
+  const current = document.querySelector("nav [aria-current]");
+  if (current) {
+    const bar = current.closest("nav");
+    const ahead = current.getBoundingClientRect().left - bar.getBoundingClientRect().left;
+    bar.scrollLeft += ahead - (bar.clientWidth - current.clientWidth) / 2;
+  }
   if (seconds()) {
     pause.parentElement.hidden = false;
     plan();
