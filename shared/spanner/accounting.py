@@ -19,9 +19,9 @@ from google.cloud.spanner_v1 import RequestOptions, param_types
 from shared.errors import StorageUnavailableError
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE
 from shared.spanner.connection import spanner_call
-from shared.spanner.event_log import LOG_INDEX, LOG_TABLE
+from shared.spanner.event_log import EVENTS_BY_TIME, LOG_INDEX, LOG_TABLE
 from shared.spanner.reading import AT_INTERVALS
-from shared.spanner.shards import shards_beyond
+from shared.spanner.shards import page_of_each, shards_beyond
 from shared.spanner.transactions import current_time
 
 CALL_SECONDS: Final = 5.0
@@ -42,16 +42,18 @@ LONG_SECONDS: Final = 8.0
 SHORT_SECONDS: Final = 1.0
 """After a slice that took less the next one is four times as wide."""
 
-FIRST_SLICE: Final = timedelta(hours=1)
+EVENTS_OF_A_SHARD: Final = 1000
+"""The first slice is as wide as so many events of one shard, 32,000 of all by default: a second or two."""
+
+SAMPLED_SHARD: Final = 0
+"""That shard. Any would do: a hash spreads events evenly."""
+
 WIDEST_SLICE: Final = timedelta(days=1)
 NARROWEST_SLICE: Final = timedelta(seconds=1)
 
-# APPLY_JOIN joins by key: a hash join would read the whole ledger. The shards come from an array, so that each is a
-# range of its own in the index, from `since` to `until`.
+# APPLY_JOIN joins by key: a hash join would read the whole ledger.
 _EVENTS: Final = f"""
-FROM UNNEST(@shards) AS shard
-JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={LOG_INDEX}}} AS e
-  ON e.log_shard = shard AND e.ingested_at >= @since AND e.ingested_at < @until
+FROM {EVENTS_BY_TIME} AND e.ingested_at >= @since AND e.ingested_at < @until
 LEFT JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LEDGER_TABLE} AS f ON f.event_id = e.event_id
 WHERE (e.forward_to_statsig OR f.event_id IS NOT NULL)"""
 
@@ -160,7 +162,7 @@ class SpannerAccounting:
     ) -> Sequence[HourlyAccount]:
         shards = await self._all_shards()
         hours: dict[datetime, list[int]] = {}
-        width, begin = FIRST_SLICE, since
+        width, begin = await self._first_width(since, until), since
         while begin < until:
             end = min(until, begin + width)
             began = anyio.current_time()
@@ -184,6 +186,20 @@ class SpannerAccounting:
         shards = await self._all_shards()
         rows = await self._query(_UNACCOUNTED, SCAN_SECONDS, shards=shards, since=since, until=until, limit=limit)
         return [Unaccounted(*row) for row in rows]
+
+    async def _first_width(self, since: datetime, until: datetime) -> timedelta:
+        (times,) = await page_of_each(
+            self._database,
+            LOG_TABLE,
+            LOG_INDEX,
+            ("ingested_at",),
+            shards=[SAMPLED_SHARD],
+            begin=since,
+            limit=EVENTS_OF_A_SHARD,
+            seconds=CALL_SECONDS,
+        )
+        are_all = len(times) < EVENTS_OF_A_SHARD
+        return max(NARROWEST_SLICE, until - since if are_all else times[-1][0] - since)
 
     async def _all_shards(self) -> list[int]:
         async with spanner_call(CALL_SECONDS):

@@ -18,6 +18,12 @@ LOG_TABLE: Final = "NestEventLog"
 
 LOG_INDEX: Final = "NestEventLogByTime"
 
+# For queries that go on with a range of e.ingested_at: each of @shards is a range of its own in the index. APPLY_JOIN
+# joins by key: a hash join would read the whole index.
+EVENTS_BY_TIME: Final = f"""
+UNNEST(@shards) AS shard
+JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={LOG_INDEX}}} AS e ON e.log_shard = shard"""
+
 
 class SpannerEventLogRepository:
     """EventLogRepository on NestEventLog and NestEventForward."""

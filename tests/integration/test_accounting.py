@@ -107,6 +107,25 @@ async def test_counts_the_events_of_the_time_that_is_asked_about_and_tells_how_f
     assert reached[-1] == begin + 26 * HOUR
 
 
+async def test_a_time_with_few_events_is_counted_at_once_and_one_with_many_in_slices(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = datetime(2026, 3, 4, tzinfo=UTC)
+    for hours in range(6):
+        await log(database, 2, at=begin + hours * HOUR, shards=1)
+    accounting = SpannerAccounting(database, shards=1)
+
+    async def slices() -> list[datetime]:
+        reached: list[datetime] = []
+        accounts = await accounting.per_hour(since=begin, until=begin + 24 * HOUR, reached=reached.append)
+        assert sum(each.accepted for each in accounts) == 12
+        return reached
+
+    assert await slices() == [begin + 24 * HOUR]
+    monkeypatch.setattr("shared.spanner.accounting.EVENTS_OF_A_SHARD", 5)
+    assert (await slices())[0] == begin + 2 * HOUR
+
+
 async def test_events_of_shards_beyond_the_setting_are_counted_too(database: Any) -> None:
     ids = await log(database, 40, shards=1000)
     accounting = SpannerAccounting(database, shards=4)

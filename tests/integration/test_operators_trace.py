@@ -77,6 +77,18 @@ async def test_searches_find_the_latest_first_and_say_where_there_are_more(
     assert (too_old.code, too_old.out.startswith("No event matches, from 20")) == (1, True)
 
 
+async def test_a_search_finds_events_of_shards_beyond_the_setting(
+    environment: dict[str, str], seeded: SeededEvents
+) -> None:
+    events = await seeded.log(20)
+
+    ran = await nest_events(
+        environment | {"FORWARD_SHARDS": "2"}, "trace", "--event-name", events[0].event_name, "--json"
+    )
+
+    assert {each["event_id"] for each in ran.json["events"]} == {each.event_id for each in events}
+
+
 async def test_an_event_is_found_by_its_key(environment: dict[str, str], seeded: SeededEvents) -> None:
     verified, unverified = (
         replace(sample_event(), event_id=event_id_of_key("1048", "order-17", is_verified=known))

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
+from shared.concurrency import gathered
 from shared.events.dead_letter_table import DeadLetterSummary, LetterCount, LetterKind, Mismatch
 from worker.operators.connections import Connections
 from worker.operators.dead_letters.filters import Filters
@@ -51,9 +53,14 @@ async def ask_summary(
     choice = chosen.of_letters()
     await connections.records.now()  # fails early where Spanner is down
     table = connections.dead_letters
-    counts = await table.count(choice, ages=[now - age for age in _AGES])
-    listed = await table.open(choice, limit=limit, newest=newest, after=after) if limit else []
-    mismatch = await table.mismatch()
+
+    async def open_ones() -> list[DeadLetterSummary]:
+        return await table.open(choice, limit=limit, newest=newest, after=after) if limit else []
+
+    answers: list[Any] = await gathered(
+        [partial(table.count, choice, ages=[now - age for age in _AGES]), open_ones, table.mismatch]
+    )
+    counts, listed, mismatch = answers
     return summarize(counts, listed, mismatch, now=now, newest=newest), listed
 
 

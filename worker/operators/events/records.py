@@ -12,9 +12,10 @@ from shared.events.event import RESERVED_METADATA_KEY
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
 from shared.spanner.accounting import SCAN_SECONDS
 from shared.spanner.connection import spanner_call
-from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.event_log import EVENTS_BY_TIME, LOG_INDEX, LOG_TABLE
 from shared.spanner.parts import in_parts
 from shared.spanner.reading import AT_INTERVALS, read_by_key
+from shared.spanner.shards import shards_beyond
 from shared.spanner.transactions import current_time
 from shared.telemetry.tracing import span_context_of
 from shared.traceparent import TRACEPARENT
@@ -34,8 +35,7 @@ _LEDGER_COLUMNS: Final = ("state", "pending_since", "republished", "republished_
 
 # Reads that range of each shard in the index by time, so it costs by the events of the window.
 _SEARCH: Final = f"""
-SELECT event_id FROM {LOG_TABLE}@{{FORCE_INDEX=NestEventLogByTime}}
-WHERE log_shard IN UNNEST(@shards) AND ingested_at >= @since AND ingested_at < @until"""  # noqa: S608 - a constant
+SELECT e.event_id FROM {EVENTS_BY_TIME} AND e.ingested_at >= @since AND e.ingested_at < @until"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +196,11 @@ class Records:
             "request_id": chosen.request_id,
         }
         given = {name: value for name, value in fields.items() if value is not None}
-        query = _SEARCH + "".join(f" AND {name} = @{name}" for name in given)
-        query += " ORDER BY ingested_at DESC, event_id LIMIT @limit"
-        shards = list(range(self._shards))
+        query = _SEARCH + "".join(f" AND e.{name} = @{name}" for name in given)
+        query += " ORDER BY e.ingested_at DESC, e.event_id LIMIT @limit"
+        async with spanner_call(self._timeout_seconds):
+            beyond = await shards_beyond(self._database, LOG_TABLE, LOG_INDEX, "log_shard", self._shards)
+        shards = [*range(self._shards), *beyond]
         parameters = given | {"shards": shards, "since": chosen.since, "until": chosen.until, "limit": limit}
         types = dict.fromkeys(given, param_types.STRING) | {
             "shards": param_types.Array(param_types.INT64),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from google.cloud.spanner_v1 import param_types
 
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
-from shared.spanner.event_log import LOG_INDEX, LOG_TABLE
+from shared.spanner.event_log import EVENTS_BY_TIME, LOG_TABLE
 from shared.spanner.forward_ledger_rows import DEAD_INDEX, PENDING_INDEX
 from worker.operators.events.tail_events import TailChoice
 
@@ -18,9 +18,7 @@ _HINT: Final = "@{spanner_emulator.disable_query_null_filtered_index_check=true}
 
 _ACCEPTED: Final = f"""
 SELECT e.ingested_at AS came_at, e.event_id, e.event_name, e.caller, e.forward_to_statsig
-FROM UNNEST(@shards) AS shard
-JOIN@{{JOIN_METHOD=APPLY_JOIN}} {LOG_TABLE}@{{FORCE_INDEX={LOG_INDEX}}} AS e
-  ON e.log_shard = shard AND e.ingested_at > @begin AND e.ingested_at <= @end"""  # noqa: S608 - constants
+FROM {EVENTS_BY_TIME} AND e.ingested_at > @begin AND e.ingested_at <= @end"""  # noqa: S608 - constants
 
 _FILTERS: Final = {
     "event_name": "e.event_name = @event_name",

@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import RequestOptions, param_types
 from shared.events.rules import Match
 from shared.spanner.accounting import SCAN_SECONDS
 from shared.spanner.connection import spanner_call
-from shared.spanner.event_log import LOG_TABLE
+from shared.spanner.event_log import EVENTS_BY_TIME
 from shared.spanner.reading import AT_INTERVALS
 from shared.spanner.transactions import current_time
 from worker.operators.state.backlog import Backlog
@@ -23,8 +23,7 @@ SHOWN: Final = 10
 
 # Reads that range of each shard in the index by time, so it costs by the events of the hour.
 _EVENTS: Final = f"""
-FROM {LOG_TABLE}@{{FORCE_INDEX=NestEventLogByTime}}
-WHERE log_shard IN UNNEST(@shards) AND ingested_at >= @since"""
+FROM {EVENTS_BY_TIME} AND e.ingested_at >= @since"""
 
 _CONDITIONS: Final = {
     "event_name": "event_name = @event_name",
