@@ -17,3 +17,4 @@ def tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(ALLOCATIONS)
+    gc.enable()

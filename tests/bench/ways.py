@@ -26,8 +26,7 @@ THIS: Final = Way(
     name="this",
     module="ingress",
     # The emulator works on one transaction at a time and aborts the others. Spanner does not, so the default is higher.
-    # The other variable is the image's.
-    settings={"COMMIT_CONCURRENCY": "1", "MIMALLOC_PURGE_DELAY": "0"},
+    settings={"COMMIT_CONCURRENCY": "1"},
 )
 TEXTBOOK: Final = Way(name="textbook", module="tests.bench.servers.textbook")
 TUNED: Final = Way(

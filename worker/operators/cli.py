@@ -1,5 +1,6 @@
 """`nest-events` as a Typer app, put together from `commands`."""
 
+import gc
 import inspect
 from collections.abc import Callable
 from importlib.metadata import version
@@ -100,3 +101,9 @@ for name, command in (
     ("console", console),
 ):
     _add(app, name, command)
+
+
+def main() -> None:
+    """`nest-events`."""
+    gc.disable()  # while the command imports what it needs; `run_command` turns it on again
+    app()

@@ -16,6 +16,7 @@ from google.auth import exceptions as google_auth
 
 from shared.errors import EventLoggingError, SettingsError
 from shared.process.fault_points import enable_fault_points
+from shared.process.garbage_collection import tune_garbage_collection
 from shared.process.logs import configure_logging
 from shared.process.settings import OperatorSettings, from_environment
 from shared.process.signals import on_termination
@@ -74,6 +75,7 @@ def run_command(work: Work) -> NoReturn:
     """
     settings: OperatorSettings | None = None
     try:
+        tune_garbage_collection()
         settings = from_environment(OperatorSettings, os.environ)
         enable_fault_points(os.environ)
         # INFO even where LOG_LEVEL is higher: the audit line must be written.

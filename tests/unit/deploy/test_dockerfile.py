@@ -33,7 +33,6 @@ def test_it_runs_as_nobody_and_receives_signals() -> None:
     assert json.loads(final.all("ENTRYPOINT")[0])[-1] == "-m"
     assert json.loads(final.all("CMD")[0]) == ["ingress"]
     assert "PYTHONDONTWRITEBYTECODE=1" in final.all("ENV")[0]
-    assert "MIMALLOC_PURGE_DELAY=0" in final.all("ENV")[1]
 
 
 def test_the_final_stage_installs_nothing_and_holds_no_tools() -> None:
