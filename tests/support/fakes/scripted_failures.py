@@ -46,7 +46,9 @@ class ScriptedFailures:
 
     def hold(self, call: str) -> anyio.Event:
         """Makes calls wait, before they take effect, until the returned event is set."""
-        return self._gates.setdefault(call, anyio.Event())
+        if call not in self._gates or self._gates[call].is_set():
+            self._gates[call] = anyio.Event()
+        return self._gates[call]
 
     def waiting(self, call: str) -> int:
         """How many calls are held."""

@@ -28,10 +28,11 @@ RICH = {"rich", "pygments", "markdown_it", "mdurl", "attr"}
 
 PROGRAM = """
 import os, sys
+sys.argv[0] = "nest-events"
 before = {{*sys.modules}}
 from {module} import {name} as command
 try:
-    command(prog_name="nest-events")
+    command()
 finally:
     with open(os.environ["IMPORTED"], "w") as file:
         print(*({{*sys.modules}} - before), sep="\\n", file=file)

@@ -109,10 +109,13 @@ async def test_after_a_failure_one_pull_at_a_time_tries_and_all_go_on_once_it_su
     world = world_of(pulls=4)
     failures = world.subscription.failures
     failures.fail_next("pull", DOWN, times=4)
+    first_four = failures.hold("pull")
 
     async with pulling(world):
-        await eventually(lambda: failures.count("pull") == 4)
+        await eventually(lambda: failures.waiting("pull") == 4)
+        first_four.set()
         failures.hold("pull")
+        await eventually(lambda: failures.count("pull") == 4)
         await eventually(lambda: failures.waiting("pull"))
         await anyio.wait_all_tasks_blocked()
         assert failures.waiting("pull") == 1
