@@ -1,27 +1,26 @@
-"""Accounting: the events that were to be forwarded, by hour, and their states. The port, and its adapter on Spanner.
+"""Accounting on Spanner.
 
-Events are counted in the event log by its index on time, and their states are read in the forward ledger by key. One
-commit writes both rows, and several processes change the ledger after that. Events without a known state are
-`unaccounted`. The cost depends on the number of events in the time that is asked about, not on the age of the log.
-
-An event that was stored only at first belongs to the account if `nest-events forward` has given it a ledger row since.
-Its log row still says that it was not to be forwarded, so a lost ledger row of such an event is not seen here.
+Events are counted in the event log by its index on time, and their states are read in the forward ledger by key. The
+cost depends on the number of events in the time that is asked about, not on the age of the log. Few events are read and
+counted here, many are counted by queries: these also cost little where they find little on Spanner, but the emulator
+answers each by going through all rows of both tables.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 from google.cloud.spanner_v1 import RequestOptions, param_types
 
 from shared.errors import StorageUnavailableError
+from shared.events.accounting import HourlyAccount, Unaccounted
 from shared.events.forward_ledger import DEFAULT_SHARDS, LEDGER_TABLE
 from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import EVENTS_BY_TIME, LOG_INDEX, LOG_TABLE
+from shared.spanner.few_events import MANY_OF_A_SHARD, accounts_of, first_events
 from shared.spanner.reading import AT_INTERVALS
-from shared.spanner.shards import page_of_each, shards_beyond
+from shared.spanner.shards import shards_beyond
 from shared.spanner.transactions import current_time
 
 CALL_SECONDS: Final = 5.0
@@ -42,11 +41,9 @@ LONG_SECONDS: Final = 8.0
 SHORT_SECONDS: Final = 1.0
 """After a slice that took less the next one is four times as wide."""
 
-EVENTS_OF_A_SHARD: Final = 1000
-"""The first slice is as wide as so many events of one shard, 32,000 of all by default: a second or two."""
-
-SAMPLED_SHARD: Final = 0
-"""That shard. Any would do: a hash spreads events evenly."""
+FIRST_SLICE: Final = 10
+"""The first slice is so many times as wide as the time of a shard's first MANY_OF_A_SHARD events. With 32 shards it has
+some 32,000 events, which take a second or two."""
 
 WIDEST_SLICE: Final = timedelta(days=1)
 NARROWEST_SLICE: Final = timedelta(seconds=1)
@@ -77,74 +74,6 @@ _TYPES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HourlyAccount:
-    """The numbers of events accepted within one hour that were to be forwarded, and of those in each state."""
-
-    hour: datetime
-    """The beginning of the hour, UTC."""
-
-    accepted: int
-    """Those that were to be forwarded when they were accepted, and those that an operator had forwarded later."""
-
-    delivered: int
-    pending: int
-    dead: int
-
-    forwarded_later: int
-    """Of `accepted`, those that were stored only at first."""
-
-    possible_duplicates: int
-    """Attempts with an unknown outcome."""
-
-    @property
-    def unaccounted(self) -> int:
-        """Events in none of these states. Anything but 0 is a bug."""
-        return self.accepted - self.delivered - self.pending - self.dead
-
-
-@dataclass(frozen=True, slots=True)
-class Unaccounted:
-    """An event of the log that has no ledger row, or one with an unknown state."""
-
-    event_id: str
-    ingested_at: datetime
-
-    state: str | None
-    """None if there is no ledger row."""
-
-
-class Accounting(Protocol):
-    async def now(self) -> datetime:
-        """Spanner's time.
-
-        Raises:
-            StorageUnavailableError: no answer within CALL_SECONDS.
-        """
-        ...
-
-    async def per_hour(
-        self, *, since: datetime, until: datetime, reached: Callable[[datetime], None] = lambda _: None
-    ) -> Sequence[HourlyAccount]:
-        """The account of every hour with events from `since` to before `until`, oldest first.
-
-        Both times are aware, no older than LEDGER_RETENTION, and need not be full hours. `reached` is called with the
-        time up to which the events are counted, every few seconds.
-
-        Raises:
-            StorageUnavailableError: no answer.
-        """
-        ...
-
-    async def unaccounted(self, *, since: datetime, until: datetime, limit: int) -> Sequence[Unaccounted]:
-        """Up to `limit` of the events that `per_hour` counts as unaccounted, in no order. Keep the time short.
-
-        Raises:
-            StorageUnavailableError: no answer within SCAN_SECONDS.
-        """
-        ...
-
-
 class SpannerAccounting:
     """Accounting on NestEventLog and NestEventForward."""
 
@@ -160,9 +89,27 @@ class SpannerAccounting:
     async def per_hour(
         self, *, since: datetime, until: datetime, reached: Callable[[datetime], None] = lambda _: None
     ) -> Sequence[HourlyAccount]:
-        shards = await self._all_shards()
+        shards, at = await self._all_shards(), await self.now()
+        pages = await first_events(self._database, shards=shards, since=since, at=at, seconds=CALL_SECONDS)
+        full = [page[-1].ingested_at for page in pages if len(page) == MANY_OF_A_SHARD]
+        if full:
+            width = max(NARROWEST_SLICE, FIRST_SLICE * (min(full) - since))
+            return await self._in_slices(shards, since, until, width, reached)
+        events = [event for page in pages for event in page if event.ingested_at < until]
+        accounts = await accounts_of(self._database, events, at=at, seconds=CALL_SECONDS)
+        reached(until)
+        return accounts
+
+    async def _in_slices(
+        self,
+        shards: Sequence[int],
+        since: datetime,
+        until: datetime,
+        width: timedelta,
+        reached: Callable[[datetime], None],
+    ) -> list[HourlyAccount]:
         hours: dict[datetime, list[int]] = {}
-        width, begin = await self._first_width(since, until), since
+        begin = since
         while begin < until:
             end = min(until, begin + width)
             began = anyio.current_time()
@@ -186,20 +133,6 @@ class SpannerAccounting:
         shards = await self._all_shards()
         rows = await self._query(_UNACCOUNTED, SCAN_SECONDS, shards=shards, since=since, until=until, limit=limit)
         return [Unaccounted(*row) for row in rows]
-
-    async def _first_width(self, since: datetime, until: datetime) -> timedelta:
-        (times,) = await page_of_each(
-            self._database,
-            LOG_TABLE,
-            LOG_INDEX,
-            ("ingested_at",),
-            shards=[SAMPLED_SHARD],
-            begin=since,
-            limit=EVENTS_OF_A_SHARD,
-            seconds=CALL_SECONDS,
-        )
-        are_all = len(times) < EVENTS_OF_A_SHARD
-        return max(NARROWEST_SLICE, until - since if are_all else times[-1][0] - since)
 
     async def _all_shards(self) -> list[int]:
         async with spanner_call(CALL_SECONDS):

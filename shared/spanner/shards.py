@@ -47,8 +47,11 @@ async def page_of_each(
     begin: datetime = BEGINNING,
     limit: int,
     seconds: float,
+    at: datetime | None = None,
 ) -> list[list[Sequence[Any]]]:
     """Read up to `limit` entries of each shard from `begin` on: one list per shard, in the order of the index.
+
+    With `at` the entries are those of that time. Otherwise they are the present ones, each shard's at its own moment.
 
     Raises:
         StorageUnavailableError: a part of the shards was not read within `seconds`.
@@ -59,7 +62,7 @@ async def page_of_each(
         async with spanner_call(seconds):
             for shard in part:
                 keys = KeySet(ranges=[KeyRange(start_closed=[shard, begin], end_closed=[shard])])
-                async with database.snapshot() as snapshot:
+                async with database.snapshot(**({} if at is None else {"read_timestamp": at})) as snapshot:
                     rows = await snapshot.read(table, columns, keys, index, limit, retry=AT_INTERVALS)
                     pages.append([row async for row in rows])
         return pages

@@ -16,7 +16,7 @@ from shared.spanner.event_log import LOG_TABLE, SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.late_forward_ledger import SpannerLateForwardLedger
 
-pytestmark = pytest.mark.emulators
+pytestmark = [pytest.mark.emulators, pytest.mark.usefixtures("_both_ways")]
 
 HOUR = timedelta(hours=1)
 
@@ -40,6 +40,13 @@ async def log(database: Any, count: int, *, at: datetime | None = None, shards: 
         async with database.batch() as batch:
             batch.update(LOG_TABLE, ("event_id", "ingested_at"), [(event_id, at) for event_id in ids])
     return ids
+
+
+@pytest.fixture(params=[100, 1], ids=["few", "many"])
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are few or many: read by key, or counted by queries."""
+    for module in ("few_events", "accounting"):
+        monkeypatch.setattr(f"shared.spanner.{module}.MANY_OF_A_SHARD", request.param)
 
 
 async def test_counts_by_state_and_reports_what_is_in_none(database: Any) -> None:
@@ -107,23 +114,22 @@ async def test_counts_the_events_of_the_time_that_is_asked_about_and_tells_how_f
     assert reached[-1] == begin + 26 * HOUR
 
 
-async def test_a_time_with_few_events_is_counted_at_once_and_one_with_many_in_slices(
-    database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_time_with_many_events_is_counted_in_slices(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = datetime(2026, 3, 4, tzinfo=UTC)
-    for hours in range(6):
+    for hours in range(12):
         await log(database, 2, at=begin + hours * HOUR, shards=1)
     accounting = SpannerAccounting(database, shards=1)
 
-    async def slices() -> list[datetime]:
+    async def slices(many: int) -> list[datetime]:
+        for module in ("few_events", "accounting"):
+            monkeypatch.setattr(f"shared.spanner.{module}.MANY_OF_A_SHARD", many)
         reached: list[datetime] = []
         accounts = await accounting.per_hour(since=begin, until=begin + 24 * HOUR, reached=reached.append)
-        assert sum(each.accepted for each in accounts) == 12
+        assert [each.accepted for each in accounts] == [2] * 12
         return reached
 
-    assert await slices() == [begin + 24 * HOUR]
-    monkeypatch.setattr("shared.spanner.accounting.EVENTS_OF_A_SHARD", 5)
-    assert (await slices())[0] == begin + 2 * HOUR
+    assert await slices(100) == [begin + 24 * HOUR]
+    assert (await slices(3))[0] == begin + 10 * HOUR
 
 
 async def test_events_of_shards_beyond_the_setting_are_counted_too(database: Any) -> None:

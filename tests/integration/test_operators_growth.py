@@ -123,17 +123,35 @@ async def test_a_round_of_tail_reads_what_came_since_the_last_one_and_no_more(se
     assert [rows for _, rows in noting.calls] == [1, 3, 1, 10, 1]
 
 
-async def test_accounts_are_counted_by_the_index_on_times_and_joined_by_key(seeded: SeededEvents) -> None:
-    await seeded.log(20)
+async def accounted(seeded: SeededEvents) -> list[tuple[str, int]]:
     noting = Noting(seeded.database)
     accounting = SpannerAccounting(noting)
-
     (hour,) = await accounting.per_hour(
         since=datetime.now(UTC) - timedelta(minutes=1), until=await accounting.now() + timedelta(minutes=1)
     )
-
     assert hour.accepted == 20
-    queries = [name for name, _ in noting.calls if "COUNTIF" in name]
+    return noting.calls
+
+
+async def test_an_account_of_few_events_reads_them_and_no_others(seeded: SeededEvents) -> None:
+    await seeded.log(20)
+
+    calls = await accounted(seeded)
+
+    assert not any("COUNTIF" in name for name, _ in calls)
+    assert sum(rows for name, rows in calls if "NestEventLogByTime" in name) == 20
+    assert sum(rows for name, rows in calls if "NestEventForward" in name) == 20
+
+
+async def test_an_account_of_many_events_counts_them_by_the_index_on_times_and_joins_by_key(
+    seeded: SeededEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await seeded.log(20)
+    for module in ("few_events", "accounting"):
+        monkeypatch.setattr(f"shared.spanner.{module}.MANY_OF_A_SHARD", 1)
+
+    queries = [name for name, _ in await accounted(seeded) if "COUNTIF" in name]
+
     assert queries
     assert all(query.count("JOIN_METHOD=APPLY_JOIN") == 2 for query in queries)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from shared.events.accounting import HourlyAccount, Unaccounted
 from shared.events.forward_ledger import LEDGER_RETENTION
-from shared.spanner.accounting import HourlyAccount, Unaccounted
 from shared.telemetry.metrics import ACCOUNT, gauge
 from worker.operators.connections import Connections
 from worker.operators.exit_codes import BAD_NEWS, OK, UsageError

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
+from shared.events.accounting import Accounting
 from shared.events.audit_trail import AuditTrail
 from shared.events.complaints import ComplaintTable
 from shared.events.dead_letter_table import DeadLetterTable
@@ -25,7 +26,7 @@ from shared.pubsub import (
     open_subscriber_client,
     topic_path,
 )
-from shared.spanner.accounting import Accounting, SpannerAccounting
+from shared.spanner.accounting import SpannerAccounting
 from shared.spanner.audit_trail import SpannerAuditTrail
 from shared.spanner.complaints import SpannerComplaintTable
 from shared.spanner.connection import open_database

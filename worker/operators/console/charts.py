@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from shared.spanner.accounting import HourlyAccount
+from shared.events.accounting import HourlyAccount
 
 STATES: Final = ("delivered", "pending", "dead", "unaccounted")
 """From the bottom of a bar to its top: what is well is the ground, and what is not stands out above it."""

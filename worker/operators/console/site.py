@@ -8,7 +8,7 @@ from typing import Final
 from anyio.abc import TaskGroup
 
 from shared.errors import EventLoggingError
-from shared.spanner.accounting import HourlyAccount
+from shared.events.accounting import HourlyAccount
 from worker.operators.connections import Connections
 from worker.operators.console.charts import first_hour
 from worker.operators.console.kept import Keeper

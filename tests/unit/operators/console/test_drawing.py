@@ -7,9 +7,9 @@ import anyio
 import pytest
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 
+from shared.events.accounting import HourlyAccount
 from shared.events.attempt_history import HistoryEntry, HistoryKind
 from shared.events.forward_ledger import ForwardState
-from shared.spanner.accounting import HourlyAccount
 from worker.operators.console.charts import HEIGHT, LEAST, account_chart, rounded_up, shares
 from worker.operators.console.kept import REST, Keeper
 from worker.operators.console.story import BAD, GOOD, steps
