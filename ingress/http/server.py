@@ -53,6 +53,7 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
         def stop(number: signal.Signals) -> None:
             _log.info("draining", signal=number.name)
             server.shutdown()
+            _refuse_connections(listening)
 
         async with on_termination(stop):
             serving = asyncio.ensure_future(server.serve())
@@ -117,6 +118,15 @@ def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings)
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
     )
+
+
+def _refuse_connections(listening: socket.socket) -> None:
+    """Refuse new connections at once, where the server only accepts no more (h2corn 2.0).
+
+    In the kernel's queue a call would wait until the process ends, and that waits for the calls in flight.
+    """
+    if sys.platform == "linux":  # elsewhere a listening socket cannot be shut down
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def _allow_files(count: int) -> None:

@@ -100,6 +100,38 @@ async def test_it_ends_in_time_and_in_order_whatever_its_clients_do(environment:
         await over_http2.close()
 
 
+async def connects(port: int) -> bool:
+    """False where it is refused. A connection that the server took just before is reset."""
+    try:
+        async with connection(port) as late:
+            await late.send(request(GOOD))
+            return await late.is_closed()
+    except ConnectionError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they wait for the end of the process")
+async def test_while_it_ends_new_connections_are_refused_at_once(environment: dict[str, str]) -> None:
+    port = free_port()
+    async with process(environment, port) as running:
+        await until_listening(running)
+        async with connection(port) as half_a_body:
+            await half_a_body.send(head_of("content-length: 100") + b"{")
+            async with connection(port) as warm:  # so that the other one is accepted too
+                assert (await warm.call(GOOD)).status == 200
+            running.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(END_SECONDS):
+                assert running.stdout is not None
+                while b'"draining"' not in await running.stdout.readline():
+                    pass
+
+            # Long before the process ends: it waits for the body.
+            async with asyncio.timeout(1):
+                while await connects(port):
+                    pass
+            assert running.returncode is None
+
+
 async def test_it_takes_no_calls_once_it_is_ending(environment: dict[str, str]) -> None:
     port = free_port()
     async with process(environment, port) as running:
