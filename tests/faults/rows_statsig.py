@@ -150,7 +150,8 @@ STATSIG_ROWS: Final = (
         id="F36c",
         title="one request in four fails with 500",
         fault=failing_now_and_then,
-        settings={"BATCH_EVENTS": "20"},
+        # With 3 attempts chance alone would dead-letter one suspect in 64; with production's 6 it is one in 4,096.
+        settings={"BATCH_EVENTS": "20", "SUSPECT_ATTEMPTS": "6"},
         linger_seconds=8.0,
     ),
     Row(id="F36d", title="a host name for Statsig that does not resolve", fault=unresolvable, load_seconds=10.0),
