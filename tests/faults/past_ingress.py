@@ -9,6 +9,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 from shared.events.event import EventLogRow
 from shared.events.forward_ledger import LEDGER_TABLE, forward_shard
 from shared.spanner import event_log
+from shared.spanner.connection import ABORTED_RETRY_SECONDS
 from shared.spanner.event_log import LOG_COLUMNS, LOG_TABLE
 from tests.support.sample_events import sample_row
 
@@ -34,7 +35,7 @@ async def insert_unpublishable(database: Any) -> str:
         0,
         None,
     )
-    async with database.batch() as batch:
+    async with database.batch(default_retry_delay=ABORTED_RETRY_SECONDS) as batch:
         batch.insert(LOG_TABLE, LOG_COLUMNS, [log])
         batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, [event_log._born_pending(row, 0)])
     return event_id
@@ -47,11 +48,11 @@ async def insert_pending(database: Any, rows: Sequence[EventLogRow], *, age_seco
     born = [list(event_log._born_pending(row, shard)) for row, shard in placed]
     for values in born:
         values[_PENDING_SINCE] = since
-    async with database.batch() as batch:
+    async with database.batch(default_retry_delay=ABORTED_RETRY_SECONDS) as batch:
         batch.insert(LOG_TABLE, LOG_COLUMNS, [event_log._log_values(row, shard) for row, shard in placed])
         batch.insert(LEDGER_TABLE, event_log._BORN_COLUMNS, born)
 
 
 async def delete_row(database: Any, event_id: str) -> None:
-    async with database.batch() as batch:
+    async with database.batch(default_retry_delay=ABORTED_RETRY_SECONDS) as batch:
         batch.delete(LOG_TABLE, KeySet(keys=[(event_id,)]))
