@@ -17,7 +17,11 @@ import anyio
 from deploy.local.stack import REPOSITORY
 from tests.support.operators.forked import run_forked
 
-COMMAND = [sys.executable, "-c", "from worker.operators.cli import app; app(prog_name='nest-events')"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; sys.argv[0] = 'nest-events'; from worker.operators.cli import main; main()",
+]
 SECONDS = 40.0
 
 
