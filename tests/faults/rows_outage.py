@@ -1,5 +1,6 @@
 """Fault rows of long outages: what they leave behind, and which process can start in one (F57, F59)."""
 
+import signal
 from datetime import datetime
 from typing import Final
 
@@ -67,13 +68,17 @@ def moment(line: dict[str, str]) -> float:
     return datetime.fromisoformat(line["time"]).timestamp()
 
 
-async def started_without_pubsub(lab: Lab) -> None:
+async def living_without_pubsub(lab: Lab) -> None:
     async with lab.broken(Mode.REFUSE, "ingress-pubsub"):
         await lab.kill("ingress")
         await lab.restart("ingress")
         answered = len(lab.answered_ids())
         await lab.until(lambda: len(lab.answered_ids()) > answered, "a call answered without Pub/Sub")
         await lab.hold(3.0)
+        lab.stack.processes["ingress"].send_signal(signal.SIGTERM)
+        code = await lab.until_ended("ingress")
+        lab.require(code == 0, f"without Pub/Sub the ingress ended with {code}")
+    await lab.restart("ingress")
     codes = {attempt.code for attempt in lab.client.attempts}
     lab.require(OK in codes, f"calls ended with {codes}")
 
@@ -90,8 +95,8 @@ OUTAGE_ROWS: Final = (
     ),
     Row(
         id="F59",
-        title="ingress started while Pub/Sub refuses connections",
-        fault=started_without_pubsub,
+        title="Pub/Sub away for the whole life of an ingress: started, called and stopped",
+        fault=living_without_pubsub,
         tries=RESTARTS,
         load_seconds=12.0,
         expect=Expectations(attempt_failures=AWAY),

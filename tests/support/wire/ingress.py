@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from google.cloud.spanner_v1 import KeySet
 from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
@@ -85,6 +86,11 @@ class Store:
         async with self._database.snapshot() as snapshot:
             found = [row async for row in await snapshot.execute_sql(query)]
         return [dict(zip((*columns, "state"), row, strict=True)) for row in found]
+
+    async def event_ids(self) -> set[str]:
+        """Of all rows, however many: a query for all of some hundred thousand exceeds the emulator's memory."""
+        async with self._database.snapshot() as snapshot:
+            return {row[0] async for row in await snapshot.read("NestEventLog", ("event_id",), KeySet(all_=True))}
 
     async def row(self, event_id: str) -> dict[str, Any]:
         (found,) = await self.rows(f"e.event_id = '{event_id}'")
