@@ -37,6 +37,9 @@ good ones lost: without a sample the circuit would stay open then."""
 SAMPLE_INTERVAL_SECONDS: Final = 600.0
 """At this rate an outage of a day makes one more message for each of several hundred events."""
 
+LOG_SECONDS: Final = 1.0
+"""A round that goes on longer logs what it has republished meanwhile: one over a large backlog takes hours."""
+
 LONGEST_BACKOFF_FACTOR: Final = 10.0
 """While Pub/Sub or Spanner is down the pause between rounds doubles, up to this many intervals."""
 
@@ -51,6 +54,26 @@ class _ShardScan:
     looks_for_due: bool
     seen: set[str] = field(default_factory=set)
     """Due rows of this round, so that rows that a bug leaves due do not keep it going without end."""
+
+
+class _Republished:
+    """The events that a round has republished, logged every LOG_SECONDS and at its end."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._logged = 0
+        self._logged_at = anyio.current_time()
+
+    def add(self, events: int) -> None:
+        self.events += events
+        if anyio.current_time() - self._logged_at >= LOG_SECONDS:
+            self.log()
+
+    def log(self) -> None:
+        """Log those that are not yet logged, if any."""
+        if self.events > self._logged:
+            _log.info("reconciled", events=self.events - self._logged)
+        self._logged, self._logged_at = self.events, anyio.current_time()
 
 
 class Reconciler:
@@ -148,7 +171,7 @@ class Reconciler:
             self._cursors_reset_at = began
         shards = self._random.sample(range(self._shards), self._shards)
         scans = [_ShardScan(shard, looks_for_due=not self._force) for shard in shards]
-        republished = 0
+        republished = _Republished()
         failure: EventLoggingError | None = None
         while scans and not self._is_resting():
             scan = scans.pop(0)
@@ -163,14 +186,13 @@ class Reconciler:
                 continue
             if has_more:
                 scans.append(scan)
-            republished += events
+            republished.add(events)
             await anyio.sleep(events / self._events_per_second)
         self.is_complete = self.is_complete and failure is None and not scans
-        if republished:
-            _log.info("reconciled", events=republished)
+        republished.log()
         if failure is not None:
             raise failure
-        return republished
+        return republished.events
 
     async def _sample(self) -> int:
         """Republish the oldest rows of some shards, for the circuit to probe with."""

@@ -46,7 +46,7 @@ async def backlog(lab: Lab) -> None:
     def republished() -> int:
         return sum(line["events"] for name in lab.worker_names() for line in lab.logged(name, "reconciled"))
 
-    # A round is logged at its end, when its last shards are found empty.
+    # The last of them are logged at the round's end, when the other shards are found empty.
     await lab.until(lambda: republished() >= size, f"the reconcilers published {size} events", 30)
     published = republished()
     most = TOO_MANY * (size + lab.load.events)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import anyio
 import pytest
+import structlog
 
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.events.forward_ledger import DEFAULT_SHARDS
@@ -121,3 +122,20 @@ async def test_an_operators_round_takes_what_is_not_due_yet_once(world: Reconcil
     assert await world.reconciler().reconcile() == 0, "the interval is that of a second time"
     world.clock.advance(AFTER_SECONDS * 10)
     assert await world.reconciler().reconcile() == PAGE_EVENTS + 5
+
+
+async def test_a_long_round_logs_what_it_republished_before_its_end(
+    world: ReconcilingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.committed(2 * PAGE_EVENTS + 5, shard=7)
+    world.clock.advance(OLD_SECONDS)
+
+    with structlog.testing.capture_logs() as at_the_end:
+        await world.reconciler().reconcile()
+    monkeypatch.setattr("worker.reconciler.LOG_SECONDS", 0.0)
+    world.clock.advance(HOUR)
+    with structlog.testing.capture_logs() as by_page:
+        await world.reconciler().reconcile()
+
+    assert [line["events"] for line in at_the_end] == [2 * PAGE_EVENTS + 5]
+    assert [line["events"] for line in by_page] == [PAGE_EVENTS, PAGE_EVENTS, 5]
