@@ -91,9 +91,9 @@ class SpannerAccounting:
     ) -> Sequence[HourlyAccount]:
         shards, at = await self._all_shards(), await self.now()
         pages = await first_events(self._database, shards=shards, since=since, at=at, seconds=CALL_SECONDS)
-        full = [page[-1].ingested_at for page in pages if len(page) == MANY_OF_A_SHARD]
-        if full:
-            width = max(NARROWEST_SLICE, FIRST_SLICE * (min(full) - since))
+        read_until = [page[-1].ingested_at for page in pages if len(page) == MANY_OF_A_SHARD]
+        if read_until and min(read_until) < until:
+            width = max(NARROWEST_SLICE, FIRST_SLICE * (min(read_until) - since))
             return await self._in_slices(shards, since, until, width, reached)
         events = [event for page in pages for event in page if event.ingested_at < until]
         accounts = await accounts_of(self._database, events, at=at, seconds=CALL_SECONDS)

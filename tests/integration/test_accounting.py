@@ -132,6 +132,24 @@ async def test_a_time_with_many_events_is_counted_in_slices(database: Any, monke
     assert (await slices(3))[0] == begin + 10 * HOUR
 
 
+async def test_a_quiet_time_before_a_busy_one_is_counted_at_once(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = datetime(2026, 3, 4, tzinfo=UTC)
+    await log(database, 2, at=begin, shards=1)
+    await log(database, 20, at=begin + 2 * HOUR, shards=1)
+    for module in ("few_events", "accounting"):
+        monkeypatch.setattr(f"shared.spanner.{module}.MANY_OF_A_SHARD", 10)
+    monkeypatch.setattr("shared.spanner.accounting.FIRST_SLICE", 0.1)  # slices would be seen
+    accounting = SpannerAccounting(database, shards=1)
+    reached: list[datetime] = []
+
+    (account,) = await accounting.per_hour(since=begin, until=begin + 2 * HOUR, reached=reached.append)
+
+    assert account.accepted == 2
+    assert reached == [begin + 2 * HOUR]
+
+
 async def test_events_of_shards_beyond_the_setting_are_counted_too(database: Any) -> None:
     ids = await log(database, 40, shards=1000)
     accounting = SpannerAccounting(database, shards=4)

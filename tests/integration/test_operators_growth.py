@@ -5,7 +5,7 @@ each query uses an index that holds only what it asks for, or an index by time.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -13,9 +13,11 @@ import pytest
 
 from shared.spanner.accounting import SpannerAccounting
 from tests.support.emulators.seeded_events import SeededEvents
+from worker.operators.connections import open_connections
 from worker.operators.events.tail import Tail
 from worker.operators.events.tail_events import TailChoice
 from worker.operators.state.backlog import Backlog
+from worker.operators.state.snapshot import take_snapshot
 
 pytestmark = pytest.mark.emulators
 
@@ -174,3 +176,20 @@ async def test_scans_of_what_is_pending_begin_where_the_ledger_found_that_nothin
     assert (found.event_name, found.pending_since) == (event.event_name, begin)
     assert (await backlog.pending(begin=begin), await backlog.pending(begin=later)) == (1, 0)
     assert (await backlog.oldest(begin=later)).events == ()
+
+
+async def test_status_counts_pending_events_only_where_it_did_not_read_all_of_them(
+    seeded: SeededEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await seeded.log(70)
+
+    async def counted() -> int:
+        async with open_connections(seeded.settings) as connections:
+            noting = Noting(connections.database)
+            snapshot = await take_snapshot(replace(connections, database=noting))
+        assert snapshot.pending == 70
+        return sum("COUNT(*)" in name and "NestEventForwardPending" in name for name, _ in noting.calls)
+
+    assert await counted() == 0
+    monkeypatch.setattr(Backlog.oldest, "__defaults__", (1,))
+    assert await counted() == 2

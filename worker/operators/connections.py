@@ -117,7 +117,7 @@ async def open_connections(
             ),
             dead_letters=SpannerDeadLetterTable(ledger.transactions, timeout_seconds=timeout),
             records=Records(database, timeout_seconds=timeout, shards=settings.forward_shards),
-            # Strong reads: an operator compares the account with what was done a moment ago.
+            # Reads of the present: an operator compares the account with what was done a moment ago.
             accounting=SpannerAccounting(database, shards=settings.forward_shards),
             process_states=SpannerProcessStates(database, timeout_seconds=timeout),
             rules=SpannerRuleTable(ledger.transactions, timeout_seconds=timeout),
