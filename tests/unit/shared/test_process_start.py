@@ -1,0 +1,31 @@
+"""What `python -m ingress` and `python -m worker` set before any library is imported, and what is set after."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import gc, os, sys, types
+stand_in = types.ModuleType("{role}.process")
+stand_in.main = lambda: print(gc.isenabled(), os.environ.get("MIMALLOC_PURGE_DELAY"), "google.cloud" in sys.modules)
+sys.modules["{role}.process"] = stand_in
+from {role}.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("role", "purge_delay"), [("ingress", "0"), ("worker", "None")])
+def test_the_collector_is_off_and_the_allocator_set_before_a_library_is_imported(role: str, purge_delay: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(role=role)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", purge_delay, "False"]
+
+
+def test_tuning_turns_the_collector_on_again() -> None:
+    program = "import gc; gc.disable(); from shared.process import garbage_collection as g; g.tune_garbage_collection()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; print(gc.isenabled())"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "True"
