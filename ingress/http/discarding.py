@@ -15,7 +15,8 @@ MAX_DISCARDED: Final = 64
 settings): with two hundred at once a process grew by 130 MiB."""
 
 MAX_WAITING: Final = 256
-"""Answers that wait for room. Their memory is bounded as above."""
+"""Answers that wait for room; further ones do not. With those above they hold some 300 MiB at the most, of the 2 GiB of
+an instance."""
 
 WAIT_SECONDS: Final = 1.0
 """How long an answer waits for room. So a client that calls again at once, and is refused each time, does so once a

@@ -75,7 +75,7 @@ class EarlyAnswer:
             start, self._start = self._start, None
             if is_last and all(name != CONTENT_LENGTH for name, _ in start["headers"]):
                 # Without it the server would send the body in chunks, of which the last one is the answer's end.
-                start["headers"].append((CONTENT_LENGTH, b"%d" % len(part["body"])))
+                start["headers"].append((CONTENT_LENGTH, b"%d" % len(part.get("body", b""))))
             self._lacks_end = any(name == CONTENT_LENGTH for name, _ in start["headers"])
             await self._send(start)
         await self._send({**part, "more_body": True} if is_last and self._lacks_end else part)

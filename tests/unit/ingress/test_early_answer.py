@@ -1,77 +1,13 @@
 """EarlyAnswer and RequestBody: of what an answer does not need a little is read, and much is discarded behind it."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
-from ingress.http import discarding as rates
-from ingress.http.discarding import MAX_DISCARDED, MAX_WAITING, Discarding
-from ingress.http.early_answer import CLOSE, EarlyAnswer
-from ingress.http.request_body import READ_PAST_BYTES, RequestBody, declared_length
+from ingress.http.early_answer import CLOSE
+from ingress.http.request_body import READ_PAST_BYTES, declared_length
 from shared.errors import RequestReadTimeoutError
-
-Message = dict[str, Any]
-START: Message = {"type": "http.response.start", "status": 404, "headers": []}
-TEXT: Message = {"type": "http.response.body", "body": b"no"}
-END: Message = {"type": "http.response.body", "body": b""}
-PIECE: Message = {"type": "http.request", "body": b"a", "more_body": True}
-LARGE_PIECE = PIECE | {"body": bytes(8192)}
-LAST: Message = {"type": "http.request", "body": b"", "more_body": False}
-GONE: Message = {"type": "http.disconnect"}
-
-
-class Client:
-    """What it sends, and then silence; and what it is answered."""
-
-    def __init__(
-        self,
-        messages: Iterable[Message],
-        *,
-        discarding: Discarding | None = None,
-        http_version: str = "1.1",
-        length: int | None = None,
-        timeout_seconds: float = 5.0,
-    ) -> None:
-        self._messages = list(messages)
-        self.answers: list[Message] = []
-        headers = [(b"host", b"a")] + ([] if length is None else [(b"content-length", b"%d" % length)])
-        scope = {"http_version": http_version, "headers": headers}
-        self.body = RequestBody(self.receive, scope, timeout_seconds=timeout_seconds)
-        self.answer = EarlyAnswer(self.body, self.send, discarding or Discarding())
-
-    async def receive(self) -> Message:
-        if not self._messages:
-            await asyncio.get_running_loop().create_future()
-        return self._messages.pop(0)
-
-    async def send(self, message: Any) -> None:
-        self.answers.append(message)
-
-    async def is_answered(self, start: Message = START) -> None:
-        await self.answer(start)
-        await self.answer(TEXT)
-
-    async def is_served(self) -> None:
-        await self.is_answered()
-        try:
-            await self.answer.end()
-        finally:
-            self.answer.release()
-
-    @property
-    def unread(self) -> int:
-        return len(self._messages)
-
-    @property
-    def is_closed(self) -> bool:
-        return CLOSE in self.answers[0]["headers"]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the server was told the answer's end; otherwise it resets the connection."""
-        return not self.answers[-1].get("more_body", False)
+from tests.support.wire.early_client import END, GONE, LARGE_PIECE, LAST, PIECE, START, TEXT, Client, Message
 
 
 async def test_an_early_answer_waits_for_the_rest_and_keeps_the_connection() -> None:
@@ -237,95 +173,3 @@ async def test_discarding_ends_with_the_time_of_the_body_and_the_connection_is_r
 
     assert client.is_closed
     assert not client.is_complete
-
-
-async def test_connections_take_turns_of_64_kib_each() -> None:
-    discarding = Discarding()
-    received: list[str] = []
-
-    class Named(Client):
-        def __init__(self, name: str) -> None:
-            super().__init__([LARGE_PIECE] * 17 + [LAST], discarding=discarding, length=10 * READ_PAST_BYTES)
-            self._name = name
-
-        async def receive(self) -> Message:
-            received.append(self._name)
-            return await super().receive()
-
-    clients = [Named(name) for name in "abc"]
-    for client in clients:
-        await client.is_answered()
-    await asyncio.gather(*(client.answer.end() for client in clients))
-
-    assert "".join(received) == ("a" * 9 + "b" * 9 + "c" * 9) * 2
-
-
-def large(discarding: Discarding, count: int, **options: Any) -> list[Client]:
-    return [
-        Client([LARGE_PIECE] * 100 + [LAST], discarding=discarding, length=20 * READ_PAST_BYTES, **options)
-        for _ in range(count)
-    ]
-
-
-async def test_an_answer_waits_until_its_body_can_be_discarded() -> None:
-    discarding = Discarding()
-    first, *others, last = large(discarding, MAX_DISCARDED + 1)
-    for client in (first, *others):
-        await client.is_answered()
-
-    answering = asyncio.create_task(last.is_answered())
-    await asyncio.sleep(0)
-    assert not last.answers
-    first.answer.release()
-    first.answer.release()  # only once
-    await answering
-    await last.answer.end()
-
-    assert last.unread == 0
-    assert last.is_complete
-
-
-async def test_a_body_that_finds_no_room_in_time_is_not_read_and_its_connection_is_reset(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(rates, "WAIT_SECONDS", 0.01)
-    discarding = Discarding()
-    *others, last = large(discarding, MAX_DISCARDED + 1)
-    for client in others:
-        await client.is_answered()
-
-    await last.is_served()
-
-    assert last.unread == 101
-    assert last.is_closed
-    assert not last.is_complete
-    others[0].answer.release()
-    (afterwards,) = large(discarding, 1)
-    await afterwards.is_served()
-    assert afterwards.unread == 0
-
-
-async def test_beside_so_many_that_wait_an_answer_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "WAIT_SECONDS", 60.0)
-    discarding = Discarding()
-    *others, last = large(discarding, MAX_DISCARDED + MAX_WAITING + 1)
-    answering = [asyncio.create_task(client.is_answered()) for client in others]
-    await asyncio.sleep(0)
-
-    await last.is_served()
-
-    assert not last.is_complete
-    for each in answering:
-        each.cancel()
-
-
-async def test_over_http2_an_answer_never_waits_for_room() -> None:
-    discarding = Discarding()
-    for client in large(discarding, MAX_DISCARDED):
-        await client.is_answered()
-    (last,) = large(discarding, 1, http_version="2")
-
-    await last.is_served()
-
-    assert last.unread == 101
-    assert last.answers == [START, TEXT]
