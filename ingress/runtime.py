@@ -16,6 +16,7 @@ from ingress.commit.forward_publisher import ForwardPublisher
 from ingress.commit.group_commit import GroupCommitter, Limits
 from ingress.complaints.hourly import HourlyComplaints
 from ingress.complaints.writing import ComplaintWriter
+from ingress.free_memory import give_back_until
 from ingress.normalization import Defaults
 from ingress.readiness import Readiness
 from ingress.reporting import CountingRepository, Tally
@@ -105,6 +106,7 @@ async def open_runtime(
             with untraced():
                 tasks.start_soon(reporting.run_until_stopped)
                 tasks.start_soon(rules.refresh_until, stopping)
+            tasks.start_soon(give_back_until, stopping)
             _log.info("ingress_started", process_id=reporting.process_id)
             yield Runtime(service=_service(committer, rules, settings, clock), readiness=Readiness(database))
             stopping.set()
