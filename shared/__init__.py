@@ -8,4 +8,5 @@ Its rooms form layers, and each imports only what stands before it (`tests/unit/
 4. `pubsub`
 5. `telemetry`
 6. `spanner`: the adapters
+7. `starting`: what both processes do before their event loops
 """

@@ -182,9 +182,13 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
 }
 
 # (identity, role) on the project -> the calls behind it: what makes the exporter, and what opens it in each process.
-TELEMETRY: dict[tuple[str, str], tuple[str, str]] = {
-    (identity, role): (exporter, f'open_telemetry(settings, process="{identity}"')
-    for identity in ("ingress", "worker", "operator")
+TELEMETRY: dict[tuple[str, str], tuple[str, ...]] = {
+    (identity, role): (exporter, "with open_telemetry(settings, process=", opening)
+    for identity, opening in (
+        ("ingress", 'run_process("ingress", '),
+        ("worker", 'run_process("worker", '),
+        ("operator", 'process="operator"'),
+    )
     for role, exporter in (
         ("roles/telemetry.tracesWriter", "OTLPSpanExporter(f"),
         ("roles/telemetry.metricsWriter", "OTLPMetricExporter(f"),

@@ -22,6 +22,7 @@ LAYERS: Final = (
     ("pubsub",),
     ("telemetry",),
     ("spanner",),
+    ("starting",),
 )
 """The parts of shared, as its docstring lists them. Each imports only itself and parts of earlier layers."""
 
