@@ -66,6 +66,11 @@ class Load:
     abandon_after: Callable[[random.Random], float] | None = None
     """Seconds after which the caller hangs up; None never does."""
 
+    @property
+    def seconds(self) -> float:
+        """How long the first attempts take."""
+        return self.events / self.per_second
+
 
 @dataclass(slots=True)
 class OpenLoopClient:

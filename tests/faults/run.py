@@ -33,9 +33,6 @@ BEFORE: Final = 0.25
 QUICK_PER_SECOND: Final = 120.0
 """The least rate of a quick look, even if the row's load would last longer."""
 
-MOST_PER_SECOND: Final = 300.0
-"""The highest rate of a steady load: about the usual one, and half of what two cores with both emulators carry."""
-
 DRAIN_SECONDS: Final = 120.0
 """After this pending events count as stuck: leases that no client ended were seen to last two minutes."""
 
@@ -99,7 +96,7 @@ async def _running_lab(
     per_second = events / (row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds)
     load = Load(
         events=events,
-        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, MOST_PER_SECOND),
+        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, row.most_per_second),
         tries=row.tries,
         deadline_seconds=row.deadline_seconds,
         event_name=row.event_name,
