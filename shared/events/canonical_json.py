@@ -43,12 +43,13 @@ def decode(text: bytes | str) -> Any:
 
 
 def _with_integers(value: Any) -> Any:
-    match value:
-        case float():
-            return int(value) if value.is_integer() and abs(value) < EXACT_INTEGER_LIMIT else value
-        case dict():
-            return {key: _with_integers(item) for key, item in value.items()}
-        case list():
-            return [_with_integers(item) for item in value]
-        case _:
-            return value
+    # In the order of how many values of each type there are; `match` takes twice as long.
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < EXACT_INTEGER_LIMIT else value
+    if isinstance(value, dict):
+        return {key: _with_integers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(item) for item in value]
+    return value

@@ -5,6 +5,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 NANOS_PER_SECOND: Final = 1_000_000_000
@@ -28,8 +29,12 @@ def to_rfc3339(nanos: int) -> str:
         OverflowError: outside EARLIEST_NANOS to LATEST_NANOS.
     """
     seconds, fraction = divmod(nanos, NANOS_PER_SECOND)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment.isoformat()[:_SECONDS_LENGTH]}.{fraction:09d}Z"
+    return f"{_whole_seconds(seconds)}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=16)  # most events are of now: a quarter of the time
+def _whole_seconds(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:_SECONDS_LENGTH]
 
 
 def from_rfc3339(text: str) -> int | None:
