@@ -88,6 +88,11 @@ class Expectations:
 
     poisoned: Poisoned | None = None
 
+    delivered_after_letter: bool = False
+    """Whether an event may be delivered after it was dead-lettered. A worker that dies or stands still between
+    publishing the dead letter and settling the event leaves it to another, and Statsig may take it then. The letter
+    stays open, operators are told, and a replay closes it without sending the event."""
+
     delivered_within_seconds: float | None = None
     """The longest time from a call until Statsig has its event, unless that is poisoned or dead."""
 
