@@ -8,18 +8,26 @@ import pytest
 PROGRAM = """
 import gc, os, sys, types
 stand_in = types.ModuleType("{role}.process")
-stand_in.main = lambda: print(gc.isenabled(), os.environ.get("MIMALLOC_PURGE_DELAY"), "google.cloud" in sys.modules)
+stand_in.main = lambda: print(
+    gc.isenabled(), os.environ.get("MIMALLOC_PURGE_DELAY"), "google.cloud" in sys.modules, sys.getswitchinterval()
+)
 sys.modules["{role}.process"] = stand_in
 from {role}.__main__ import main
 main()
 """
 
 
-@pytest.mark.parametrize(("role", "purge_delay"), [("ingress", "0"), ("worker", "None")])
-def test_the_collector_is_off_and_the_allocator_set_before_a_library_is_imported(role: str, purge_delay: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "purge_delay", "switch_seconds"), [("ingress", "0", 0.0002), ("worker", "None", 0.005)]
+)
+def test_the_collector_is_off_and_the_allocator_set_before_a_library_is_imported(
+    role: str, purge_delay: str, switch_seconds: float
+) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(role=role)], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["False", purge_delay, "False"]
+    *others, seconds = done.stdout.split()
+    assert others == ["False", purge_delay, "False"]
+    assert float(seconds) == pytest.approx(switch_seconds)
 
 
 def test_tuning_turns_the_collector_on_again() -> None:
