@@ -30,6 +30,10 @@ IMPATIENT: Final[Mapping[str, str]] = {
 QUICK: Final[Mapping[str, str]] = {"RETRY_BUDGET_SECONDS": "1", "CLAIM_SECONDS": "8"}
 """Further settings of a quick look: the shortest claim that the others allow."""
 
+MANY: Final[Mapping[str, str]] = {"RECONCILE_AFTER_SECONDS": "10"}
+"""Further settings of a run with more events than usual. A backlog lasts minutes there: with messages after 2, 22 and
+142 s for each of its events, two of three claims were in vain."""
+
 RECONCILER_OFF: Final[Mapping[str, str]] = {"RECONCILE_AFTER_SECONDS": "3600"}
 """Settings of rows that must heal by redelivery alone."""
 

@@ -20,7 +20,7 @@ from tests.faults.lab import Lab
 from tests.faults.levers import rule_table
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
-from tests.faults.row import IMPATIENT, QUICK, Row
+from tests.faults.row import IMPATIENT, MANY, QUICK, Row
 from tests.faults.verdict import Run, RunVerdict
 from tests.support.emulators.pubsub_manners.manners import Manners
 from tests.support.emulators.pubsub_manners.process import with_manners
@@ -107,7 +107,12 @@ async def _running_lab(
     async with with_manners(emulators, manners, run_dir) as seen, linked(seen) as links:
         stack_options = StackOptions(
             workers=row.workers,
-            settings={**IMPATIENT, **(QUICK if options.quick else {}), **row.settings},
+            settings={
+                **IMPATIENT,
+                **(QUICK if options.quick else {}),
+                **(MANY if options.events > DEFAULT_EVENTS else {}),
+                **row.settings,
+            },
             settings_of=settings_of(links),
             arguments_of={**_wrapped(row, run_dir), **options.arguments_of},
         )
