@@ -147,9 +147,8 @@ class Row:
     load_seconds: float = 7.0
     """The least time of sending the default number of events."""
 
-    most_per_second: float = 300.0
-    """The highest rate of a steady load. The default is about the usual rate, and half of what two cores with both
-    emulators carry."""
+    many_per_second: float = 300.0
+    """The highest rate of a steady load of more events than usual."""
 
     full_load_seconds: float | None = None
     """The same for a run of full length, where it differs."""

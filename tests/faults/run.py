@@ -33,6 +33,9 @@ BEFORE: Final = 0.25
 QUICK_PER_SECOND: Final = 120.0
 """The least rate of a quick look, even if the row's load would last longer."""
 
+MOST_PER_SECOND: Final = 300.0
+"""The highest rate of a steady load: about the usual one, and half of what two cores with both emulators carry."""
+
 DRAIN_SECONDS: Final = 120.0
 """After this pending events count as stuck: leases that no client ended were seen to last two minutes."""
 
@@ -93,10 +96,12 @@ async def _running_lab(
     row: Row, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions
 ) -> AsyncIterator[Lab]:
     events = max(1, int(options.events * row.load_share))
+    is_many = options.events > DEFAULT_EVENTS
     per_second = events / (row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds)
+    most = row.many_per_second if is_many else MOST_PER_SECOND
     load = Load(
         events=events,
-        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, row.most_per_second),
+        per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, most),
         tries=row.tries,
         deadline_seconds=row.deadline_seconds,
         event_name=row.event_name,
@@ -110,7 +115,7 @@ async def _running_lab(
             settings={
                 **IMPATIENT,
                 **(QUICK if options.quick else {}),
-                **(MANY if options.events > DEFAULT_EVENTS else {}),
+                **(MANY if is_many else {}),
                 **row.settings,
             },
             settings_of=settings_of(links),
