@@ -31,7 +31,7 @@ AFTER_SECONDS: Final = 300.0
 async def backlog(lab: Lab) -> None:
     """The backlog is there when the workers start."""
     await lab.until_sent(1.0)
-    # A pull that is cancelled takes messages with it; the emulator was seen to keep 12 of them for longer than the row.
+    # In the emulator a cancelled pull goes on, and takes messages: 12 of them were kept for longer than the row lasts.
     await lab.until_true(lab.settled, "the load settled", 30)
     for name in lab.worker_names():
         lab.stack.processes[name].send_signal(signal.SIGTERM)
