@@ -31,7 +31,6 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
     wanted = forwarded | (answered - stored_only)
     poisoned = Poison.of(row, seed).among({e.event_id: e.event_name for e in evidence.stored.values()})
     excused = waived(row, evidence, poisoned)
-    overtaken = evidence.delivered_after_letter if row.expect.delivered_after_letter else set[str]()
     lost = wanted - copies.keys() - dead - excused
     phantom = copies.keys() - evidence.stored.keys()
     duplicated = sum(count - 1 for count in copies.values())
@@ -47,7 +46,7 @@ def check(row: Row, seed: int, attempts: Sequence[Attempt], evidence: Evidence, 
         *_if(phantom, "at Statsig without a row", phantom),
         *_if(stored_only & copies.keys(), "stored only and at Statsig", stored_only & copies.keys()),
         *_counting(evidence, duplicated, allowed),
-        *_ledger(evidence, dead, excused | overtaken),
+        *_ledger(evidence, dead, excused),
         *_keys(attempts, evidence),
         *_answers(row, attempts),
         *(_dead_letters(row, evidence) if row.expect.poisoned is None else of_poisoned(row, evidence, poisoned)),

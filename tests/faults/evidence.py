@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,8 +73,6 @@ class FoundDeadLetter:
 
     reason: str
     data: bytes
-    dead_at: float = 0.0
-    """Unix time by the worker's clock; 0 where the message has none."""
 
 
 @dataclass(slots=True)
@@ -91,21 +88,6 @@ class Evidence:
     def copies(self) -> Counter[str]:
         """How many copies of each event_id Statsig has."""
         return Counter(str(entry.event["metadata"]["event_id"]) for entry in self.received)
-
-    @property
-    def delivered_after_letter(self) -> set[str]:
-        """The delivered events that Statsig has received after each of their dead letters."""
-        letters: dict[str, float] = {}
-        for letter in self.dead_letters:
-            letters[letter.event_id] = max(letter.dead_at, letters.get(letter.event_id, 0.0))
-        received = {str(entry.event["metadata"]["event_id"]): entry.received_at for entry in self.received}
-        return {
-            event_id
-            for event_id, dead_at in letters.items()
-            if event_id in self.stored
-            and self.stored[event_id].state == "DELIVERED"
-            and received.get(event_id, 0.0) > dead_at > 0
-        }
 
 
 @asynccontextmanager
@@ -193,9 +175,7 @@ async def _collected(database: Any) -> dict[str, FoundDeadLetter]:
 
 def _found(message_id: str, attributes: Mapping[str, str], data: bytes) -> FoundDeadLetter:
     reason = attributes.get(PREFIX + "reason", "")
-    given_up = attributes.get(PREFIX + "last_at")
-    dead_at = datetime.fromisoformat(given_up).timestamp() if given_up else 0.0
-    return FoundDeadLetter(message_id, attributes.get(EVENT_ID_ATTRIBUTE, ""), reason, data, dead_at)
+    return FoundDeadLetter(message_id, attributes.get(EVENT_ID_ATTRIBUTE, ""), reason, data)
 
 
 async def _dead_events(database: Any) -> set[str]:

@@ -105,13 +105,12 @@ def of_deliveries(
     row: Row, attempts: Sequence[Attempt], evidence: Evidence, run: Run, spared: set[str]
 ) -> Iterator[str]:
     """The breaches of delivery times, except for `spared` events: dead and poisoned ones."""
-    for what, usual, since in (
+    for what, bound, since in (
         ("its call", row.expect.delivered_within_seconds, 0.0),
         ("its call or the heal", row.expect.delivered_after_heal_seconds, run.healed_at),
     ):
-        if usual is None:
+        if bound is None:
             continue
-        bound = usual + run.more_drain_seconds
         taken = {each: s for each, s in waits(attempts, evidence.received, since=since).items() if each not in spared}
         late = {event_id for event_id, seconds in taken.items() if seconds > bound}
         if late:

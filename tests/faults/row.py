@@ -30,10 +30,6 @@ IMPATIENT: Final[Mapping[str, str]] = {
 QUICK: Final[Mapping[str, str]] = {"RETRY_BUDGET_SECONDS": "1", "CLAIM_SECONDS": "8"}
 """Further settings of a quick look: the shortest claim that the others allow."""
 
-MANY: Final[Mapping[str, str]] = {"RECONCILE_AFTER_SECONDS": "10"}
-"""Further settings of a run with more events than usual. A backlog lasts minutes there: with messages after 2, 22 and
-142 s for each of its events, two of three claims were in vain."""
-
 RECONCILER_OFF: Final[Mapping[str, str]] = {"RECONCILE_AFTER_SECONDS": "3600"}
 """Settings of rows that must heal by redelivery alone."""
 
@@ -91,11 +87,6 @@ class Expectations:
     """The most dead letters by reason. In a row with `poisoned` that decides instead."""
 
     poisoned: Poisoned | None = None
-
-    delivered_after_letter: bool = False
-    """Whether an event may be delivered after it was dead-lettered. A worker that dies or stands still between
-    publishing the dead letter and settling the event leaves it to another, and Statsig may take it then. The letter
-    stays open, operators are told, and a replay closes it without sending the event."""
 
     delivered_within_seconds: float | None = None
     """The longest time from a call until Statsig has its event, unless that is poisoned or dead."""

@@ -156,7 +156,6 @@ _A1: Final = Row(
             may_stay_pending=True,
             others_may_die=others_may_die,
         ),
-        delivered_after_letter=True,
         delivered_after_heal_seconds=DELIVERED_SECONDS,
         drain_seconds=DELIVERED_SECONDS + 10,
     ),

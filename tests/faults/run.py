@@ -20,7 +20,7 @@ from tests.faults.lab import Lab
 from tests.faults.levers import rule_table
 from tests.faults.links import linked, settings_of
 from tests.faults.measures import MemoryWatch
-from tests.faults.row import IMPATIENT, MANY, QUICK, Row
+from tests.faults.row import IMPATIENT, QUICK, Row
 from tests.faults.verdict import Run, RunVerdict
 from tests.support.emulators.pubsub_manners.manners import Manners
 from tests.support.emulators.pubsub_manners.process import with_manners
@@ -96,9 +96,8 @@ async def _running_lab(
     row: Row, seed: int, emulators: Emulators, run_dir: Path, options: RunOptions
 ) -> AsyncIterator[Lab]:
     events = max(1, int(options.events * row.load_share))
-    is_many = options.events > DEFAULT_EVENTS
     per_second = events / (row.full_load_seconds if options.full and row.full_load_seconds else row.load_seconds)
-    most = row.many_per_second if is_many else MOST_PER_SECOND
+    most = row.many_per_second if options.events > DEFAULT_EVENTS else MOST_PER_SECOND
     load = Load(
         events=events,
         per_second=max(per_second, QUICK_PER_SECOND) if options.quick else min(per_second, most),
@@ -112,12 +111,7 @@ async def _running_lab(
     async with with_manners(emulators, manners, run_dir) as seen, linked(seen) as links:
         stack_options = StackOptions(
             workers=row.workers,
-            settings={
-                **IMPATIENT,
-                **(QUICK if options.quick else {}),
-                **(MANY if is_many else {}),
-                **row.settings,
-            },
+            settings={**IMPATIENT, **(QUICK if options.quick else {}), **row.settings},
             settings_of=settings_of(links),
             arguments_of={**_wrapped(row, run_dir), **options.arguments_of},
         )

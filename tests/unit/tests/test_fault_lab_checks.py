@@ -137,25 +137,6 @@ def test_what_statsig_kept_without_saying_so_may_be_dead() -> None:
     assert any("not DELIVERED in the ledger" in breach for breach in breaches(kept))
 
 
-def test_a_dead_letter_may_be_overtaken_by_a_delivery_only_after_it_and_only_where_the_row_says_so() -> None:
-    def overtaken(dead_at: float, state: str = "DELIVERED") -> Evidence:
-        return evidence(
-            stored("good-1", state),
-            stored("bad-1", "PENDING"),
-            received=[copy("good-1", at=105.0)],
-            dead_letters=[FoundDeadLetter("m-1", "good-1", "http_400", b"", dead_at)],
-            requests=[requested("answering 400", "good-1"), requested("answering 202", "good-1")],
-        )
-
-    strict = row(others_may_die=lambda _: 1, may_stay_pending=True)
-    lenient = replace(strict, expect=replace(strict.expect, delivered_after_letter=True))
-
-    assert breaches(overtaken(104.0), lenient) == ()
-    assert any("not DEAD in the ledger" in breach for breach in breaches(overtaken(104.0), strict))
-    assert any("not DEAD in the ledger" in breach for breach in breaches(overtaken(106.0), lenient))
-    assert any("not DEAD in the ledger" in breach for breach in breaches(overtaken(104.0, "PENDING"), lenient))
-
-
 def test_a_seed_draws_the_same_plan_again() -> None:
     plans = [Plan.of(seed, workers=2) for seed in range(1, 21)]
 
