@@ -10,7 +10,7 @@ a request: with Python's 5 ms a call beside a flood took twice as long. The loop
 
 
 def main() -> int:
-    """See `ingress.process.main`. What is set here must be set before the libraries are imported."""
+    """See `ingress.process.main`. The collector and the allocator must be set before the libraries are imported."""
     # While modules are imported little becomes garbage: looking for it took a fifth of the start.
     # `tune_garbage_collection` turns the collector on again.
     gc.disable()

@@ -1,7 +1,7 @@
 """All measures, in the order in which they run.
 
-First those of a lone event and of a start: behind the others the emulators take three times as long for an event, since
-they keep what these have written. The five minutes of one load come last.
+First those of a lone event and of a start: behind the others an event takes three times as long in the emulators. The
+five minutes of one load come last.
 """
 
 from collections.abc import Sequence

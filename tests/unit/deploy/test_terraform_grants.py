@@ -183,11 +183,11 @@ PUBSUB: dict[tuple[str, str, str], tuple[str, ...]] = {
 
 # (identity, role) on the project -> the calls behind it: what makes the exporter, and what opens it in each process.
 TELEMETRY: dict[tuple[str, str], tuple[str, ...]] = {
-    (identity, role): (exporter, "with open_telemetry(settings, process=", opening)
+    (identity, role): (exporter, *opening)
     for identity, opening in (
-        ("ingress", 'run_process("ingress", '),
-        ("worker", 'run_process("worker", '),
-        ("operator", 'process="operator"'),
+        ("ingress", ('run_process("ingress", ', "open_telemetry(settings, process=process)")),
+        ("worker", ('run_process("worker", ', "open_telemetry(settings, process=process)")),
+        ("operator", ('open_telemetry(settings, process="operator"',)),
     )
     for role, exporter in (
         ("roles/telemetry.tracesWriter", "OTLPSpanExporter(f"),

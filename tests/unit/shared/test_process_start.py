@@ -20,7 +20,7 @@ main()
 @pytest.mark.parametrize(
     ("role", "purge_delay", "switch_seconds"), [("ingress", "0", 0.0002), ("worker", "None", 0.005)]
 )
-def test_the_collector_is_off_and_the_allocator_set_before_a_library_is_imported(
+def test_collector_allocator_and_switch_interval_are_set_before_a_library_is_imported(
     role: str, purge_delay: str, switch_seconds: float
 ) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(role=role)], capture_output=True, text=True, check=True)
