@@ -149,5 +149,28 @@ def untried(event_ids: Sequence[str]) -> list[DeliveryRecord]:
     return [DeliveryRecord(event_id, 0, 0, None, NEVER_SENT.reason, None, ()) for event_id in event_ids]
 
 
+def records_given_up(results: Iterable[ClaimResult]) -> list[DeliveryRecord]:
+    """Records of those events that were given up under an earlier claim, as they were then."""
+    return [
+        DeliveryRecord(
+            event_id=result.event_id,
+            attempts=result.attempts,
+            possible_duplicates=result.possible_duplicates,
+            last_attempt_at=None if last is None else last.at,
+            reason=result.given_up_reason,
+            status=None if last is None else last.status,
+            history=result.history,
+            alone_failures=result.alone_failures,
+        )
+        for result in results
+        if result.given_up_reason is not None
+        for last in (_last_attempt(result.history),)
+    ]
+
+
+def _last_attempt(history: History) -> HistoryEntry | None:
+    return next((entry for entry in reversed(history) if entry.kind is HistoryKind.ATTEMPT), None)
+
+
 def _noted(at: datetime | None, outcome: SendOutcome) -> HistoryEntry:
     return HistoryEntry(HistoryKind.ATTEMPT, at, outcome.verdict, outcome.reason, outcome.status, outcome.answer)

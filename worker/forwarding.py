@@ -18,7 +18,7 @@ from shared.process.current_rules import CurrentRules
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger, log_each
 from shared.traceparent import TRACEPARENT
-from worker.attempts import BatchAttempts
+from worker.attempts import BatchAttempts, records_given_up
 from worker.batch import Batch, Claim
 from worker.circuit import Circuit
 from worker.claiming import Claiming
@@ -136,7 +136,10 @@ class Forwarding:
         fault_point("after_claim")
         unsettled = set(attempts.of)
         try:
-            to_send = attempts.without(await self._ruling.dead_letter(batch, attempts, unsettled))
+            given_up = records_given_up(claimed)
+            unsettled -= await self._unconfirmed.finish(batch, given_up)
+            sendable = attempts.without({record.event_id for record in given_up})
+            to_send = sendable.without(await self._ruling.dead_letter(batch, sendable, unsettled))
             await self._sending.send(
                 [project(batch.events[event_id]).event for event_id in to_send.of],
                 self._delivery(batch, to_send, unsettled),

@@ -125,6 +125,14 @@ class Settling:
                 settled |= {record.event_id for record in records}
         return settled, unknown
 
+    async def give_up(self, records: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
+        """Write that the events are not sent any more; returns those whose dead letters may be published."""
+        try:
+            return await self._ledger.give_up(records, token=claim.token)
+        except StorageUnavailableError as error:
+            _log.warning("give_up_failed", events=len(records), error=str(error))
+            return set()
+
     async def settle_dead(self, records: Sequence[DeliveryRecord], claim: Claim) -> set[str]:
         """Settle dead-lettered events as dead; returns those that it wrote. If Spanner was away they are remembered."""
         if not records:

@@ -5,6 +5,8 @@ from typing import Final
 
 from shared.backoff import exponential_backoff
 from shared.clock import Clock
+from shared.events.forward_ledger import DeliveryRecord
+from shared.process.fault_points import fault_point
 from worker.attempts import BatchAttempts, EventAttempts
 from worker.batch import Batch
 from worker.dead_lettering import DeadLettering
@@ -72,10 +74,19 @@ class UnconfirmedEvents:
         event_ids: Sequence[str],
         reason: Callable[[EventAttempts], str],
     ) -> set[str]:
-        """Publish dead letters, then settle as DEAD; returns the events for which both were done."""
+        """Give events up: note it, publish their dead letters, and settle them as DEAD.
+
+        Returns the events for which all of it was done. What was only noted is finished by whoever claims it next.
+        """
         if not event_ids or self._clock.monotonic() > batch.claim.ends_at - DEAD_LETTER_MARGIN_SECONDS:
             return set()  # they come again: a dead letter now would only be the first of two
         records = [record for e in event_ids for record in attempts.records([e], reason=reason(attempts.of[e]))]
+        given_up = await self._settling.give_up(records, batch.claim)
+        fault_point("after_give_up")
+        return await self.finish(batch, [record for record in records if record.event_id in given_up])
+
+    async def finish(self, batch: Batch, records: Sequence[DeliveryRecord]) -> set[str]:
+        """Publish the dead letters of events that were given up, then settle them as DEAD; returns what was settled."""
         if not await self._dead_lettering.publish_rejected(
             [(batch.messages[record.event_id][0], record) for record in records]
         ):

@@ -44,6 +44,7 @@ CREATE TABLE NestEventForward (
   history              ARRAY<STRING(MAX)>,  -- the latest attempts and replays, the oldest first; shared/events/attempt_history.py
   alone_failures       INT64      NOT NULL DEFAULT (0),  -- how often it failed alone while others were confirmed
   not_before           TIMESTAMP,  -- set for a suspect only: when it may be tried again
+  given_up_reason      STRING(64),  -- set before its dead letter is published, until it is DEAD: it is not sent any more
   claim_token          STRING(36),  -- the batch that has claimed the event, or had when it died
   claimed_until        TIMESTAMP,
   replays              INT64      NOT NULL DEFAULT (0),

@@ -74,6 +74,9 @@ class ClaimResult:
     is_resumed: bool = False
     """Claimed, and until now under a claim that `own` named: the process may know of attempts that the row lacks."""
 
+    given_up_reason: str | None = None
+    """Claimed, and given up before: its dead letter is to be published, and it is not to be sent."""
+
     pending_since: datetime | None = field(default=None, compare=False)
     """When the event was committed or reopened for a replay; None if it is not pending. Used for metrics only, hence
     not compared."""
@@ -128,7 +131,8 @@ class ForwardLedger(Protocol):
         the call as a whole is not atomic.
 
         Claiming again with the same token extends the claim. Taking over an expired claim of another token adds one
-        possible duplicate and a history entry: its holder may have sent the event and died before it settled.
+        possible duplicate and a history entry: its holder may have sent the event and died before it settled. Of an
+        event that was given up every attempt is written, so its expired claim adds neither.
 
         `own` maps event_ids to earlier tokens of this process, under which it knows of every attempt. A claim with such
         a token is taken over whether it has expired or not, without a possible duplicate and without an entry.
@@ -146,6 +150,21 @@ class ForwardLedger(Protocol):
         Returns the events that are still pending under an unexpired claim of the token; no others may be sent again
         under this claim. Writes nothing for events that another batch has claimed since. Leaves what makes an event a
         suspect (`alone_failures`, `wait_seconds`) to `release`.
+
+        Raises:
+            StorageUnavailableError: not known whether it was written; call again.
+        """
+        ...
+
+    async def give_up(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        """Write the attempts and that the events are not to be sent again, each for the reason of its record.
+
+        Called before the dead letters are published. If the process dies after that, whoever claims the event next
+        finds `given_up_reason`, and publishes a dead letter instead of sending the event. It stands until the event is
+        settled or replayed.
+
+        Returns the events for which it was written: those that are pending under an unexpired claim of the token. No
+        other may be dead-lettered under this claim.
 
         Raises:
             StorageUnavailableError: not known whether it was written; call again.

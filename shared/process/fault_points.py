@@ -29,6 +29,7 @@ NAMES: Final = frozenset(
         "before_send",
         "after_confirm",
         "after_settle",
+        "after_give_up",
         "after_dead_letter_publish",
         "after_collect",
         "reconciler_after_mark",

@@ -4,8 +4,9 @@ A transaction reads its rows by key and buffers its writes as mutations: one rea
 commit. As one DML statement (`UPDATE ... IN UNNEST ... THEN RETURN`) it took several times longer on the emulator.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -117,6 +118,9 @@ class SpannerForwardLedger:
 
         return set().union(*await self._in_parts(_by_event(attempts), note_part))
 
+    async def give_up(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        return await self._write_held(attempts, token, table.GIVEN_UP_COLUMNS, table.given_up)
+
     async def settle_delivered(
         self,
         attempts: Sequence[DeliveryRecord],
@@ -160,18 +164,29 @@ class SpannerForwardLedger:
         await self._run(work, within_seconds)
 
     async def settle_dead(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
-        async def settle_part(part: Sequence[DeliveryRecord]) -> set[str]:
+        rows = partial(table.settled, state=ForwardState.DEAD)
+        return await self._write_held(attempts, token, table.SETTLED_COLUMNS, rows)
+
+    async def _write_held(
+        self,
+        attempts: Sequence[DeliveryRecord],
+        token: str,
+        columns: tuple[str, ...],
+        rows: Callable[[Iterable[DeliveryRecord]], Iterable[tuple[object, ...]]],
+    ) -> set[str]:
+        """Write the rows of the events that are pending under an unexpired claim of the token; returns those events."""
+
+        async def write_part(part: Sequence[DeliveryRecord]) -> set[str]:
             async def work(transaction: Any) -> set[str]:
                 ours = [holder for holder in await _holders(transaction, part) if holder.is_of(token)]
                 now = await current_time(transaction) if ours else None
-                claimed = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
-                rows = list(table.settled((each for each in part if each.event_id in claimed), ForwardState.DEAD))
-                _update(transaction, table.SETTLED_COLUMNS, rows)
-                return claimed
+                held = {holder.event_id for holder in ours if now is not None and holder.may_go_on(now)}
+                _update(transaction, columns, list(rows(each for each in part if each.event_id in held)))
+                return held
 
             return await self._run(work)
 
-        return set().union(*await self._in_parts(_by_event(attempts), settle_part))
+        return set().union(*await self._in_parts(_by_event(attempts), write_part))
 
     async def release(
         self, attempts: Sequence[DeliveryRecord], *, token: str, within_seconds: float | None = None

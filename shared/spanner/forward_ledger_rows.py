@@ -50,6 +50,7 @@ class ClaimableRow(NamedTuple):
     alone_failures: int
     not_before: datetime | None
     pending_since: datetime | None
+    given_up_reason: str | None
 
     def claimed_by(self, token: str, *, own: Mapping[str, Collection[str]], now: datetime) -> ClaimResult:
         """The result of a claim by the token, which is to be written if the outcome is CLAIMED."""
@@ -68,7 +69,7 @@ class ClaimableRow(NamedTuple):
             outcome = ClaimOutcome.WAITING
         is_claimed = outcome is ClaimOutcome.CLAIMED
         possible_duplicates = self.possible_duplicates
-        if is_claimed and not is_ours:
+        if is_claimed and not is_ours and self.given_up_reason is None:
             # Its holder neither settled nor released it: the event may have been sent.
             possible_duplicates += 1
             history = extended(history, HistoryEntry(HistoryKind.TAKE_OVER, now))
@@ -81,6 +82,7 @@ class ClaimableRow(NamedTuple):
             self.alone_failures,
             is_suspect=is_claimed and self.not_before is not None,
             is_resumed=is_claimed and self.claim_token in resumable,
+            given_up_reason=self.given_up_reason if is_claimed else None,
             pending_since=self.pending_since,
         )
 
@@ -94,15 +96,17 @@ class ReopenableRow(NamedTuple):
     replays: int
     history: list[str] | None
     claim_token: str | None
+    given_up_reason: str | None
 
     def reopened(self, now: datetime, max_replays: int) -> ReopenResult:
         """The result of a replay, which is to be written if the outcome is REOPENED."""
         if self.state == ForwardState.DELIVERED:
             return ReopenResult(self.event_id, ReopenOutcome.DELIVERED, self.replays)
         if self.state == ForwardState.PENDING:
-            is_claimed = is_live(self.claimed_until, now)
-            outcome = ReopenOutcome.IN_FLIGHT if is_claimed else ReopenOutcome.PENDING
-            return ReopenResult(self.event_id, outcome, self.replays)
+            if is_live(self.claimed_until, now):
+                return ReopenResult(self.event_id, ReopenOutcome.IN_FLIGHT, self.replays)
+            if self.given_up_reason is None:
+                return ReopenResult(self.event_id, ReopenOutcome.PENDING, self.replays)
         if self.replays >= max_replays:
             return ReopenResult(self.event_id, ReopenOutcome.QUARANTINED, self.replays)
         return ReopenResult(self.event_id, ReopenOutcome.REOPENED, self.replays + 1)
@@ -143,7 +147,17 @@ def attempt_values(record: DeliveryRecord) -> tuple[object, ...]:
     return _ordered(ATTEMPT_COLUMNS, _attempts(record))
 
 
-STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at")
+GIVEN_UP_COLUMNS: Final = (*ATTEMPT_COLUMNS, "given_up_reason")
+
+
+def given_up(records: Iterable[DeliveryRecord]) -> Iterator[tuple[object, ...]]:
+    """A row of GIVEN_UP_COLUMNS for each record."""
+    for record in records:
+        yield (*attempt_values(record), record.reason)
+
+
+STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at",
+                        "given_up_reason")  # fmt: skip
 
 
 def state_values(event_id: str, state: ForwardState) -> tuple[object, ...]:
@@ -204,6 +218,7 @@ def reopened_values(row: ReopenableRow, found: ReopenResult, now: datetime) -> t
         "settled_at": None,
         "not_before": None,
         "again_at": None,
+        "given_up_reason": None,
         "alone_failures": 0,
         "republished": 0,
         "republished_at": None,
@@ -229,8 +244,9 @@ def _attempts(record: DeliveryRecord) -> dict[str, object]:
 
 
 def _ended(state: ForwardState) -> dict[str, object]:
-    """A final state: not pending, not waiting, not due again."""
-    return {"state": state, "pending_since": None, "settled_at": COMMIT_TIMESTAMP, "not_before": None, "again_at": None}
+    """A final state: not pending, not waiting, not due again, nothing left to be done about it."""
+    ended: dict[str, object] = {"state": state, "pending_since": None, "settled_at": COMMIT_TIMESTAMP}
+    return ended | {"not_before": None, "again_at": None, "given_up_reason": None}
 
 
 def _ordered(columns: Iterable[str], values: Mapping[str, object]) -> tuple[object, ...]:

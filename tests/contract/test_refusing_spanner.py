@@ -74,6 +74,7 @@ Call = Callable[[SpannerForwardLedger], Awaitable[object]]
 CALLS: Final[dict[str, Call]] = {
     "claim": lambda ledger: ledger.claim([ATTEMPT.event_id], token="t", seconds=1),
     "note": lambda ledger: ledger.note([ATTEMPT], token="t"),
+    "give_up": lambda ledger: ledger.give_up([ATTEMPT], token="t"),
     "settle_delivered late": lambda ledger: ledger.settle_delivered([ATTEMPT], token="t"),
     "settle_dead": lambda ledger: ledger.settle_dead([ATTEMPT], token="t"),
     "release": lambda ledger: ledger.release([ATTEMPT], token="t"),

@@ -108,6 +108,7 @@ CALLS: dict[str, tuple[Call, type[Exception]]] = {
     "settle_delivered": (lambda silent: silent.ledger.settle_delivered([ATTEMPT]), StorageUnavailableError),
     "settle_dead": (lambda silent: silent.ledger.settle_dead([ATTEMPT], token="t"), StorageUnavailableError),
     "release": (lambda silent: silent.ledger.release([ATTEMPT], token="t"), StorageUnavailableError),
+    "give_up": (lambda silent: silent.ledger.give_up([ATTEMPT], token="t"), StorageUnavailableError),
     "note": (lambda silent: silent.ledger.note([ATTEMPT], token="t"), StorageUnavailableError),
     "unpublished": (
         lambda silent: silent.republishing.unpublished(shard=0, after=None, older_than_seconds=0, limit=1),

@@ -7,6 +7,7 @@ its functions are replaced from outside, and then its own main runs.
 import runpy
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -16,6 +17,7 @@ from shared.events.forward_ledger import ClaimOutcome, ClaimResult
 from shared.events.republish_ledger import Marked
 from shared.spanner import event_log
 from shared.spanner.forward_ledger import SpannerForwardLedger
+from shared.spanner.forward_ledger_rows import ClaimableRow
 from shared.spanner.republish_ledger import SpannerRepublishLedger
 from worker.attempts import BatchAttempts, EventAttempts
 from worker.circuit import Circuit
@@ -95,6 +97,16 @@ def without_count_unknowns() -> None:
     BatchAttempts.learn = learn  # type: ignore[method-assign]
 
 
+def without_give_up() -> None:
+    """Nobody reads that an event was given up: whoever claims it next sends it again."""
+    original = ClaimableRow.claimed_by
+
+    def claimed_by(self: ClaimableRow, token: str, *, own: Mapping[str, Collection[str]], now: datetime) -> ClaimResult:
+        return original(self._replace(given_up_reason=None), token, own=own, now=now)
+
+    ClaimableRow.claimed_by = claimed_by  # type: ignore[method-assign]
+
+
 def without_step_aside() -> None:
     """A suspect is nacked, to be pulled and tried with others again, instead of being set aside."""
     original = PoisonDetector.judge
@@ -147,6 +159,7 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "raise": without_raise,
     "ack_after_settle": without_ack_after_settle,
     "count_unknowns": without_count_unknowns,
+    "give_up": without_give_up,
     "step_aside": without_step_aside,
     "relative_guilt": without_relative_guilt,
     "mark_first": without_mark_first,

@@ -37,6 +37,8 @@ _PENDING: Final = "SELECT COUNT(*) FROM NestEventForward WHERE state = 'PENDING'
 
 _LETTERS: Final = "SELECT message_id, attributes, data FROM NestEventDeadLetter"
 
+_GIVEN_UP: Final = "SELECT event_id FROM NestEventForward WHERE given_up_reason IS NOT NULL"
+
 _DEAD: Final = "SELECT event_id FROM NestEventForward WHERE state = 'DEAD'"
 
 LEASE_SECONDS: Final = 75.0
@@ -111,6 +113,12 @@ async def pending_names(database: Any) -> dict[str, str]:
     """The names of pending events, by event_id."""
     async with database.snapshot() as snapshot:
         return {row[0]: row[1] async for row in await snapshot.execute_sql(_PENDING_NAMES)}
+
+
+async def given_up_events(database: Any) -> set[str]:
+    """The events that a worker has given up and not settled."""
+    async with database.snapshot() as snapshot:
+        return {row[0] async for row in await snapshot.execute_sql(_GIVEN_UP)}
 
 
 async def stored_events(database: Any) -> dict[str, StoredEvent]:

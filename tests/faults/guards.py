@@ -9,6 +9,7 @@ ROWS_OF_GUARD: Final[dict[str, tuple[str, ...]]] = {
     "raise": ("F36c",),
     "ack_after_settle": ("F30a",),
     "count_unknowns": ("F55",),
+    "give_up": ("F39b",),
     "step_aside": ("F53c",),
     "relative_guilt": ("F40b",),
     "mark_first": ("F58",),

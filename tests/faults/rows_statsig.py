@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from shared.process.fault_points import EXIT_CODE
+from tests.faults.evidence import given_up_events
 from tests.faults.lab import NO_FAULT_POINTS, Lab
 from tests.faults.messages import message_without_row, poison_message, poisons
 from tests.faults.row import IN_FLIGHT, Expectations, Fault, Row
-from tests.faults.rows_worker import WORKER
+from tests.faults.rows_worker import WORKER, at
 
 SPOILED: Final = "spoiled"
 
@@ -110,6 +112,21 @@ def spoiling(code: int) -> Fault:
     return fault
 
 
+async def dead_letter_unsettled(lab: Lab) -> None:
+    """A worker dies between publishing a dead letter and settling it, and Statsig would take the event by then."""
+    await lab.statsig({"kind": "refuse_event", "name_contains": SPOILED, "status": 400})
+    code = await lab.until_ended(WORKER)
+    lab.require(code == EXIT_CODE, f"the worker ended with {code} and not after it published dead letters")
+    given_up = await given_up_events(lab.database)
+    lab.require(bool(given_up), "nothing was given up: no fault")
+    await lab.statsig()
+    await lab.restart(WORKER, NO_FAULT_POINTS)
+    await lab.until_sent(1.0)
+    await lab.until_true(lab.settled, "everything settled", 60)
+    sent = {event_id for event_id, event in (await lab.stored()).items() if event.state != "DEAD"} & given_up
+    lab.require(not sent, f"{len(sent)} events were sent although they have dead letters")
+
+
 async def poisoned(lab: Lab) -> None:
     chosen = list(poisons(lab.random))
     await lab.publish(poison_message(poison) for poison in chosen)
@@ -182,6 +199,15 @@ STATSIG_ROWS: Final = (
         fault=spoiling(400),
         event_name=spoiled_names,
         expect=Expectations(dead_letters={"http_400": 20}, drain_seconds=60),
+    ),
+    Row(
+        id="F39b",
+        title="worker killed after publishing a dead letter for 400, before it settles; then Statsig takes the event",
+        fault=dead_letter_unsettled,
+        settings=at("after_dead_letter_publish", "exit@1"),
+        event_name=spoiled_names,
+        # Those of the first batch: each once by the worker that dies, and once by the next.
+        expect=Expectations(dead_letters={"http_400": 40}, drain_seconds=60),
     ),
     Row(id="F40a", title="401, then 403 for everything", fault=answering(status(401), status(403))),
     Row(id="F40b", title="400 for everything", fault=answering(status(400), seconds=4.0), expect=EVERYTHING_400),

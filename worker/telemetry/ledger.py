@@ -49,6 +49,10 @@ class ObservedForwardLedger:
         with timed(self._durations, operation="note"):
             return await self._ledger.note(attempts, token=token)
 
+    async def give_up(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        with timed(self._durations, operation="give_up"):
+            return await self._ledger.give_up(attempts, token=token)
+
     async def settle_delivered(
         self,
         attempts: Sequence[DeliveryRecord],

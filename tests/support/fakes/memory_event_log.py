@@ -43,6 +43,7 @@ class LedgerRow:
     last_status: int | None = None
     alone_failures: int = 0
     not_before: datetime | None = None
+    given_up_reason: str | None = None
     claim_token: str | None = None
     claimed_until: datetime | None = None
     replays: int = 0

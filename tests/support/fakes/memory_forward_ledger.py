@@ -41,7 +41,7 @@ class MemoryForwardLedger:
         outcome = self._outcome(row, own, token)
         is_resumed = outcome is ClaimOutcome.CLAIMED and row.claim_token in own
         if outcome is ClaimOutcome.CLAIMED:
-            if row.claim_token not in (None, token, *own):
+            if row.claim_token not in (None, token, *own) and row.given_up_reason is None:
                 row.possible_duplicates += 1
                 self._store.note(row, HistoryKind.TAKE_OVER)
             row.claim_token = token
@@ -55,6 +55,7 @@ class MemoryForwardLedger:
             row.alone_failures,
             is_suspect=outcome is ClaimOutcome.CLAIMED and row.not_before is not None,
             is_resumed=is_resumed,
+            given_up_reason=row.given_up_reason if outcome is ClaimOutcome.CLAIMED else None,
             pending_since=row.pending_since,
         )
 
@@ -78,6 +79,16 @@ class MemoryForwardLedger:
             for row, attempt in ours:
                 _note(row, attempt)
             return {row.event_id for row, _ in ours if row.state == ForwardState.PENDING and self._is_claimed(row)}
+
+    async def give_up(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
+        if not attempts:
+            return set()  # no call to Spanner
+        async with self.failures.around("give_up"):
+            held = self._held(attempts, token)
+            for row, attempt in held:
+                _note(row, attempt)
+                row.given_up_reason = attempt.reason
+            return {row.event_id for row, _ in held}
 
     async def settle_delivered(
         self,
@@ -104,11 +115,7 @@ class MemoryForwardLedger:
         if not attempts:
             return set()  # no call to Spanner
         async with self.failures.around("settle_dead"):
-            held = [
-                (row, attempt)
-                for row, attempt in self._ours(attempts, token)
-                if row.state == ForwardState.PENDING and self._is_claimed(row)
-            ]
+            held = self._held(attempts, token)
             for row, attempt in held:
                 self._settle(row, attempt, ForwardState.DEAD)
             return {row.event_id for row, _ in held}
@@ -140,6 +147,13 @@ class MemoryForwardLedger:
             if row is not None and row.state != ForwardState.DEAD and row.claim_token == token:
                 yield row, attempt
 
+    def _held(self, attempts: Sequence[DeliveryRecord], token: str) -> list[tuple[LedgerRow, DeliveryRecord]]:
+        return [
+            (row, attempt)
+            for row, attempt in self._ours(attempts, token)
+            if row.state == ForwardState.PENDING and self._is_claimed(row)
+        ]
+
     def _settle(self, row: LedgerRow, attempt: DeliveryRecord, state: ForwardState) -> None:
         _note(row, attempt)
         row.alone_failures = attempt.alone_failures
@@ -148,7 +162,7 @@ class MemoryForwardLedger:
 
     def _end(self, row: LedgerRow, state: ForwardState) -> None:
         row.state, row.pending_since, row.settled_at = state, None, self._store.clock.now()
-        row.not_before = row.again_at = None
+        row.not_before = row.again_at = row.given_up_reason = None
 
 
 def _note(row: LedgerRow, attempt: DeliveryRecord) -> None:

@@ -45,13 +45,15 @@ class MemoryReplayLedger:
         if row.state == ForwardState.PENDING:
             if self._is_claimed(row):
                 return ReopenResult(event_id, ReopenOutcome.IN_FLIGHT, row.replays)
-            if row.claim_token is not None:
-                row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
-            return ReopenResult(event_id, ReopenOutcome.PENDING, row.replays)
+            if row.given_up_reason is None:
+                if row.claim_token is not None:
+                    row.claim_token, row.claimed_until = str(uuid.uuid4()), self._store.clock.now()
+                return ReopenResult(event_id, ReopenOutcome.PENDING, row.replays)
         if row.replays >= max_replays:
             return ReopenResult(event_id, ReopenOutcome.QUARANTINED, row.replays)
         row.state, row.pending_since, row.settled_at = ForwardState.PENDING, self._store.clock.now(), None
         row.claim_token = row.claimed_until = row.not_before = row.again_at = row.republished_at = None
+        row.given_up_reason = None
         row.alone_failures = row.republished = 0
         row.replays += 1
         self._store.note(row, HistoryKind.REPLAY)

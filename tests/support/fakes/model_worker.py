@@ -82,6 +82,9 @@ class Mood:
 class AdverseStatsig:
     """worker.statsig.forwarder.StatsigForwarder. Counts the events that it has; its answers may not say so."""
 
+    given_up: Callable[[], set[str]]
+    """The events that are given up in the ledger at the moment."""
+
     moods: list[Mood] = field(default_factory=list)
     """Moods of the next requests, in order; later requests are answered by `poisoned_by`, or confirmed."""
 
@@ -90,9 +93,11 @@ class AdverseStatsig:
 
     has: Counter[str] = field(default_factory=Counter)
     failed_alone: Counter[str] = field(default_factory=Counter)
+    sent_though_given_up: set[str] = field(default_factory=set)
 
     async def send(self, events: Sequence[StatsigEvent]) -> dict[str, SendOutcome]:
         event_ids = [event.event_id for event in events]
+        self.sent_though_given_up |= self.given_up().intersection(event_ids)
         mood = self.moods.pop(0) if self.moods else None
         poisons = [self.poisoned_by[event_id] for event_id in event_ids if event_id in self.poisoned_by]
         outcome = mood.outcome if mood is not None else poisons[0] if poisons else CONFIRMED

@@ -148,7 +148,7 @@ def test_the_bytes_of_an_event_are_those_that_the_code_makes() -> None:
     message = forward_message.encode(row.event)
     attributes = sum(len(key) + len(value) for key, value in message.attributes.items())
 
-    assert len(columns) == 20
+    assert len(columns) == 21
     assert stored_bytes(log.values()) == pytest.approx(figures.LOG_BYTES, rel=0.02)
     assert stored_bytes(log[column] for column in entry) == pytest.approx(figures.TIME_ENTRY_BYTES, rel=0.02)
     assert stored_bytes(settled_row()) + 8 * (len(others) + len(counts)) == pytest.approx(

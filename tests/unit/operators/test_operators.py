@@ -126,6 +126,9 @@ def test_ages_that_exclude_each_other_are_told() -> None:
         (record(state=ForwardState.PENDING), Outcome.SENT_AGAIN),
         (record(state=ForwardState.PENDING, claimed_until=AT - HOUR), Outcome.SENT_AGAIN),
         (record(state=ForwardState.PENDING, claimed_until=AT + HOUR), Outcome.IN_WORK),
+        (record(state=ForwardState.PENDING, given_up_reason="http_400", replays=2), Outcome.SENT),
+        (record(state=ForwardState.PENDING, given_up_reason="http_400", replays=3), Outcome.QUARANTINED),
+        (record(state=ForwardState.PENDING, given_up_reason="http_400", claimed_until=AT + HOUR), Outcome.IN_WORK),
         (record(state=ForwardState.DEAD, replays=2), Outcome.SENT),
         (record(state=ForwardState.DEAD, replays=3), Outcome.QUARANTINED),
     ],
@@ -200,6 +203,12 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
             False,
         ),
         (record(state=ForwardState.PENDING), True, "has an open dead letter", False),
+        (
+            record(state=ForwardState.PENDING, given_up_reason="http_400"),
+            True,
+            "is not sent any more (http_400)",
+            False,
+        ),
         (
             record(state=ForwardState.PENDING, replays=1, pending_since=AT),
             False,

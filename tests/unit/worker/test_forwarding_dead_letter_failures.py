@@ -1,6 +1,6 @@
 """Forwarding when a dead letter cannot be published or settled, or its claim ends meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import anyio
 import pytest
@@ -9,12 +9,15 @@ import stamina
 from shared.errors import PublishFailedError, StorageUnavailableError
 from shared.events.forward_ledger import ForwardState
 from shared.events.forward_message import OutgoingMessage
+from shared.process.fault_points import VARIABLE, InjectedFaultError, enable_fault_points
 from tests.support.eventually import eventually
 from tests.support.fakes.forwarding_batches import accounted, forwarded
 from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.scripted_forwarder import REJECTED, UNAVAILABLE
 from tests.support.fakes.worker_world import WorkerWorld
+from worker.dead_letter_publisher import PREFIX
 from worker.disposition import Disposition
+from worker.subscription import ReceivedMessage
 
 UNPUBLISHED = PublishFailedError("down")
 DOWN = StorageUnavailableError("down")
@@ -161,3 +164,87 @@ async def test_nothing_is_dead_lettered_when_the_claim_is_about_to_end(world: Wo
     assert await forwarded(world, messages) == [Disposition.HOLD]
 
     assert world.dead_letter_topic.published == []
+
+
+async def died_at(world: WorkerWorld, point: str, messages: Sequence[ReceivedMessage]) -> None:
+    """Forwards until the process dies there, then starts another one once the claim is over."""
+    world.ledger.failures.fail_until_mended("release", DOWN)  # nothing is cleaned up
+    enable_fault_points({VARIABLE: f"{point}=raise@1"})
+    with pytest.raises(InjectedFaultError):
+        await forwarded(world, messages)
+    enable_fault_points({})
+    world.ledger.failures.mend()
+    world.start_process()
+    world.clock.advance(91)
+
+
+@pytest.mark.parametrize(("point", "letters"), [("after_give_up", 1), ("after_dead_letter_publish", 2)])
+async def test_what_a_process_gave_up_before_it_died_is_dead_lettered_by_the_next_and_not_sent(
+    world: WorkerWorld, point: str, letters: int
+) -> None:
+    """Sent again it could be taken, and would have a dead letter and be at Statsig."""
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.spoilers = {event_id}
+    await died_at(world, point, messages)
+    world.forwarder.spoilers = set()
+
+    assert await forwarded(world, messages) == [Disposition.ACK]
+
+    assert world.forwarder.requests == [[event_id]]
+    assert world.dead_letters() == [(event_id, "http_400")] * letters
+    row = world.row(event_id)
+    assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "http_400", 400)
+    assert accounted(world, event_id) == (1, 0)
+    assert world.dead_letter_topic.published[-1].attributes[PREFIX + "attempts"] == "1"
+    assert world.dead_letter_topic.published[-1].attributes[PREFIX + "status"] == "400"
+
+
+async def test_the_others_of_a_batch_are_sent_beside_one_that_was_given_up(world: WorkerWorld) -> None:
+    (bad, *good), messages = await world.logged_and_pulled(3)
+    world.forwarder.spoilers = {bad}
+    await died_at(world, "after_give_up", [each for each in messages if each.attributes["event_id"] == bad])
+    world.forwarder.spoilers = set()
+
+    assert await forwarded(world, messages) == [Disposition.ACK] * 3
+
+    assert sorted(world.forwarder.requests[-1]) == sorted(good)
+    assert world.dead_letters() == [(bad, "http_400")]
+
+
+async def test_nothing_is_published_for_an_event_that_cannot_be_noted_as_given_up(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.spoilers = {event_id}
+    world.ledger.failures.fail_next("give_up", DOWN)
+
+    assert await forwarded(world, messages) == [Disposition.HOLD]
+
+    assert world.dead_letters() == []
+    row = world.row(event_id)
+    assert (row.state, row.claim_token, row.given_up_reason) == (ForwardState.PENDING, None, None)
+    assert await forwarded(world, messages) == [Disposition.ACK]
+    assert world.dead_letters() == [(event_id, "http_400")]
+
+
+async def test_an_event_whose_dead_letter_could_not_be_published_is_not_sent_for_the_next_try(
+    world: WorkerWorld,
+) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.spoilers = {event_id}
+    world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
+    assert await forwarded(world, messages) == [Disposition.HOLD]
+
+    assert await forwarded(world, messages) == [Disposition.ACK]
+
+    assert world.forwarder.requests == [[event_id]]
+    assert world.dead_letters() == [(event_id, "http_400")]
+
+
+async def test_a_suspect_that_was_given_up_in_its_trial_is_not_set_aside_again(world: WorkerWorld) -> None:
+    (event_id,), messages = await world.logged_and_pulled()
+    row = world.row(event_id)
+    row.not_before, row.given_up_reason = world.clock.now(), "exhausted"
+
+    assert await forwarded(world, messages) == [Disposition.ACK]
+
+    assert world.forwarder.requests == []
+    assert world.dead_letters() == [(event_id, "exhausted")]

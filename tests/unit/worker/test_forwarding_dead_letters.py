@@ -46,7 +46,9 @@ async def test_the_event_that_is_rejected_is_dead_lettered_and_the_rest_delivere
     assert letter.attributes[PREFIX + "status"] == "400"
 
 
-async def test_a_dead_letter_is_published_before_it_is_settled(world: WorkerWorld) -> None:
+async def test_an_event_is_given_up_before_its_dead_letter_is_published_and_settled_after_it(
+    world: WorkerWorld,
+) -> None:
     await world.log(1)
     world.forwarder.script.append(REJECTED)
     messages = await world.pull()
@@ -54,7 +56,7 @@ async def test_a_dead_letter_is_published_before_it_is_settled(world: WorkerWorl
 
     await world.forwarding.forward(messages)
 
-    assert world.journal == ["claim", "send", "publish", "settle_dead"]
+    assert world.journal == ["claim", "send", "give_up", "publish", "settle_dead"]
 
 
 async def test_copies_of_a_rejected_event_are_one_dead_letter(world: WorkerWorld) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
-from shared.errors import PublishFailedError, StorageUnavailableError
+from shared.errors import StorageUnavailableError
 from shared.events.attempt_history import HistoryKind
 from tests.support.fakes.forwarding_batches import accounted, forwarded, kinds, tried_alone
 from tests.support.fakes.scripted_failures import When
@@ -16,7 +16,6 @@ from worker.poison import ALLOWANCE
 from worker.statsig.outcome import SendOutcome
 from worker.subscription import ReceivedMessage
 
-UNPUBLISHED = PublishFailedError("down")
 DOWN = StorageUnavailableError("down")
 
 
@@ -72,7 +71,7 @@ async def test_a_release_that_failed_costs_the_same_process_no_possible_duplicat
 async def test_a_release_that_failed_costs_another_process_the_rest_of_the_claim(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
     world.forwarder.script.append(REJECTED)
-    world.dead_letter_topic.failures.fail_next("publish", UNPUBLISHED)
+    world.ledger.failures.fail_next("give_up", DOWN)
     world.ledger.failures.fail_next("release", DOWN)
 
     assert await forwarded(world, messages) == [Disposition.HOLD]

@@ -78,8 +78,9 @@ ingress_troubles = st.sampled_from(
 worker_troubles = st.sampled_from(
     [""] * 8
     + ["before_send@2", "before_send@3", "after_confirm@2", "after_settle@2"]
-    + ["after_claim", "before_send", "after_confirm", "after_settle", "after_dead_letter_publish"]
-    + ["claim", "note", "settle_delivered", "settle_dead", "release"]
+    + ["after_claim", "before_send", "after_confirm", "after_settle", "after_give_up"]
+    + ["after_dead_letter_publish"]
+    + ["claim", "note", "give_up", "settle_delivered", "settle_dead", "release"]
     + ["dead letter publish fails", "acknowledgement lost"]
 )
 replay_troubles = st.sampled_from(
@@ -135,7 +136,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             self.topic, dead_letter_topic=self.dead_topic, max_delivery_attempts=100, minimum_backoff_seconds=1
         )
         self.dead_subscription = MemorySubscription(self.dead_topic, minimum_backoff_seconds=1)
-        self.statsig = AdverseStatsig()
+        self.statsig = AdverseStatsig(given_up=self._given_up)
         self.answered: set[str] = set()
         self.poisoned_so_far: set[str] = set()
         self.poison = poison
@@ -372,6 +373,14 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                     assert any(rule.match.event_name == name for rule in self._rules_with(RuleAction.DEAD_LETTER))
 
     @invariant()
+    def what_is_given_up_is_not_sent(self) -> None:
+        assert not self.statsig.sent_though_given_up
+
+    @invariant()
+    def what_is_settled_is_no_longer_given_up(self) -> None:
+        assert all(self.store.ledger[event_id].state == ForwardState.PENDING for event_id in self._given_up())
+
+    @invariant()
     def what_is_dead_can_be_replayed(self) -> None:
         lying = {each.message.attributes["event_id"] for each in self.dead_subscription._backlog.values()}
         lying |= {subject for (subject, _), letter in self.store.letters.items() if letter.is_open}
@@ -451,7 +460,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         """One batch of a worker, or one trial where `max_messages` is 0."""
         process = Process(trouble)
         ledger = MemoryForwardLedger(self.store)
-        if trouble in ("claim", "note", "settle_delivered", "settle_dead", "release"):
+        if trouble in ("claim", "note", "give_up", "settle_delivered", "settle_dead", "release"):
             ledger.failures.fail_next(trouble, StorageUnavailableError("down"), times=failures, when=when)
         if trouble == "dead letter publish fails":
             self.dead_topic.failures.fail_next("publish", PublishFailedError("down"), when=when)
@@ -535,6 +544,9 @@ class EventsOnTheirWay(RuleBasedStateMachine):
     def _can_be_replayed(self) -> bool:
         has_open = any(letter.is_open for letter in self.store.letters.values())
         return has_open or any(row.state == ForwardState.DEAD for row in self.store.ledger.values())
+
+    def _given_up(self) -> set[str]:
+        return {event_id for event_id, row in self.store.ledger.items() if row.given_up_reason is not None}
 
     def _is_pending(self) -> bool:
         return any(row.state == ForwardState.PENDING for row in self.store.ledger.values())

@@ -75,8 +75,10 @@ def forecast(kind: LetterKind | None, state: LedgerState | None, *, max_replays:
         return Outcome.MISSING
     if state.state is ForwardState.DELIVERED:
         return Outcome.DELIVERED
-    if state.state is ForwardState.PENDING:
-        return Outcome.IN_WORK if state.is_in_flight else Outcome.SENT_AGAIN
+    if state.state is ForwardState.PENDING and state.is_in_flight:
+        return Outcome.IN_WORK
+    if state.state is ForwardState.PENDING and state.given_up_reason is None:
+        return Outcome.SENT_AGAIN
     return Outcome.QUARANTINED if state.replays >= max_replays else Outcome.SENT
 
 

@@ -35,6 +35,8 @@ def _by_state(record: Record, *, has_dead_letter: bool) -> EventStatus:
             return _without_ledger_row(record)
         case ForwardState.DELIVERED:
             return _delivered(record, has_dead_letter=has_dead_letter)
+        case ForwardState.PENDING if record.given_up_reason is not None and not record.is_in_flight:
+            return _given_up(record)
         case ForwardState.PENDING:
             return _pending(record, has_dead_letter=has_dead_letter)
         case ForwardState.DEAD:
@@ -76,6 +78,15 @@ def _delivered(record: Record, *, has_dead_letter: bool) -> EventStatus:
     )
 
 
+def _given_up(record: Record) -> EventStatus:
+    return EventStatus(
+        f"It is not sent any more ({record.given_up_reason}): a worker gave it up, and ended before it had published "
+        "its dead letter and noted that.",
+        "The next worker that gets its message does so. Look again in a minute.",
+        is_well=False,
+    )
+
+
 def _pending(record: Record, *, has_dead_letter: bool) -> EventStatus:
     age = shown(record.read_at - (record.pending_since or record.ingested_at))
     if record.is_in_flight:
@@ -84,8 +95,7 @@ def _pending(record: Record, *, has_dead_letter: bool) -> EventStatus:
         )
     if has_dead_letter:
         return EventStatus(
-            f"It has been pending for {age} and has an open dead letter: Pub/Sub gave up delivering it, or a worker "
-            "dead-lettered it and could not note that.",
+            f"It has been pending for {age} and has an open dead letter: Pub/Sub gave up delivering it.",
             "`nest-events dead-letters replay --yes` publishes it again; the reconciler does so too.",
             is_well=False,
         )

@@ -28,10 +28,10 @@ STATES_PER_READ: Final = 1000
 
 _LOG_COLUMNS: Final = ("event_id", "event_name", "event_type", "actor_id", "event_ts", "ingested_at",
                        "forward_to_statsig", "caller")  # fmt: skip
-_STATE_COLUMNS: Final = ("event_id", "state", "replays", "claimed_until")
+_STATE_COLUMNS: Final = ("event_id", "state", "replays", "claimed_until", "given_up_reason")
 _LEDGER_COLUMNS: Final = ("state", "pending_since", "republished", "republished_at", "again_at", "settled_at",
                           "attempts", "last_attempt_at", "last_reason", "last_status", "alone_failures", "not_before",
-                          "claimed_until", "replays", "possible_duplicates", "history")  # fmt: skip
+                          "given_up_reason", "claimed_until", "replays", "possible_duplicates", "history")  # fmt: skip
 
 # Reads that range of each shard in the index by time, so it costs by the events of the window.
 _SEARCH: Final = f"""
@@ -45,6 +45,9 @@ class LedgerState:
     state: ForwardState
     replays: int
     claimed_until: datetime | None
+    given_up_reason: str | None
+    """Pending, and only its dead letter is still to be published or settled."""
+
     read_at: datetime
     """Spanner's time of the read."""
 
@@ -92,6 +95,9 @@ class Record:
     not_before: datetime | None
     """When an event that was set aside may be tried again."""
 
+    given_up_reason: str | None
+    """Why it is not sent any more, if its dead letter is still to be published or settled."""
+
     claimed_until: datetime | None
     replays: int | None
     possible_duplicates: int | None
@@ -116,7 +122,7 @@ class Record:
         """None where there is no ledger row."""
         if self.state is None:
             return None
-        return LedgerState(self.state, self.replays or 0, self.claimed_until, self.read_at)
+        return LedgerState(self.state, self.replays or 0, self.claimed_until, self.given_up_reason, self.read_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +184,9 @@ class Records:
 
         parts = await in_parts(wanted, read, rows=STATES_PER_READ) if wanted else []
         return {
-            event_id: LedgerState(ForwardState(state), replays, claimed_until, now)
+            event_id: LedgerState(ForwardState(state), replays, claimed_until, given_up_reason, now)
             for rows in parts
-            for event_id, state, replays, claimed_until in rows
+            for event_id, state, replays, claimed_until, given_up_reason in rows
         }
 
     async def search(self, chosen: Search, *, limit: int) -> list[Record]:

@@ -134,6 +134,7 @@ def trace_document(record: Record, letters: Sequence[DeadLetterRow]) -> dict[str
         "last_status": record.last_status,
         "alone_failures": record.alone_failures,
         "not_before": record.not_before,
+        "given_up_reason": record.given_up_reason,
         "replays": record.replays,
         "possible_duplicates": record.possible_duplicates,
         **history_as_dict(record),
