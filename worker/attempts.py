@@ -150,7 +150,7 @@ def untried(event_ids: Sequence[str]) -> list[DeliveryRecord]:
 
 
 def records_given_up(results: Iterable[ClaimResult]) -> list[DeliveryRecord]:
-    """Records of those events that were given up under an earlier claim, as they were then."""
+    """Records of those events that were given up under an earlier claim; their status is that of the last attempt."""
     return [
         DeliveryRecord(
             event_id=result.event_id,

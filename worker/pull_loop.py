@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 
 from shared.process.logs import get_logger
+from worker.backlog_position import BacklogPosition
 from worker.circuit import Admission, Circuit
 from worker.disposition import Disposition, ForwardBatch
 from worker.held_messages import HeldMessages
@@ -33,6 +34,7 @@ class PullLoop:
         leases: Leases,
         held: HeldMessages,
         suspects: Suspects,
+        position: BacklogPosition,
         turns: LaneTurns,
         circuit: Circuit,
         forward: ForwardBatch,
@@ -43,6 +45,7 @@ class PullLoop:
         self._leases = leases
         self._held = held
         self._suspects = suspects
+        self._position = position
         self._turns = turns
         self._circuit = circuit
         self._forward = forward
@@ -71,6 +74,7 @@ class PullLoop:
         try:
             messages = await self._waits.unless_stopping(partial(self._next_batch, admission))
             if messages:
+                self._position.note(messages)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(turn.release_when_slow)
                     await self._work(messages)

@@ -8,6 +8,7 @@ published, and only one of them gets the mark. While Statsig is away it rests, b
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -16,7 +17,7 @@ from shared.backoff import exponential_backoff
 from shared.errors import EventLoggingError, PublishFailedError, StorageUnavailableError
 from shared.events.event import Event
 from shared.events.forward_ledger import DEFAULT_SHARDS, ForwardLedger
-from shared.events.republish_ledger import Cursor, RepublishLedger
+from shared.events.republish_ledger import Cursor, Reached, RepublishLedger
 from shared.process.logs import get_logger
 from shared.pubsub import Publisher
 from worker.dead_letter_publisher import DeadLetterPublisher
@@ -29,6 +30,10 @@ PAGE_EVENTS: Final = 200
 INTERVAL_FACTORS: Final = (1, 10, 60, 360)
 """Waits between two messages of a row, as multiples of the first interval: a minute, ten, an hour, then six hours. The
 first makes up for a lost publish; after that the worker or Statsig is behind, and a day of it makes seven messages."""
+
+LONGEST_WAIT_FACTOR: Final = INTERVAL_FACTORS[2]
+"""How long at most, as a multiple of the first interval, a row is left alone because its message is still to come: an
+hour. A message may be lost, and the worker not come there for longer."""
 
 SAMPLE_EVENTS: Final = 5
 """Rows that are republished although it rests. The events at hand for probes may all be bad, and the messages of the
@@ -95,13 +100,16 @@ class Reconciler:
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
         on_page: Callable[[int], None] | None = None,
+        reached: Callable[[], datetime | None] = lambda: None,
         rng: random.Random | None = None,
     ) -> None:
         """Republishes rows that have been pending for `after_seconds`, at up to `events_per_second`.
 
         `first_interval_seconds` is the wait before a row's second message; by default `after_seconds`. `force`, for a
         single round, also takes rows that are not due yet; `chosen` limits it to events for which it returns true.
-        `on_page` is called with the number of rows of each page. Long by its parameters.
+        `on_page` is called with the number of rows of each page. `reached` returns when the messages that are
+        forwarded now were published, if that is known: rows with later messages are left alone for a while.
+        Long by its parameters.
         """
         first = after_seconds if first_interval_seconds is None else first_interval_seconds
         intervals = [first * factor for factor in INTERVAL_FACTORS]
@@ -129,6 +137,8 @@ class Reconciler:
         # interval, so that a row that was skipped waits no longer than any other.
         self._cursors: dict[int, Cursor | None] = {}
         self._cursor_reset_seconds = intervals[-1]
+        self._longest_wait_seconds = first * LONGEST_WAIT_FACTOR
+        self._reached = reached
         self._cursors_reset_at = self._sampled_at = anyio.current_time()
 
     async def run_forever(self) -> None:
@@ -169,6 +179,8 @@ class Reconciler:
         if began - self._cursors_reset_at >= self._cursor_reset_seconds:
             self._cursors.clear()
             self._cursors_reset_at = began
+        position = self._reached()
+        reached = None if position is None else Reached(position, self._longest_wait_seconds)
         shards = self._random.sample(range(self._shards), self._shards)
         scans = [_ShardScan(shard, looks_for_due=not self._force) for shard in shards]
         republished = _Republished()
@@ -176,7 +188,7 @@ class Reconciler:
         while scans and not self._is_resting():
             scan = scans.pop(0)
             try:
-                has_more, events = await self._page(scan, began, search=failure is None)
+                has_more, events = await self._page(scan, began, reached, search=failure is None)
             except (PublishFailedError, StorageUnavailableError) as error:
                 failure = failure or error
                 continue
@@ -209,11 +221,11 @@ class Reconciler:
             _log.info("reconciled_a_sample", events=published)
         return published
 
-    async def _page(self, scan: _ShardScan, began: float, *, search: bool) -> tuple[bool, int]:
+    async def _page(self, scan: _ShardScan, began: float, reached: Reached | None, *, search: bool) -> tuple[bool, int]:
         """Republish one page; returns whether the shard may have more, and how many events were republished."""
         if scan.looks_for_due:
             event_ids = await self._ledger.due_again(shard=scan.shard, limit=PAGE_EVENTS)
-            events = await self._republishing.republish(event_ids, search=search)
+            events = await self._republishing.republish(event_ids, search=search, reached=reached)
             scan.looks_for_due = len(event_ids) == PAGE_EVENTS and not scan.seen.issuperset(event_ids)
             scan.seen.update(event_ids)
             self._on_page(len(event_ids))
@@ -224,8 +236,9 @@ class Reconciler:
             # Rows that were old enough when the round began, so that it ends however fast new ones come.
             older_than_seconds=self._after_seconds + anyio.current_time() - began,
             limit=PAGE_EVENTS,
+            reached=reached,
         )
-        events = await self._republishing.republish(page.event_ids, search=search)
+        events = await self._republishing.republish(page.event_ids, search=search, reached=reached)
         self._cursors[scan.shard] = page.cursor
         self._on_page(len(page.event_ids))
         return len(page.event_ids) == PAGE_EVENTS, events

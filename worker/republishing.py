@@ -11,7 +11,7 @@ from shared.errors import PublishFailedError, StorageUnavailableError, Undecodab
 from shared.events import forward_message
 from shared.events.event import Event
 from shared.events.forward_message import OutgoingMessage
-from shared.events.republish_ledger import Marked, RepublishLedger
+from shared.events.republish_ledger import Marked, Reached, RepublishLedger
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
 from shared.pubsub import Publisher
@@ -48,8 +48,8 @@ class Republishing:
         self._force = force
         self._chosen = chosen
 
-    async def republish(self, event_ids: Sequence[str], *, search: bool) -> int:
-        """Republish the rows that are due; returns how many.
+    async def republish(self, event_ids: Sequence[str], *, search: bool, reached: Reached | None = None) -> int:
+        """Republish the rows that are due; returns how many. With `reached` as `RepublishLedger` says.
 
         A row whose message no worker could decode is dead-lettered.
 
@@ -59,7 +59,7 @@ class Republishing:
         Raises:
             PublishFailedError, StorageUnavailableError: the rest was not published, and may be tried again.
         """
-        marked = await self._mark(event_ids)
+        marked = await self._mark(event_ids, reached)
         if not marked:
             return 0
         fault_point("reconciler_after_mark")
@@ -69,9 +69,9 @@ class Republishing:
         await self._unpublishable.dead_letter(bad)
         return published
 
-    async def _mark(self, event_ids: Sequence[str]) -> list[Marked]:
+    async def _mark(self, event_ids: Sequence[str], reached: Reached | None) -> list[Marked]:
         try:
-            return await self._marked(event_ids)
+            return await self._marked(event_ids, reached)
         except StorageUnavailableError:
             raise
         except Exception:  # noqa: BLE001 - a bug must not end the round
@@ -79,7 +79,7 @@ class Republishing:
         marked: list[Marked] = []
         for event_id in event_ids:
             try:
-                marked += await self._marked([event_id])
+                marked += await self._marked([event_id], reached)
             except StorageUnavailableError:
                 await self._put_back(marked)
                 raise
@@ -87,9 +87,13 @@ class Republishing:
                 _log_skipped(event_id)
         return marked
 
-    async def _marked(self, event_ids: Sequence[str]) -> list[Marked]:
+    async def _marked(self, event_ids: Sequence[str], reached: Reached | None) -> list[Marked]:
         return await self._ledger.mark_republished(
-            event_ids, intervals=self._intervals, force=self._force, chosen=self._chosen
+            event_ids,
+            intervals=self._intervals,
+            force=self._force,
+            chosen=self._chosen,
+            reached=reached,
         )
 
     async def _publish(self, good: dict[str, tuple[Marked, OutgoingMessage]], *, search: bool) -> int:

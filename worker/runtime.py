@@ -136,6 +136,7 @@ def _forwarding_tasks(wiring: Wiring, subscription: Subscription, leases: Leases
         leases=leases,
         held=HeldMessages(),
         suspects=suspects,
+        position=wiring.position,
         turns=LaneTurns(settings.lanes, circuit=wiring.circuit, clock=wiring.clock),
         circuit=wiring.circuit,
         batch_messages=settings.batch_events,

@@ -8,7 +8,7 @@ from shared.clock import Clock
 from shared.events.forward_ledger import DeliveryRecord
 from shared.process.fault_points import fault_point
 from worker.attempts import BatchAttempts, EventAttempts
-from worker.batch import Batch
+from worker.batch import Batch, Claim
 from worker.dead_lettering import DeadLettering
 from worker.disposition import Disposition
 from worker.poison import PoisonDetector, Suspicion, reason_of
@@ -16,8 +16,8 @@ from worker.settling import Settling
 from worker.statsig.outcome import SendVerdict
 
 DEAD_LETTER_MARGIN_SECONDS: Final = 1.0
-"""Left of a claim when dead-lettering begins: enough for a publish and a commit in normal times. Another worker may
-have the event once the claim has ended."""
+"""Left of a claim when an event is given up, and when its dead letter is published: enough for a publish and a commit
+in normal times. Another worker may have the event once the claim has ended."""
 
 MAX_BACKOFF_FACTOR: Final = 64.0
 """The wait before a suspect's next trial doubles with each of its failures, up to this multiple of the first."""
@@ -78,8 +78,8 @@ class UnconfirmedEvents:
 
         Returns the events for which all of it was done. What was only noted is finished by whoever claims it next.
         """
-        if not event_ids or self._clock.monotonic() > batch.claim.ends_at - DEAD_LETTER_MARGIN_SECONDS:
-            return set()  # they come again: a dead letter now would only be the first of two
+        if not event_ids or self._is_about_to_end(batch.claim):
+            return set()
         records = [record for e in event_ids for record in attempts.records([e], reason=reason(attempts.of[e]))]
         given_up = await self._settling.give_up(records, batch.claim)
         fault_point("after_give_up")
@@ -87,6 +87,8 @@ class UnconfirmedEvents:
 
     async def finish(self, batch: Batch, records: Sequence[DeliveryRecord]) -> set[str]:
         """Publish the dead letters of events that were given up, then settle them as DEAD; returns what was settled."""
+        if not records or self._is_about_to_end(batch.claim):
+            return set()  # they come again: a dead letter now would only be the first of two
         if not await self._dead_lettering.publish_rejected(
             [(batch.messages[record.event_id][0], record) for record in records]
         ):
@@ -94,6 +96,9 @@ class UnconfirmedEvents:
         settled = await self._settling.settle_dead(records, batch.claim)
         batch.decide(settled, Disposition.ACK)
         return settled
+
+    def _is_about_to_end(self, claim: Claim) -> bool:
+        return self._clock.monotonic() > claim.ends_at - DEAD_LETTER_MARGIN_SECONDS
 
     async def _set_aside(self, batch: Batch, attempts: BatchAttempts, event_ids: Sequence[str]) -> None:
         records = [

@@ -24,6 +24,7 @@ from shared.spanner.process_states import SpannerProcessStates
 from shared.spanner.republish_ledger import SpannerRepublishLedger
 from shared.spanner.rules import SpannerRuleTable
 from shared.telemetry.providers import Telemetry
+from worker.backlog_position import BacklogPosition
 from worker.circuit import Circuit
 from worker.dead_letter_publisher import DeadLetterPublisher
 from worker.dead_lettering import DeadLettering
@@ -60,6 +61,7 @@ class Wiring:
     stopping: anyio.Event
     circuit: Circuit
     tally: Tally
+    position: BacklogPosition
     ports: Ports
     dead_letters: DeadLetterPublisher
     rules: CurrentRules
@@ -134,6 +136,7 @@ def new_wiring(
         stopping=stopping,
         circuit=circuit,
         tally=Tally(clock),
+        position=BacklogPosition(clock),
         ports=ports,
         dead_letters=DeadLetterPublisher(ports.dead_letter_topic),
         rules=CurrentRules(ports.rules, clock),
@@ -173,6 +176,7 @@ def new_reconciler(wiring: Wiring) -> Reconciler:
         publisher=wiring.ports.forward_topic,
         dead_letters=wiring.dead_letters,
         is_resting=lambda: not wiring.circuit.admits_batches,
+        reached=lambda: wiring.position.current,
         after_seconds=settings.reconcile_after_seconds,
         interval_seconds=settings.reconcile_interval_seconds,
         events_per_second=settings.reconcile_events_per_second,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from shared.events.event import Event
@@ -30,6 +30,21 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a worker has come in its backlog. Messages published later are likely still to come."""
+
+    at: datetime
+    """When the messages that it forwards now were published, by Pub/Sub's clock. It is compared with Spanner's."""
+
+    longest_seconds: float
+    """How long at most a row is left alone for a message that is still to come."""
+
+    def bound(self, now: datetime) -> datetime:
+        """Rows whose latest message was published at this time or later are left alone."""
+        return max(self.at, now - timedelta(seconds=self.longest_seconds))
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     """A row that the caller has marked and is to publish now."""
 
@@ -52,8 +67,18 @@ class RepublishLedger(Protocol):
     publish, the row is due again after its interval.
     """
 
-    async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
+    async def unpublished(
+        self,
+        *,
+        shard: int,
+        after: Cursor | None,
+        older_than_seconds: float,
+        limit: int,
+        reached: Reached | None = None,
+    ) -> Page:
         """Read a shard's rows that have been pending for longer than `older_than_seconds`, oldest first, after `after`.
+
+        With `reached` only those that became pending before its bound.
 
         No row can appear before a cursor later, since `pending_since` is the time of a commit.
 
@@ -79,6 +104,7 @@ class RepublishLedger(Protocol):
         intervals: Sequence[float],
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
+        reached: Reached | None = None,
     ) -> list[Marked]:
         """Mark the rows that may be published again, in one transaction, and return them.
 
@@ -86,6 +112,9 @@ class RepublishLedger(Protocol):
         next time has come. With `force` it need not be due. Its next time is now plus `intervals[n]` seconds, where n
         is how often it was republished before; the last interval holds for all later times. With `chosen` only those
         of the events are marked for which it returns true.
+
+        With `reached` a row is not marked if it became pending, or was republished last, at its bound or later:
+        its message is still to come. It becomes due `intervals[1]` from now.
 
         A due row that is claimed or waiting is not marked; it becomes due `intervals[0]` after the claim or the wait
         ends, with `force` also where it was to be due later. So every pending row given here comes back through

@@ -8,7 +8,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeyRange, KeySet
 
 from shared.events.event import Event
 from shared.events.forward_ledger import LEDGER_TABLE, ForwardState
-from shared.events.republish_ledger import Cursor, Marked, Page
+from shared.events.republish_ledger import Cursor, Marked, Page, Reached
 from shared.spanner import event_rows as table
 from shared.spanner.connection import spanner_call
 from shared.spanner.event_log import LOG_TABLE
@@ -22,7 +22,9 @@ _SAME_TIME_ROWS: Final = 50
 """Rows of one shard with the same pending_since that a page may begin among without a second read. The largest commit,
 of 1,000 rows, has some 31 in each of 32 shards."""
 
-_BEGINNING: Final = Cursor(datetime(1970, 1, 1, tzinfo=UTC), "")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_BEGINNING: Final = Cursor(_EPOCH, "")
 """Earlier than any row: pending_since is the time of a commit."""
 
 
@@ -36,6 +38,12 @@ class _MarkableRow(NamedTuple):
     republished: int
     republished_at: datetime | None
     again_at: datetime | None
+    pending_since: datetime
+
+    def is_still_to_come(self, now: datetime, reached: Reached | None) -> bool:
+        """Whether its latest message was published after those that are forwarded now."""
+        latest = max(self.pending_since, self.republished_at or _EPOCH)
+        return reached is not None and latest >= reached.bound(now)
 
     def busy_until(self, now: datetime) -> datetime:
         """The end of the claim and of the suspect's wait; `now` if there is neither."""
@@ -74,13 +82,23 @@ class SpannerRepublishLedger:
         self._transactions = transactions
         self._timeout_seconds = timeout_seconds
 
-    async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
+    async def unpublished(
+        self,
+        *,
+        shard: int,
+        after: Cursor | None,
+        older_than_seconds: float,
+        limit: int,
+        reached: Reached | None = None,
+    ) -> Page:
         since = after or _BEGINNING
         begin, until = (shard, since.pending_since), timedelta(seconds=-older_than_seconds)
         # A key range cannot begin between rows of the same time: those seen before are read again and left out.
         room = _SAME_TIME_ROWS
         while True:
-            found, end = await self._range(PENDING_INDEX, "pending_since", begin=begin, until=until, limit=limit + room)
+            found, end = await self._range(
+                PENDING_INDEX, "pending_since", begin=begin, until=until, reached=reached, limit=limit + room
+            )
             places = [place for row in found if (place := Cursor(*row)) > since]
             if len(places) >= limit:
                 return Page([place.event_id for place in places[:limit]], places[limit - 1])
@@ -93,16 +111,26 @@ class SpannerRepublishLedger:
         return [event_id for _, event_id in found]
 
     async def _range(
-        self, index: str, column: str, *, begin: tuple[int, datetime], until: timedelta = timedelta(0), limit: int
+        self,
+        index: str,
+        column: str,
+        *,
+        begin: tuple[int, datetime],
+        until: timedelta = timedelta(0),
+        reached: Reached | None = None,
+        limit: int,
     ) -> tuple[list[Sequence[Any]], datetime]:
         """A shard's entries from `begin` to now plus `until`, as (column, event_id) in index order; and that end.
+
+        The end is the bound of `reached`, if that is earlier.
 
         A read, not a query: the emulator goes through the whole index for a query (100,000 rows: half a second).
         """
         # Single-use snapshots: one for several reads is a transaction, and on the emulator it ends the running one.
         async with spanner_call(self._timeout_seconds):
             async with self._transactions.database.snapshot() as snapshot:
-                end = await current_time(snapshot) + until
+                now = await current_time(snapshot)
+            end = now + until if reached is None else min(now + until, reached.bound(now))
             if end <= begin[1]:
                 return [], end
             keys = KeySet(ranges=[KeyRange(start_closed=list(begin), end_open=[begin[0], end])])
@@ -119,6 +147,7 @@ class SpannerRepublishLedger:
         intervals: Sequence[float],
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
+        reached: Reached | None = None,
     ) -> list[Marked]:
         async def work(transaction: Any) -> list[Marked]:
             read = await _rows(transaction, LEDGER_TABLE, _MarkableRow._fields, event_ids)
@@ -126,7 +155,9 @@ class SpannerRepublishLedger:
             if not rows:
                 return []
             now = await current_time(transaction)
-            due = [row for row in rows if force or not is_live(row.again_at, now)]
+            all_due = [row for row in rows if force or not is_live(row.again_at, now)]
+            due = [row for row in all_due if not row.is_still_to_come(now, reached)]
+            to_come = [row.event_id for row in all_due if row.is_still_to_come(now, reached)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
             events = await _events(transaction, [row.event_id for row in (due if chosen else taken.values())])
             if chosen is not None:
@@ -136,8 +167,9 @@ class SpannerRepublishLedger:
             if taken:
                 marks = [_marked(row, now, intervals) for row in taken.values()]
                 transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
-            if busy:
-                later = [_DueRow(row.event_id, row.due_after(now, intervals)) for row in busy]
+            later = [_DueRow(row.event_id, row.due_after(now, intervals)) for row in busy]
+            later += [_DueRow(event_id, now + timedelta(seconds=intervals[1])) for event_id in to_come]
+            if later:
                 transaction.update(LEDGER_TABLE, _DueRow._fields, later)
             return [
                 Marked(event_id, events.get(event_id), row.republished + 1, row.republished_at)

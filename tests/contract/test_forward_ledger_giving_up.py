@@ -29,6 +29,7 @@ async def test_the_next_claim_finds_why_it_was_given_up_and_every_attempt_but_no
 
     assert result.given_up_reason == "http_400"
     assert (result.attempts, result.possible_duplicates, result.history) == (3, 2, (REJECTED,))
+    assert result.alone_failures == 1
     row = await row_of(storage, event_id)
     assert (row.state, row.last_attempt_at, row.last_reason, row.last_status) == ("PENDING", AT, "http_400", 400)
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from shared.events.forward_ledger import ClaimOutcome, DeliveryRecord
-from shared.events.republish_ledger import Marked
+from shared.events.republish_ledger import Marked, Reached
 from shared.events.timestamps import EARLIEST_NANOS, LATEST_NANOS
 from tests.support.emulators.claiming import LONG, SHORT, attempt, row_of, token
 from tests.support.emulators.republishing import AGE, HELD, NEVER, SHARD, due, logged, mark, seconds_between
@@ -277,3 +277,33 @@ async def test_with_force_a_claimed_row_that_was_to_wait_long_is_due_soon_after_
     assert row.again_at is not None
     assert row.claimed_until is not None
     assert row.again_at - row.claimed_until == timedelta(seconds=30)
+
+
+async def test_a_row_whose_message_is_still_to_come_is_not_marked_and_comes_back(storage: Storage) -> None:
+    before = Reached(await storage.now(), longest_seconds=60)
+    event_id = await logged(storage)
+
+    marked = await storage.republishing.mark_republished([event_id], intervals=[60, AGE], reached=before)
+
+    assert marked == []
+    assert (await row_of(storage, event_id)).republished == 0
+    await storage.time_passes(AGE + 0.01)
+    assert await due(storage) == [event_id]
+    now = Reached(await storage.now(), longest_seconds=60)
+    (marked_row,) = await storage.republishing.mark_republished([event_id], intervals=[60, AGE], reached=now)
+    assert marked_row.republished == 1
+
+
+async def test_the_latest_message_of_a_row_counts_and_is_waited_for_so_long_at_most(storage: Storage) -> None:
+    event_id = await logged(storage)
+    await storage.time_passes(0.01)
+    between = await storage.now()
+    assert await mark(storage, event_id, interval=AGE) == [event_id]
+    await storage.time_passes(AGE + 0.01)
+
+    async def marked_again(longest_seconds: float) -> bool:
+        reached = Reached(between, longest_seconds)
+        return bool(await storage.republishing.mark_republished([event_id], intervals=[60, 0.0], reached=reached))
+
+    assert not await marked_again(longest_seconds=60)
+    assert await marked_again(longest_seconds=AGE)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from shared.events.forward_ledger import DEFAULT_SHARDS, forward_shard
-from shared.events.republish_ledger import Cursor
+from shared.events.republish_ledger import Cursor, Reached
 from tests.support.emulators.claiming import attempt, row_of, token
 from tests.support.emulators.republishing import AGE, AT, SHARD, logged, logged_together, mark, unpublished
 from tests.support.emulators.storages import Storage
@@ -130,3 +130,34 @@ def test_cursors_are_in_the_order_of_the_index() -> None:
     places = [Cursor(AT, "a"), Cursor(AT, "b"), Cursor(AT.replace(year=2027), "a")]
 
     assert all(earlier < later for earlier, later in pairwise(places))
+
+
+async def test_rows_whose_messages_are_still_to_come_are_not_listed_and_not_passed(storage: Storage) -> None:
+    passed = await logged(storage)
+    await storage.time_passes(0.01)
+    reached = Reached(await storage.now(), longest_seconds=60)
+    to_come = await logged(storage)
+    await storage.time_passes(0.01)
+
+    page = await storage.republishing.unpublished(
+        shard=SHARD, after=None, older_than_seconds=0, limit=10, reached=reached
+    )
+
+    assert page.event_ids == [passed]
+    assert await unpublished(storage, after=page.cursor) == [to_come]
+    page = await storage.republishing.unpublished(
+        shard=SHARD, after=page.cursor, older_than_seconds=60, limit=10, reached=reached
+    )
+    assert page.event_ids == [], "both bounds hold"
+
+
+async def test_a_row_is_left_alone_for_a_message_to_come_for_so_long_at_most(storage: Storage) -> None:
+    before = await storage.now()
+    event_id = await logged(storage)
+    await storage.time_passes(AGE + 0.01)
+
+    page = await storage.republishing.unpublished(
+        shard=SHARD, after=None, older_than_seconds=0, limit=10, reached=Reached(before, longest_seconds=AGE)
+    )
+
+    assert page.event_ids == [event_id]

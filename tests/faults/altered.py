@@ -14,12 +14,13 @@ from typing import Any, Final, cast
 from shared.clock import SystemClock
 from shared.events.event import Event, EventLogRow
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult
-from shared.events.republish_ledger import Marked
+from shared.events.republish_ledger import Marked, Reached
 from shared.spanner import event_log
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.forward_ledger_rows import ClaimableRow
 from shared.spanner.republish_ledger import SpannerRepublishLedger
 from worker.attempts import BatchAttempts, EventAttempts
+from worker.backlog_position import BacklogPosition
 from worker.circuit import Circuit
 from worker.poison import PoisonDetector, Suspicion
 from worker.statsig.client import StatsigClient
@@ -141,11 +142,17 @@ def without_mark_first() -> None:
         intervals: Sequence[float],
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
+        reached: Reached | None = None,
     ) -> list[Marked]:
         del force
-        return await original(self, event_ids, intervals=intervals, force=True, chosen=chosen)
+        return await original(self, event_ids, intervals=intervals, force=True, chosen=chosen, reached=reached)
 
     SpannerRepublishLedger.mark_republished = mark_republished  # type: ignore[method-assign]
+
+
+def without_backlog_position() -> None:
+    """The reconciler does not know how far its worker has come."""
+    BacklogPosition.current = property(lambda self: None)  # type: ignore[assignment,method-assign]  # noqa: ARG005 - as above
 
 
 def clock_off_by(seconds: float) -> None:
@@ -163,6 +170,7 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "step_aside": without_step_aside,
     "relative_guilt": without_relative_guilt,
     "mark_first": without_mark_first,
+    "backlog_position": without_backlog_position,
 }
 
 

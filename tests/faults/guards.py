@@ -13,6 +13,7 @@ ROWS_OF_GUARD: Final[dict[str, tuple[str, ...]]] = {
     "step_aside": ("F53c",),
     "relative_guilt": ("F40b",),
     "mark_first": ("F58",),
+    "backlog_position": ("F65",),
 }
 
 _OF_THE_INGRESS: Final = frozenset({"born_pending"})

@@ -1,4 +1,4 @@
-"""Fault rows of a large backlog (F58): unpublished events in the tables before a worker starts."""
+"""Fault rows of a large backlog: of unpublished rows before a worker starts (F58), and of messages (F65)."""
 
 import signal
 import time
@@ -7,6 +7,7 @@ from typing import Final
 
 from shared.events.event import EventLogRow
 from tests.faults.lab import Lab
+from tests.faults.message_count import counted_messages
 from tests.faults.past_ingress import insert_pending
 from tests.faults.row import Expectations, Row
 from tests.support.sample_events import sample_event, sample_row
@@ -23,6 +24,13 @@ DRAINED_PER_SECOND: Final = 200.0
 
 TOO_MANY: Final = 1.01
 """The most republished events for each row. The reconcilers publish each once; without `mark_first` 1.06 to 1.17."""
+
+SLOW_SECONDS: Final = 0.9
+"""The time of a request in F65, within STATSIG_TIMEOUT_SECONDS: one lane sends 50 events a second."""
+
+TOO_MANY_OF_A_BACKLOG: Final = 1.1
+"""The most messages for each event that waits in a backlog. One, and a second for those whose first message is passed:
+Pub/Sub keeps no order. Without `backlog_position` 2.7."""
 
 AFTER_SECONDS: Final = 300.0
 """Seconds until a row is republished first, and from then to the second time: longer than a backlog takes."""
@@ -55,6 +63,21 @@ async def backlog(lab: Lab) -> None:
     lab.require(published <= most, f"the reconcilers published {published} events for {size} rows")
 
 
+async def slow_worker(lab: Lab) -> None:
+    """Every event waits for many times the reconciler's first interval, and its message with it."""
+    async with counted_messages(lab.stack) as messages:
+        await lab.statsig({"kind": "slow", "delay_seconds": SLOW_SECONDS})
+        await lab.client.run(lab.load, prefix="backlog")
+        pending = await lab.pending()
+        lab.require(pending > lab.load.events / 2, f"{pending} events pending after the load: no backlog")
+        await lab.until_true(lab.settled, "everything settled", 90)
+        await lab.statsig()
+    total, events = sum(messages.values()), len(messages)
+    lab.note(f"{total} messages of {events} events, {max(messages.values(), default=0)} of one at most")
+    lab.require(events >= lab.load.events, f"messages of {events} events only were seen")
+    lab.require(total <= TOO_MANY_OF_A_BACKLOG * events, f"{total} messages of {events} events")
+
+
 def _commits(size: int) -> Iterator[list[EventLogRow]]:
     for start in range(0, size, ROWS_OF_A_COMMIT):
         yield [
@@ -78,5 +101,13 @@ BACKLOG_ROWS: Final = (
             "COMMIT_TIMEOUT_SECONDS": "10",
         },
         expect=Expectations(memory_growth_mib=250),
+    ),
+    Row(
+        id="F65",
+        title="a worker slower than the load: its messages wait for longer than the reconciler's first intervals",
+        fault=slow_worker,
+        load_share=0.5,
+        load_seconds=2.0,
+        expect=Expectations(drain_seconds=60),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Final
 from shared.clock import Clock, SystemClock
 from shared.events.event import Event
 from shared.events.forward_ledger import ClaimOutcome, ClaimResult, DeliveryRecord, ForwardLedger, ForwardState
-from shared.events.republish_ledger import Cursor, Marked, Page, RepublishLedger
+from shared.events.republish_ledger import Cursor, Marked, Page, Reached, RepublishLedger
 from shared.events.timestamps import NANOS_PER_SECOND, from_datetime
 from shared.telemetry.metrics import CLAIMED, DELIVERY_DELAY, LEDGER_DURATION, SETTLED, counter, histogram, timed
 from shared.telemetry.providers import Telemetry
@@ -118,10 +118,22 @@ class ObservedRepublishLedger:
         self._ledger = ledger
         self._durations = histogram(telemetry.meter, LEDGER_DURATION)
 
-    async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
+    async def unpublished(
+        self,
+        *,
+        shard: int,
+        after: Cursor | None,
+        older_than_seconds: float,
+        limit: int,
+        reached: Reached | None = None,
+    ) -> Page:
         with timed(self._durations, operation="unpublished"):
             return await self._ledger.unpublished(
-                shard=shard, after=after, older_than_seconds=older_than_seconds, limit=limit
+                shard=shard,
+                after=after,
+                older_than_seconds=older_than_seconds,
+                limit=limit,
+                reached=reached,
             )
 
     async def due_again(self, *, shard: int, limit: int) -> list[str]:
@@ -135,9 +147,12 @@ class ObservedRepublishLedger:
         intervals: Sequence[float],
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
+        reached: Reached | None = None,
     ) -> list[Marked]:
         with timed(self._durations, operation="mark_republished"):
-            return await self._ledger.mark_republished(event_ids, intervals=intervals, force=force, chosen=chosen)
+            return await self._ledger.mark_republished(
+                event_ids, intervals=intervals, force=force, chosen=chosen, reached=reached
+            )
 
     async def put_back(self, marked: Sequence[Marked]) -> None:
         with timed(self._durations, operation="put_back"):

@@ -87,7 +87,7 @@ class MemoryForwardLedger:
             held = self._held(attempts, token)
             for row, attempt in held:
                 _note(row, attempt)
-                row.given_up_reason = attempt.reason
+                row.alone_failures, row.given_up_reason = attempt.alone_failures, attempt.reason
             return {row.event_id for row, _ in held}
 
     async def settle_delivered(

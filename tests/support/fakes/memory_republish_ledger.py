@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from shared.events.event import Event
 from shared.events.forward_ledger import ForwardState
-from shared.events.republish_ledger import Cursor, Marked, Page
+from shared.events.republish_ledger import Cursor, Marked, Page, Reached
 from tests.support.fakes.memory_event_log import LedgerRow, MemoryStore
 from tests.support.fakes.scripted_failures import ScriptedFailures
 
@@ -19,9 +19,19 @@ class MemoryRepublishLedger:
         self.scanned = 0
         """Index entries that all calls so far returned."""
 
-    async def unpublished(self, *, shard: int, after: Cursor | None, older_than_seconds: float, limit: int) -> Page:
+    async def unpublished(
+        self,
+        *,
+        shard: int,
+        after: Cursor | None,
+        older_than_seconds: float,
+        limit: int,
+        reached: Reached | None = None,
+    ) -> Page:
         async with self.failures.around("unpublished"):
-            before = self._store.clock.now() - timedelta(seconds=older_than_seconds)
+            now = self._store.clock.now()
+            before = now - timedelta(seconds=older_than_seconds)
+            before = before if reached is None else min(before, reached.bound(now))
             index = sorted(
                 Cursor(row.pending_since, row.event_id)
                 for row in self._store.ledger.values()
@@ -49,20 +59,30 @@ class MemoryRepublishLedger:
         intervals: Sequence[float],
         force: bool = False,
         chosen: Callable[[Event], bool] | None = None,
+        reached: Reached | None = None,
     ) -> list[Marked]:
         if not event_ids:
             return []  # no call to Spanner
         async with self.failures.around("mark_republished"):
             rows = [row for event_id in dict.fromkeys(event_ids) if (row := self._store.ledger.get(event_id))]
             pending = [row for row in rows if row.state == ForwardState.PENDING]
-            marked = [self._mark(row, intervals, force=force, chosen=chosen) for row in pending]
+            marked = [self._mark(row, intervals, force, chosen, reached) for row in pending]
             return [each for each in marked if each is not None]
 
     def _mark(
-        self, row: LedgerRow, intervals: Sequence[float], *, force: bool, chosen: Callable[[Event], bool] | None
+        self,
+        row: LedgerRow,
+        intervals: Sequence[float],
+        force: bool,
+        chosen: Callable[[Event], bool] | None,
+        reached: Reached | None,
     ) -> Marked | None:
         now, is_due = self._store.clock.now(), not self._is_ahead(row.again_at)
         if not is_due and not force:
+            return None
+        messages = [at for at in (row.pending_since, row.republished_at) if at is not None]
+        if reached is not None and max(messages) >= reached.bound(now):
+            row.again_at = now + timedelta(seconds=intervals[1])
             return None
         busy = [until for until in (row.claimed_until, row.not_before) if until is not None and self._is_ahead(until)]
         event = self._event(row.event_id)

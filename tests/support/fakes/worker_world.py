@@ -17,6 +17,7 @@ from tests.support.fakes.memory_rules import MemoryRuleTable
 from tests.support.fakes.scripted_failures import ScriptedFailures
 from tests.support.fakes.scripted_forwarder import ScriptedForwarder
 from tests.support.sample_events import sample_event, sample_row
+from worker.backlog_position import BacklogPosition
 from worker.circuit import FAILURES_TO_OPEN, Circuit
 from worker.dead_letter_publisher import PREFIX, DeadLetterPublisher
 from worker.dead_lettering import DeadLettering
@@ -152,6 +153,7 @@ class WorkerWorld:
         )
         self.turns = LaneTurns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
         self.held_messages = HeldMessages(random.Random(0))
+        self.position = BacklogPosition(self.clock)
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(
@@ -159,6 +161,7 @@ class WorkerWorld:
             leases=self.leases,
             held=self.held_messages,
             suspects=self.suspects,
+            position=self.position,
             turns=self.turns,
             circuit=self.circuit,
             forward=self.forwarding.forward,

@@ -206,7 +206,13 @@ def test_the_histogram_is_in_the_outcomes_order() -> None:
         (
             record(state=ForwardState.PENDING, given_up_reason="http_400"),
             True,
-            "is not sent any more (http_400)",
+            "is not sent any more (http_400): a worker gave it up",
+            False,
+        ),
+        (
+            record(state=ForwardState.PENDING, given_up_reason="http_400", claimed_until=AT + HOUR),
+            False,
+            "a worker is dead-lettering it",
             False,
         ),
         (

@@ -36,6 +36,27 @@ async def test_what_is_logged_is_sent_settled_and_acknowledged(world: WorkerWorl
     assert world.forwarder.taken == {event.event_id: 1 for event in events}
 
 
+async def test_what_a_lane_takes_tells_how_far_the_worker_has_come_and_what_is_only_pulled_does_not(
+    world: WorkerWorld,
+) -> None:
+    first = await world.log(1)
+    world.clock.advance(60)
+    await world.log(1)
+    world.forwarder.failures.hold("send")
+
+    async with world.running(batch_messages=1):
+        await eventually(lambda: world.forwarder.failures.waiting("send"))
+        await eventually(lambda: len(world.prefetcher) == 1)
+        position = world.position.current
+        world.forwarder.failures.mend()
+        await eventually(lambda: not world.subscription.backlog)
+
+    assert position is not None
+    assert world.position.current is not None
+    assert world.row(first[0].event_id).state == ForwardState.DELIVERED
+    assert (world.position.current - position).total_seconds() == pytest.approx(60, abs=1)
+
+
 async def test_nothing_is_acknowledged_before_it_is_settled(world: WorkerWorld) -> None:
     await world.log(2)
 

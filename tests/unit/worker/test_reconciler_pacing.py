@@ -139,3 +139,56 @@ async def test_a_long_round_logs_what_it_republished_before_its_end(
 
     assert [line["events"] for line in at_the_end] == [2 * PAGE_EVENTS + 5]
     assert [line["events"] for line in by_page] == [PAGE_EVENTS, PAGE_EVENTS, 5]
+
+
+async def test_rows_whose_messages_are_still_to_come_are_left_alone(world: ReconcilingWorld) -> None:
+    """A backlog that is older than the first interval: a second message of each row would be claimed in vain."""
+    (passed,) = await world.committed(1)
+    world.clock.advance(OLD_SECONDS)
+    reached = world.clock.now()
+    world.clock.advance(1)
+    (to_come,) = await world.committed(1)
+    world.clock.advance(OLD_SECONDS)
+    mine = world.reconciler(reached=lambda: reached)
+
+    assert await mine.reconcile() == 1
+    assert world.published_ids == [passed.event_id]
+
+    reached = world.clock.now()
+    assert await mine.reconcile() == 1
+    assert world.published_ids == [passed.event_id, to_come.event_id]
+
+
+async def test_a_message_that_the_reconciler_published_is_waited_for_too(world: ReconcilingWorld) -> None:
+    await world.committed(1)
+    world.clock.advance(OLD_SECONDS)
+    reached = world.clock.now()
+    mine = world.reconciler(reached=lambda: reached)
+    assert await mine.reconcile() == 1
+
+    world.clock.advance(AFTER_SECONDS + 1)
+    assert await mine.reconcile() == 0
+    reached = world.clock.now()
+    world.clock.advance(10 * AFTER_SECONDS + 1)
+    assert await mine.reconcile() == 1
+
+
+async def test_no_row_is_left_alone_for_more_than_an_hour_because_its_message_is_to_come(
+    world: ReconcilingWorld,
+) -> None:
+    """Neither one that was never republished nor one whose second message is lost, wherever the pulls stand."""
+    reached = world.clock.now()
+    world.clock.advance(1)
+    await world.committed(1)
+    mine = world.reconciler(reached=lambda: reached)
+    world.clock.advance(HOUR - 5)
+    assert await mine.reconcile() == 0
+
+    for expected in (1, 2):
+        world.clock.advance(10)
+        assert await mine.reconcile() == 1
+        assert len(world.published) == expected
+        for _ in range(int(HOUR / AFTER_SECONDS) - 1):  # a round a minute, each of which may postpone it
+            world.clock.advance(AFTER_SECONDS)
+            assert await mine.reconcile() == 0
+        world.clock.advance(10 * AFTER_SECONDS)

@@ -35,7 +35,7 @@ def _by_state(record: Record, *, has_dead_letter: bool) -> EventStatus:
             return _without_ledger_row(record)
         case ForwardState.DELIVERED:
             return _delivered(record, has_dead_letter=has_dead_letter)
-        case ForwardState.PENDING if record.given_up_reason is not None and not record.is_in_flight:
+        case ForwardState.PENDING if record.given_up_reason is not None:
             return _given_up(record)
         case ForwardState.PENDING:
             return _pending(record, has_dead_letter=has_dead_letter)
@@ -79,9 +79,11 @@ def _delivered(record: Record, *, has_dead_letter: bool) -> EventStatus:
 
 
 def _given_up(record: Record) -> EventStatus:
+    given_up = f"It is not sent any more ({record.given_up_reason})"
+    if record.is_in_flight:
+        return EventStatus(f"{given_up}: a worker is dead-lettering it.", "Look again in a minute.", is_well=False)
     return EventStatus(
-        f"It is not sent any more ({record.given_up_reason}): a worker gave it up, and ended before it had published "
-        "its dead letter and noted that.",
+        f"{given_up}: a worker gave it up, and ended before it had published its dead letter and noted that.",
         "The next worker that gets its message does so. Look again in a minute.",
         is_well=False,
     )
