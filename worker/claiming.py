@@ -69,7 +69,7 @@ class Claiming:
         wanted = self._ruling.hold(batch, wanted)
         if self._sets_aside(batch):
             notorious = {e for e in wanted if self._poison.is_notorious(batch.events[e].event_name)}
-            batch.decide(notorious, Disposition.SET_ASIDE)
+            batch.decide(notorious, Disposition.SET_ASIDE_UNTRIED)
             wanted -= notorious
         if not wanted:
             return []

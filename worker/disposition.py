@@ -20,6 +20,10 @@ class Disposition(StrEnum):
     SET_ASIDE = "set_aside"
     """A suspect: keep the lease and bring the message again alone, for a trial."""
 
+    SET_ASIDE_UNTRIED = "set_aside_untried"
+    """Not tried, because events of its name keep failing alone: keep the lease, and bring the message again alone, or
+    with others once an event of that name is confirmed."""
+
 
 ForwardBatch = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Disposition]]]
 """Forwards a batch; returns the disposition of each message by its ack_id."""

@@ -93,6 +93,10 @@ class Forwarding:
         """Send one suspect alone, in one attempt; otherwise as `forward`."""
         return await self._forward(messages, is_trial=True)
 
+    def is_notorious(self, event_name: str) -> bool:
+        """Whether events of this name keep failing alone, so that new ones are set aside untried."""
+        return self._poison.is_notorious(event_name)
+
     async def _forward(self, messages: Sequence[ReceivedMessage], *, is_trial: bool) -> dict[str, Disposition]:
         started = self._clock.monotonic()
         batch = Batch(Claim(str(uuid.uuid4()), started + self._claim_seconds), is_trial)

@@ -84,7 +84,9 @@ class PullLoop:
 
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
-            messages = self._held.take(self._batch_messages) or await self._prefetcher.take(self._batch_messages)
+            room = self._batch_messages
+            at_once = self._held.take(room) or self._suspects.take_restored(room)
+            messages = at_once or await self._prefetcher.take(room)
             if self._circuit.admits_batches:
                 return messages
             self._held.add(messages)  # it opened or was paused meanwhile
@@ -121,6 +123,7 @@ class PullLoop:
         await self._leases.nack(by_disposition[Disposition.NACK])
         self._held.add(by_disposition[Disposition.HOLD])
         await self._suspects.add(by_disposition[Disposition.SET_ASIDE])
+        await self._suspects.add_untried(by_disposition[Disposition.SET_ASIDE_UNTRIED])
         if needs_pause:
             await self._pauses.pause()
         else:

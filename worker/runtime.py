@@ -129,6 +129,7 @@ def _forwarding_tasks(wiring: Wiring, subscription: Subscription, leases: Leases
         clock=wiring.clock,
         stopping=wiring.stopping,
         backoff_seconds=settings.suspect_backoff_seconds,
+        is_notorious=forwarding.is_notorious,
     )
     new_lane = partial(
         PullLoop,

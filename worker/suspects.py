@@ -6,7 +6,8 @@ requests.
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import anyio
@@ -19,6 +20,7 @@ from worker.disposition import Disposition, ForwardBatch
 from worker.leases import Leases
 from worker.subscription import ReceivedMessage
 from worker.unconfirmed import MAX_BACKOFF_FACTOR
+from worker.untried import Untried
 
 MAX_SUSPECTS: Final = 2_000
 """Messages that may wait for a trial. Those beyond are nacked, and redelivered after the subscription's backoff."""
@@ -53,6 +55,7 @@ class Suspects:
         clock: Clock,
         stopping: anyio.Event,
         backoff_seconds: float,
+        is_notorious: Callable[[str], bool],
     ) -> None:
         self._try_alone = try_alone
         self._leases = leases
@@ -62,18 +65,31 @@ class Suspects:
         self._backoff_seconds = backoff_seconds
         self._waiting: list[tuple[float, int, int, ReceivedMessage]] = []
         self._bytes = 0
+        self._untried = Untried(is_notorious)
         self._numbers = itertools.count()
         self._next_trial_at = float("-inf")
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._untried)
 
     async def add(self, messages: Iterable[ReceivedMessage]) -> None:
         """Keep leased messages for a trial each; nack those for which there is no room."""
+        await self._add(messages, partial(self._wait, trials=0))
+
+    async def add_untried(self, messages: Iterable[ReceivedMessage]) -> None:
+        """Keep leased messages until their event names are trusted again, or for a trial; nack what has no room."""
+        now = self._clock.monotonic()
+        await self._add(messages, lambda message: self._untried.add(message, now))
+
+    def take_restored(self, max_messages: int) -> list[ReceivedMessage]:
+        """Take untried messages whose event names are trusted again, for a batch."""
+        return self._untried.take_restored(max_messages)
+
+    async def _add(self, messages: Iterable[ReceivedMessage], keep: Callable[[ReceivedMessage], None]) -> None:
         too_many: list[ReceivedMessage] = []
         for message in messages:
-            if len(self._waiting) < MAX_SUSPECTS and self._bytes < MAX_SUSPECT_BYTES:
-                self._wait(message, trials=0)
+            if len(self) < MAX_SUSPECTS and self._bytes + self._untried.bytes < MAX_SUSPECT_BYTES:
+                keep(message)
             else:
                 too_many.append(message)
         await self._leases.nack(too_many)
@@ -109,7 +125,19 @@ class Suspects:
 
     def _is_due(self) -> bool:
         now = self._clock.monotonic()
-        return bool(self._waiting) and self._waiting[0][0] <= now and self._next_trial_at <= now
+        return self._next_trial_at <= now and min(self._first_due_at, self._untried.since) <= now
+
+    @property
+    def _first_due_at(self) -> float:
+        return self._waiting[0][0] if self._waiting else float("inf")
+
+    def _take_next(self) -> tuple[int, ReceivedMessage]:
+        """The message that is due longest, and how many trials it has had."""
+        if self._untried.since < self._first_due_at:
+            return 0, self._untried.take_oldest()
+        _, _, trials, message = heapq.heappop(self._waiting)
+        self._bytes -= len(message.data)
+        return trials, message
 
     async def _admitted(self) -> Admission | None:
         with anyio.move_on_after(CHECK_INTERVAL_SECONDS):
@@ -117,8 +145,7 @@ class Suspects:
         return None
 
     async def _try_one(self) -> None:
-        _, _, trials, message = heapq.heappop(self._waiting)
-        self._bytes -= len(message.data)
+        trials, message = self._take_next()
         began = self._clock.monotonic()
         try:
             disposition = (await self._try_alone([message]))[message.ack_id]

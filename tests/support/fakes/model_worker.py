@@ -156,7 +156,8 @@ class ModelWorker:
         )
 
     def set_aside(self, messages: Sequence[ReceivedMessage], dispositions: dict[str, Disposition]) -> None:
-        self.aside += [message for message in messages if dispositions[message.ack_id] is Disposition.SET_ASIDE]
+        aside = {Disposition.SET_ASIDE, Disposition.SET_ASIDE_UNTRIED}
+        self.aside += [message for message in messages if dispositions[message.ack_id] in aside]
 
 
 class _Through:

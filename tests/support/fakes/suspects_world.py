@@ -34,6 +34,7 @@ class SuspectsWorld(WorkerWorld):
             clock=self.clock,
             stopping=self.stopping,
             backoff_seconds=BACKOFF,
+            is_notorious=self.poison.is_notorious,
         )
 
     async def try_alone(self, messages: Sequence[ReceivedMessage]) -> dict[str, Disposition]:

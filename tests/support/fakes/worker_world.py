@@ -141,6 +141,7 @@ class WorkerWorld:
             clock=self.clock,
             stopping=self.stopping,
             backoff_seconds=self.suspect_backoff_seconds,
+            is_notorious=self.forwarding.is_notorious,
         )
         self.prefetcher = Prefetcher(
             subscription=self.subscription,

@@ -38,7 +38,7 @@ async def test_events_whose_name_is_notorious_step_aside_without_being_claimed(w
 
     decided = await world.forwarding.forward(messages)
 
-    assert list(decided.values()).count(Disposition.SET_ASIDE) == 2
+    assert list(decided.values()).count(Disposition.SET_ASIDE_UNTRIED) == 2
     assert world.forwarder.requests == [[good.event_id]]
     assert {row.not_before for row in world.store.ledger.values()} == {None}
     assert world.journal.count("claim") == 1
@@ -66,7 +66,7 @@ async def test_events_of_one_name_that_keep_failing_alone_make_it_notorious(tick
 
     decided = await forward_all(ticking)
 
-    assert decided[-6:] == [Disposition.SET_ASIDE] * 3 + [Disposition.ACK] * 3
+    assert decided[-6:] == [Disposition.SET_ASIDE_UNTRIED] * 3 + [Disposition.ACK] * 3
     assert sum(map(len, ticking.forwarder.requests)) == 3
 
 

@@ -11,6 +11,7 @@ from tests.support.fakes.scripted_forwarder import SERVER_ERROR
 from tests.support.fakes.suspects_world import BACKOFF, CHECK_SECONDS, SuspectsWorld
 from tests.support.fakes.worker_world import PROBE_SECONDS, WorkerWorld
 from worker.disposition import Disposition
+from worker.poison import NOTORIOUS_AT
 from worker.suspects import LONGEST_PAUSE_SECONDS, MAX_SUSPECTS, TRIAL_TIME_SHARE, TRIALS_AT_ONCE
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -19,6 +20,15 @@ pytestmark = pytest.mark.usefixtures("short_waits")
 @pytest.fixture
 async def world() -> SuspectsWorld:
     return SuspectsWorld()
+
+
+NAME = "order_paid"
+"""The name of every event here."""
+
+
+def notorious(world: WorkerWorld) -> None:
+    for _ in range(NOTORIOUS_AT):
+        world.poison.failed_alone(NAME)
 
 
 async def checked() -> None:
@@ -127,6 +137,42 @@ async def test_no_more_wait_than_there_is_room_for_and_the_rest_is_given_back(
 
     assert len(world.suspects) == 3
     assert world.leases.leased() == messages[:3]
+
+
+async def test_untried_messages_take_part_in_the_room_and_in_the_turns(
+    world: SuspectsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.suspects.MAX_SUSPECTS", 3)
+    notorious(world)
+    messages = await world.held(5)
+    await world.suspects.add_untried(messages[:1])
+    world.clock.advance(0.001)
+    await world.suspects.add(messages[1:2])
+    world.clock.advance(0.001)
+    await world.suspects.add_untried(messages[2:])
+    assert (len(world.suspects), world.leases.leased()) == (3, messages[:3])
+
+    async with world.trying():
+        await eventually(lambda: len(world.subscription.acknowledged) == 3)
+
+    assert [message_id for message_id, _ in world.tried] == ["1", "2", "3"]
+
+
+async def test_an_untried_message_that_fails_its_trial_is_a_suspect_like_any_other(world: SuspectsWorld) -> None:
+    notorious(world)
+    world.disposition = Disposition.SET_ASIDE
+    await world.suspects.add_untried(await world.held())
+
+    async with world.trying():
+        await eventually(lambda: len(world.tried) == 1)
+        world.poison.confirmed(NAME)
+        await checked()
+
+        assert world.suspects.take_restored(10) == []
+        await world.time_passes_until(lambda: len(world.tried) == 2)
+
+    first, second = world.times()
+    assert second - first >= BACKOFF
 
 
 async def test_a_crash_gives_its_message_back_and_the_others_are_tried(world: SuspectsWorld) -> None:

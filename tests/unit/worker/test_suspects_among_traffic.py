@@ -11,7 +11,7 @@ from shared.events.forward_ledger import ForwardState
 from tests.support.eventually import eventually
 from tests.support.fakes.scripted_forwarder import REJECTED, SERVER_ERROR, UNAVAILABLE
 from tests.support.fakes.worker_world import PROBE_SECONDS, TickingClock, WorkerWorld
-from worker.poison import ALLOWANCE
+from worker.poison import ALLOWANCE, NOTORIOUS_AT
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 
@@ -139,3 +139,21 @@ async def test_an_api_that_changed_brings_no_name_into_disrepute(worker: WorkerW
 
     assert len(worker.dead_letters()) <= ALLOWANCE
     assert worker.states().count(ForwardState.DELIVERED) == 100 - len(worker.dead_letters())
+
+
+@pytest.mark.usefixtures("short_takes")
+async def test_what_was_set_aside_for_its_name_goes_with_others_once_one_is_confirmed(worker: WorkerWorld) -> None:
+    """Alone, at a few a second, hundreds of events would wait for minutes after one bad moment."""
+    for _ in range(NOTORIOUS_AT):
+        worker.poison.failed_alone("moody")
+    moody = [event.event_id for event in await worker.log(400, "moody")]
+    worker.forwarder.always = SERVER_ERROR  # until all of them are set aside
+
+    async with worker.running(lanes=2):
+        await eventually(lambda: len(worker.suspects) >= 390)
+        worker.forwarder.always = None
+        # In small steps: with 20 ms of real time a lane looks again, and trials go by this clock.
+        await worker.time_passes_until(lambda: all_are(worker, moody, ForwardState.DELIVERED), step_seconds=0.02)
+
+    assert len(worker.forwarder.requests) < 100
+    assert len(worker.suspects) == 0
