@@ -122,7 +122,7 @@ class Claiming:
         records = [known.record for known in self._settling.known(event_ids).values() if known.record is not None]
         settled = await self._settling.settle_dead(records, batch.claim)
         batch.decide(event_ids, Disposition.HOLD)
-        batch.decide(settled, Disposition.ACK)
+        batch.decide(settled, Disposition.ACK_DEAD)
 
     async def _without_suspects(self, batch: Batch, claimed: list[ClaimResult]) -> list[ClaimResult]:
         """Release the claims on suspects and set them aside; returns the others."""

@@ -2,13 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
+from typing import Final
 
 from worker.subscription import ReceivedMessage
 
 
 class Disposition(StrEnum):
     ACK = "ack"
-    """Its event is settled."""
+    """Its event is settled, or nothing is left to do for it."""
+
+    ACK_DEAD = "ack_dead"
+    """Its event was dead-lettered: ack, and note that Statsig did not take it."""
 
     NACK = "nack"
     """Pub/Sub delivers it again after the subscription's backoff."""
@@ -24,6 +28,9 @@ class Disposition(StrEnum):
     """Not tried, because events of its name keep failing alone: keep the lease, and bring the message again alone, or
     with others once an event of that name is confirmed."""
 
+
+DONE: Final = frozenset({Disposition.ACK, Disposition.ACK_DEAD})
+"""The dispositions of messages that are acked."""
 
 ForwardBatch = Callable[[Sequence[ReceivedMessage]], Awaitable[dict[str, Disposition]]]
 """Forwards a batch; returns the disposition of each message by its ack_id."""

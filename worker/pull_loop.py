@@ -119,7 +119,7 @@ class PullLoop:
         else:
             # If every message is held, something that all need is away, such as Spanner. An open circuit waits itself.
             needs_pause = set(dispositions.values()) == {Disposition.HOLD} and self._circuit.open_reason is None
-        await self._leases.acknowledge(by_disposition[Disposition.ACK])
+        await self._leases.acknowledge([*by_disposition[Disposition.ACK], *by_disposition[Disposition.ACK_DEAD]])
         await self._leases.nack(by_disposition[Disposition.NACK])
         self._held.add(by_disposition[Disposition.HOLD])
         await self._suspects.add(by_disposition[Disposition.SET_ASIDE])

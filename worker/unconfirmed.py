@@ -94,7 +94,7 @@ class UnconfirmedEvents:
         ):
             return set()
         settled = await self._settling.settle_dead(records, batch.claim)
-        batch.decide(settled, Disposition.ACK)
+        batch.decide(settled, Disposition.ACK_DEAD)
         return settled
 
     def _is_about_to_end(self, claim: Claim) -> bool:

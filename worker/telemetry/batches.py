@@ -11,7 +11,7 @@ from shared.telemetry.metrics import FORWARD_DELAY, histogram
 from shared.telemetry.providers import Telemetry
 from shared.telemetry.tracing import trace_span, traceparent_of
 from shared.traceparent import TRACEPARENT
-from worker.disposition import Disposition, ForwardBatch
+from worker.disposition import DONE, Disposition, ForwardBatch
 from worker.subscription import ReceivedMessage
 
 
@@ -39,7 +39,7 @@ class ObservedBatchHandler:
                     span.set_attribute("event_log.disposition", dispositions[message.ack_id])
         now = time.time()
         for message in messages:
-            if dispositions[message.ack_id] is Disposition.ACK:
+            if dispositions[message.ack_id] in DONE:
                 self._delays.record(max(0.0, now - message.publish_time.timestamp()))
         return dispositions
 

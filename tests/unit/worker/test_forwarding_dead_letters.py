@@ -34,7 +34,8 @@ async def test_the_event_that_is_rejected_is_dead_lettered_and_the_rest_delivere
     events = await world.log(8)
     world.forwarder.spoilers = {events[5].event_id}
 
-    assert await forward_all(world) == [Disposition.ACK] * 8
+    decided = await forward_all(world)
+    assert decided == [Disposition.ACK] * 5 + [Disposition.ACK_DEAD] + [Disposition.ACK] * 2
 
     row = world.row(events[5].event_id)
     assert (row.state, row.attempts, row.possible_duplicates) == (ForwardState.DEAD, 2, 0)
@@ -64,7 +65,7 @@ async def test_copies_of_a_rejected_event_are_one_dead_letter(world: WorkerWorld
     await world.publish([event])
     world.forwarder.script.append(REJECTED)
 
-    assert await forward_all(world) == [Disposition.ACK, Disposition.ACK]
+    assert await forward_all(world) == [Disposition.ACK_DEAD] * 2
 
     assert dead_letter_reasons(world) == ["http_400"]
 
@@ -78,7 +79,7 @@ async def test_when_everything_is_rejected_only_a_few_are_dead_lettered_and_some
     decided = await forward_all(world)
 
     assert world.circuit.open_reason == "http_400"
-    assert len(world.dead_letters()) == decided.count(Disposition.ACK) == ALLOWANCE
+    assert len(world.dead_letters()) == decided.count(Disposition.ACK_DEAD) == ALLOWANCE
     assert decided.count(Disposition.SET_ASIDE) > 0
     assert decided.count(Disposition.HOLD) > 50
     assert world.states().count(ForwardState.PENDING) == 100 - ALLOWANCE

@@ -96,7 +96,7 @@ async def test_a_suspect_is_acked_at_its_trial(world: WorkerWorld) -> None:
     (message,) = await world.pull()
     for _ in range(NOTORIOUS_AT):
         world.poison.failed_alone(event.event_name)
-    assert await forwarded(world, [message]) == [Disposition.SET_ASIDE]
+    assert await forwarded(world, [message]) == [Disposition.SET_ASIDE_UNTRIED]
     await erase(world, event)
 
     assert await tried_alone(world, message) is Disposition.ACK

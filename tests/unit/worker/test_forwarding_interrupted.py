@@ -145,7 +145,7 @@ async def test_cancelled_dead_lettering_keeps_its_claim_and_is_settled_when_it_c
     await cancelled_while_held(world, messages, "settle_dead")
 
     assert world.row(event_id).claim_token is not None
-    assert await forwarded(world, messages) == [Disposition.ACK]
+    assert await forwarded(world, messages) == [Disposition.ACK_DEAD]
     assert world.dead_letters() == [(event_id, "http_400")]
     assert len(world.forwarder.requests) == 1
 

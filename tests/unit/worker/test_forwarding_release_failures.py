@@ -111,7 +111,7 @@ async def test_a_suspect_whose_release_failed_is_judged_by_all_that_is_known() -
     assert await tried_alone(world, messages[0]) is Disposition.SET_ASIDE
     world.ledger.failures.mend()
 
-    assert await tried_alone(world, messages[0]) is Disposition.ACK
+    assert await tried_alone(world, messages[0]) is Disposition.ACK_DEAD
 
     assert world.dead_letters() == [(event_id, "exhausted")]
     assert world.row(event_id).alone_failures == 3

@@ -149,7 +149,7 @@ async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(tic
     ticking.forwarder.always = SERVER_ERROR
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.ACK
+    assert await trial(ticking) is Disposition.ACK_DEAD
 
     assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "exhausted", 500)
     assert letters_with_status(ticking) == [(event.event_id, "exhausted", "500")]
@@ -162,7 +162,7 @@ async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said
     ticking.forwarder.always = SendOutcome(SendVerdict.REFUSED, 403, "http_403")
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.ACK
+    assert await trial(ticking) is Disposition.ACK_DEAD
 
     assert (row.state, row.possible_duplicates) == (ForwardState.DEAD, 0)
     assert letters_with_status(ticking) == [(event.event_id, "http_403", "403")]
@@ -189,7 +189,7 @@ async def test_a_suspect_that_is_rejected_beside_others_is_dead_lettered_at_once
     ticking.forwarder.always = REJECTED
     ticking.circuit.confirmed()
 
-    assert await trial(ticking) is Disposition.ACK
+    assert await trial(ticking) is Disposition.ACK_DEAD
 
     assert dead_letter_reasons(ticking) == ["http_400"]
 

@@ -54,7 +54,7 @@ from tests.support.histories import explains
 from tests.support.sample_rules import AUDIT, sample_rule
 from worker.dead_letter_collector import DeadLetterCollector
 from worker.dead_letter_publisher import DeadLetterPublisher
-from worker.disposition import Disposition
+from worker.disposition import DONE
 from worker.operators.dead_letters.replay_job import Job, Replaying
 from worker.reconciler import Reconciler
 from worker.ruling import RULE_REASON
@@ -475,7 +475,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
                 messages = [worker.aside.pop(0)]
                 dispositions = await forwarding.try_alone(messages)
             worker.set_aside(messages, dispositions)
-            done = [message for message in messages if dispositions[message.ack_id] is Disposition.ACK]
+            done = [message for message in messages if dispositions[message.ack_id] in DONE]
             for message in done:
                 ledger_row = self.store.ledger[message.attributes["event_id"]]
                 event = self.store.log[ledger_row.event_id].event

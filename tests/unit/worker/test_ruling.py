@@ -112,7 +112,7 @@ async def test_an_event_that_a_rule_dead_letters_is_not_sent_and_says_why(world:
     (doomed,) = await world.log(1, "held")
     (other,) = await world.log(1, "other")
 
-    assert await forward_all(world) == [Disposition.ACK] * 2
+    assert await forward_all(world) == [Disposition.ACK_DEAD, Disposition.ACK]
 
     row = world.row(doomed.event_id)
     assert (row.state, row.last_reason, row.attempts) == (ForwardState.DEAD, "rule", 0)
@@ -163,7 +163,7 @@ async def test_where_its_death_cannot_be_written_it_is_written_later_and_never_s
     await world.rule_table.remove([rule_id], "bob", AUDIT)
     await world.rules.load()
 
-    assert await forwarded(world, messages) == [Disposition.ACK]
+    assert await forwarded(world, messages) == [Disposition.ACK_DEAD]
 
     assert (world.row(doomed.event_id).state, world.row(doomed.event_id).last_reason) == (ForwardState.DEAD, "rule")
     assert world.forwarder.requests == []

@@ -88,8 +88,12 @@ async def test_one_that_is_held_keeps_its_lease_and_its_pauses_do_not_grow(world
         assert later - sooner == pytest.approx(LONGEST_PAUSE_SECONDS, abs=1)
 
 
-async def test_trials_take_a_small_share_of_the_time(world: SuspectsWorld) -> None:
+@pytest.mark.parametrize(
+    "disposition", [each for each in Disposition if each not in (Disposition.ACK, Disposition.SET_ASIDE_UNTRIED)]
+)
+async def test_trials_that_fail_take_a_small_share_of_the_time(world: SuspectsWorld, disposition: Disposition) -> None:
     world.takes_seconds = 0.1
+    world.disposition = disposition
     await world.suspects.add(await world.held(10))
 
     async with world.trying():
@@ -99,8 +103,20 @@ async def test_trials_take_a_small_share_of_the_time(world: SuspectsWorld) -> No
     assert took >= 9 * 0.1 / TRIAL_TIME_SHARE * 0.99
 
 
+async def test_a_trial_that_is_confirmed_has_no_pause(world: SuspectsWorld) -> None:
+    """After an hour in which every third request failed there are thousands of them, and all are good."""
+    world.takes_seconds = 0.1
+    await world.suspects.add(await world.held(50))
+
+    async with world.trying():
+        await eventually(lambda: len(world.tried) == 50)
+
+    assert world.times()[-1] - world.times()[0] == pytest.approx(49 * 0.1)
+
+
 async def test_after_a_trial_that_took_long_the_pause_is_bounded(world: SuspectsWorld) -> None:
     world.takes_seconds = 20.0
+    world.disposition = Disposition.ACK_DEAD
     await world.suspects.add(await world.held(2))
 
     async with world.trying():
