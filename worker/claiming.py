@@ -27,7 +27,7 @@ _DISPOSITIONS: Final = {
     ClaimOutcome.DEAD: Disposition.ACK,
     ClaimOutcome.ERASED: Disposition.ACK,
     ClaimOutcome.CLAIMED_ELSEWHERE: Disposition.NACK,
-    ClaimOutcome.WAITING: Disposition.SET_ASIDE,
+    ClaimOutcome.WAITING: Disposition.SET_ASIDE_WAITING,
 }
 
 _log = get_logger()

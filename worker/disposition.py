@@ -24,6 +24,9 @@ class Disposition(StrEnum):
     SET_ASIDE = "set_aside"
     """A suspect: keep the lease and bring the message again alone, for a trial."""
 
+    SET_ASIDE_WAITING = "set_aside_waiting"
+    """A suspect that may not be tried yet, by the ledger: as SET_ASIDE, and nothing was sent."""
+
     SET_ASIDE_UNTRIED = "set_aside_untried"
     """Not tried, because events of its name keep failing alone: keep the lease, and bring the message again alone, or
     with others once an event of that name is confirmed."""

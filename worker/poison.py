@@ -84,7 +84,7 @@ class PoisonDetector:
         self._failures_of.pop(event_name, None)
 
     def is_notorious(self, event_name: str) -> bool:
-        """Whether events of this name keep failing alone. They are set aside as suspects before they are sent."""
+        """Whether events of this name keep failing alone. They are set aside before they are sent."""
         return self._failures_of.get(event_name, 0) >= NOTORIOUS_AT
 
 

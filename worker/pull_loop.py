@@ -21,6 +21,9 @@ from worker.suspects import Suspects
 PROBE_PULL_TIMEOUT_SECONDS: Final = 1.0
 """How long a probe waits for fresh messages. A probe with nothing to send must not keep another lane from probing."""
 
+RESTORED_PART: Final = 8
+"""One in so many messages of a batch may be of an event name that is trusted again."""
+
 _log = get_logger()
 
 
@@ -74,7 +77,6 @@ class PullLoop:
         try:
             messages = await self._waits.unless_stopping(partial(self._next_batch, admission))
             if messages:
-                self._position.note(messages)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(turn.release_when_slow)
                     await self._work(messages)
@@ -84,9 +86,9 @@ class PullLoop:
 
     async def _next_batch(self, admission: Admission) -> Sequence[ReceivedMessage]:
         if not admission.is_probe:
-            room = self._batch_messages
-            at_once = self._held.take(room) or self._suspects.take_restored(room)
-            messages = at_once or await self._prefetcher.take(room)
+            messages = self._held.take(self._batch_messages)
+            self._position.note(messages)
+            messages = messages or await self._fresh(self._batch_messages)
             if self._circuit.admits_batches:
                 return messages
             self._held.add(messages)  # it opened or was paused meanwhile
@@ -100,6 +102,15 @@ class PullLoop:
             self._held.add(self._prefetcher.take_now())  # from pulls that were outstanding when the circuit opened
         probe = self._held.take_for_probe()
         return [] if probe is None else [probe]
+
+    async def _fresh(self, room: int) -> list[ReceivedMessage]:
+        """Messages from the prefetcher, and among them some whose event names are trusted again."""
+        # A part only: a name may be restored by chance, and a batch of nothing but its events would fail as a whole.
+        restored = self._suspects.take_restored(max(1, room // RESTORED_PART))
+        room -= len(restored)
+        fresh = self._prefetcher.take_now(room) if restored else await self._prefetcher.take(room)
+        self._position.note(fresh)
+        return restored + fresh
 
     async def _work(self, messages: Sequence[ReceivedMessage]) -> None:
         by_disposition: dict[Disposition, list[ReceivedMessage]] = {disposition: [] for disposition in Disposition}
@@ -122,7 +133,9 @@ class PullLoop:
         await self._leases.acknowledge([*by_disposition[Disposition.ACK], *by_disposition[Disposition.ACK_DEAD]])
         await self._leases.nack(by_disposition[Disposition.NACK])
         self._held.add(by_disposition[Disposition.HOLD])
-        await self._suspects.add(by_disposition[Disposition.SET_ASIDE])
+        await self._suspects.add(
+            [*by_disposition[Disposition.SET_ASIDE], *by_disposition[Disposition.SET_ASIDE_WAITING]]
+        )
         await self._suspects.add_untried(by_disposition[Disposition.SET_ASIDE_UNTRIED])
         if needs_pause:
             await self._pauses.pause()

@@ -8,7 +8,7 @@ published, and only one of them gets the mark. While Statsig is away it rests, b
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -137,7 +137,7 @@ class Reconciler:
         # interval, so that a row that was skipped waits no longer than any other.
         self._cursors: dict[int, Cursor | None] = {}
         self._cursor_reset_seconds = intervals[-1]
-        self._longest_wait_seconds = first * LONGEST_WAIT_FACTOR
+        self._longest_wait = timedelta(seconds=first * LONGEST_WAIT_FACTOR)
         self._reached = reached
         self._cursors_reset_at = self._sampled_at = anyio.current_time()
 
@@ -180,7 +180,7 @@ class Reconciler:
             self._cursors.clear()
             self._cursors_reset_at = began
         position = self._reached()
-        reached = None if position is None else Reached(position, self._longest_wait_seconds)
+        reached = None if position is None else Reached(position, self._longest_wait)
         shards = self._random.sample(range(self._shards), self._shards)
         scans = [_ShardScan(shard, looks_for_due=not self._force) for shard in shards]
         republished = _Republished()

@@ -33,10 +33,13 @@ TRIALS_AT_ONCE: Final = 4
 
 TRIAL_TIME_SHARE: Final = 0.2
 """Share of time spent on trials that fail: such a one is followed by a pause four times as long as it took. A confirmed
-one took nothing from others, and has no pause: what one bad hour set aside is delivered in minutes after it."""
+one has none, so that what one bad hour set aside is delivered in minutes after it."""
 
 LONGEST_PAUSE_SECONDS: Final = 1.0
 """Cap on that pause. A trial that takes longer spends the time waiting, which costs nothing."""
+
+UNPACED: Final = frozenset({Disposition.ACK, Disposition.SET_ASIDE_WAITING})
+"""The dispositions of trials that took nothing from others: Statsig has the event, or nothing was sent."""
 
 CHECK_INTERVAL_SECONDS: Final = 0.05
 """How often to look for a suspect that is due, and how long to wait for admission each time."""
@@ -132,10 +135,10 @@ class Suspects:
     def _first_due_at(self) -> float:
         return self._waiting[0][0] if self._waiting else float("inf")
 
-    def _take_next(self) -> tuple[int, ReceivedMessage]:
-        """The message that is due longest, and how many trials it has had."""
+    def _take_next(self) -> tuple[int | None, ReceivedMessage]:
+        """The message that is due longest, and how many trials it has had; None if it is untried."""
         if self._untried.since < self._first_due_at:
-            return 0, self._untried.take_oldest()
+            return None, self._untried.take_for_trial()
         _, _, trials, message = heapq.heappop(self._waiting)
         self._bytes -= len(message.data)
         return trials, message
@@ -154,9 +157,9 @@ class Suspects:
             _log.exception("trial_crashed", message_id=message.message_id)
             disposition = Disposition.NACK
         except BaseException:
-            self._wait(message, trials=trials)
+            self._put_back(message, trials)
             raise
-        if disposition is not Disposition.ACK:
+        if disposition not in UNPACED:
             took = self._clock.monotonic() - began
             pause = min(LONGEST_PAUSE_SECONDS, took * (1 - TRIAL_TIME_SHARE) / TRIAL_TIME_SHARE)
             self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
@@ -164,7 +167,13 @@ class Suspects:
             await self._leases.acknowledge([message])
         elif disposition is Disposition.NACK:
             await self._leases.nack([message])
-        elif disposition is Disposition.SET_ASIDE:
-            self._wait(message, trials=trials + 1)
+        elif disposition in (Disposition.SET_ASIDE, Disposition.SET_ASIDE_WAITING):
+            self._wait(message, trials=(trials or 0) + 1)
         else:  # held: not settled, and not because of this event
-            self._wait(message, trials=trials, at_least_seconds=LONGEST_PAUSE_SECONDS)
+            self._put_back(message, trials, after_seconds=LONGEST_PAUSE_SECONDS)
+
+    def _put_back(self, message: ReceivedMessage, trials: int | None, *, after_seconds: float = 0.0) -> None:
+        if trials is None:
+            self._untried.add(message, self._clock.monotonic() + after_seconds)
+        else:
+            self._wait(message, trials=trials, at_least_seconds=after_seconds)

@@ -1,10 +1,10 @@
 """Untried messages: set aside without an attempt, because events of their name keep failing alone.
 
-One of them is tried alone now and then. Once an event of the name is confirmed, all others go back to the lanes: tried
+One of them is tried alone now and then. Once an event of the name is confirmed, the others go back to the lanes: tried
 alone, a few a second, they would wait for many minutes for what was often one bad moment.
 """
 
-from collections import Counter
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from shared.events import forward_message
@@ -12,52 +12,56 @@ from worker.subscription import ReceivedMessage
 
 
 class Untried:
-    """In the order of their coming; for the event loop's thread."""
+    """A queue for each event name, whose trials take turns; for the event loop's thread."""
 
     def __init__(self, is_notorious: Callable[[str], bool]) -> None:
         """`is_notorious` says of an event name whether its events keep failing alone."""
         self._is_notorious = is_notorious
-        self._waiting: dict[str, tuple[str, float, ReceivedMessage]] = {}
-        """By ack_id: the event's name, and when the message was added."""
-        self._names: Counter[str] = Counter()
+        self._queues: OrderedDict[str, deque[tuple[float, ReceivedMessage]]] = OrderedDict()
+        """By event name, in the order of their turns: when each message was added, and the message."""
+        self._count = 0
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._count
 
     @property
     def since(self) -> float:
-        """When the oldest was added, in the caller's clock; infinite if there is none."""
-        return next((at for _, at, _ in self._waiting.values()), float("inf"))
+        """When the message whose turn it is was added, in the caller's clock; infinite if there is none."""
+        return next((queue[0][0] for queue in self._queues.values()), float("inf"))
 
     def add(self, message: ReceivedMessage, at: float) -> None:
         # The body's name, by which the claim judges: an attribute may say anything, and the message would go back and
         # forth.
         name = forward_message.decode(message.data).event_name
-        self._waiting[message.ack_id] = (name, at, message)
-        self._names[name] += 1
+        self._queues.setdefault(name, deque()).append((at, message))
+        self._count += 1
         self.bytes += len(message.data)
 
-    def take_oldest(self) -> ReceivedMessage:
-        """Take one for a trial.
+    def take_for_trial(self) -> ReceivedMessage:
+        """Take the oldest of the name whose turn it is.
 
         Raises:
             StopIteration: there is none.
         """
-        return self._take(next(iter(self._waiting)))
+        name = next(iter(self._queues))
+        self._queues.move_to_end(name)
+        return self._take(name)
 
     def take_restored(self, max_messages: int) -> list[ReceivedMessage]:
-        """Take the oldest whose names are not notorious any more."""
-        restored = {name for name in self._names if not self._is_notorious(name)}
-        if not restored:
-            return []
-        chosen = [ack_id for ack_id, (name, _, _) in self._waiting.items() if name in restored]
-        return [self._take(ack_id) for ack_id in chosen[:max_messages]]
+        """Take messages whose names are not notorious any more, the oldest of each name first."""
+        restored = [name for name in self._queues if not self._is_notorious(name)]
+        taken: list[ReceivedMessage] = []
+        for name in restored:
+            while name in self._queues and len(taken) < max_messages:
+                taken.append(self._take(name))
+        return taken
 
-    def _take(self, ack_id: str) -> ReceivedMessage:
-        name, _, message = self._waiting.pop(ack_id)
-        self._names[name] -= 1
-        if not self._names[name]:
-            del self._names[name]
+    def _take(self, name: str) -> ReceivedMessage:
+        queue = self._queues[name]
+        _, message = queue.popleft()
+        if not queue:
+            del self._queues[name]
+        self._count -= 1
         self.bytes -= len(message.data)
         return message

@@ -36,12 +36,12 @@ class Reached:
     at: datetime
     """When the messages that it forwards now were published, by Pub/Sub's clock. It is compared with Spanner's."""
 
-    longest_seconds: float
+    longest: timedelta
     """How long at most a row is left alone for a message that is still to come."""
 
     def bound(self, now: datetime) -> datetime:
         """Rows whose latest message was published at this time or later are left alone."""
-        return max(self.at, now - timedelta(seconds=self.longest_seconds))
+        return max(self.at, now - self.longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class RepublishLedger(Protocol):
         of the events are marked for which it returns true.
 
         With `reached` a row is not marked if it became pending, or was republished last, at its bound or later:
-        its message is still to come. It becomes due `intervals[1]` from now.
+        its message is still to come. It becomes due `intervals[1]` from now, or sooner when `Reached.longest` is over.
 
         A due row that is claimed or waiting is not marked; it becomes due `intervals[0]` after the claim or the wait
         ends, with `force` also where it was to be due later. So every pending row given here comes back through

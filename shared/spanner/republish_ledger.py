@@ -40,10 +40,19 @@ class _MarkableRow(NamedTuple):
     again_at: datetime | None
     pending_since: datetime
 
+    @property
+    def latest_message_at(self) -> datetime:
+        """A time no later than the publish of its latest message."""
+        return max(self.pending_since, self.republished_at or _EPOCH)
+
     def is_still_to_come(self, now: datetime, reached: Reached | None) -> bool:
         """Whether its latest message was published after those that are forwarded now."""
-        latest = max(self.pending_since, self.republished_at or _EPOCH)
-        return reached is not None and latest >= reached.bound(now)
+        return reached is not None and self.latest_message_at >= reached.bound(now)
+
+    def asked_again_at(self, now: datetime, intervals: Sequence[float], reached: Reached | None) -> datetime:
+        """When a row whose message is still to come is due again."""
+        later = now + timedelta(seconds=intervals[1])
+        return later if reached is None else min(later, self.latest_message_at + reached.longest)
 
     def busy_until(self, now: datetime) -> datetime:
         """The end of the claim and of the suspect's wait; `now` if there is neither."""
@@ -157,7 +166,7 @@ class SpannerRepublishLedger:
             now = await current_time(transaction)
             all_due = [row for row in rows if force or not is_live(row.again_at, now)]
             due = [row for row in all_due if not row.is_still_to_come(now, reached)]
-            to_come = [row.event_id for row in all_due if row.is_still_to_come(now, reached)]
+            to_come = [row for row in all_due if row.is_still_to_come(now, reached)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
             events = await _events(transaction, [row.event_id for row in (due if chosen else taken.values())])
             if chosen is not None:
@@ -168,7 +177,7 @@ class SpannerRepublishLedger:
                 marks = [_marked(row, now, intervals) for row in taken.values()]
                 transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
             later = [_DueRow(row.event_id, row.due_after(now, intervals)) for row in busy]
-            later += [_DueRow(event_id, now + timedelta(seconds=intervals[1])) for event_id in to_come]
+            later += [_DueRow(row.event_id, row.asked_again_at(now, intervals, reached)) for row in to_come]
             if later:
                 transaction.update(LEDGER_TABLE, _DueRow._fields, later)
             return [

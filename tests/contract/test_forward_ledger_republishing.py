@@ -280,7 +280,7 @@ async def test_with_force_a_claimed_row_that_was_to_wait_long_is_due_soon_after_
 
 
 async def test_a_row_whose_message_is_still_to_come_is_not_marked_and_comes_back(storage: Storage) -> None:
-    before = Reached(await storage.now(), longest_seconds=60)
+    before = Reached(await storage.now(), longest=timedelta(seconds=60))
     event_id = await logged(storage)
 
     marked = await storage.republishing.mark_republished([event_id], intervals=[60, AGE], reached=before)
@@ -289,7 +289,7 @@ async def test_a_row_whose_message_is_still_to_come_is_not_marked_and_comes_back
     assert (await row_of(storage, event_id)).republished == 0
     await storage.time_passes(AGE + 0.01)
     assert await due(storage) == [event_id]
-    now = Reached(await storage.now(), longest_seconds=60)
+    now = Reached(await storage.now(), longest=timedelta(seconds=60))
     (marked_row,) = await storage.republishing.mark_republished([event_id], intervals=[60, AGE], reached=now)
     assert marked_row.republished == 1
 
@@ -301,9 +301,9 @@ async def test_the_latest_message_of_a_row_counts_and_is_waited_for_so_long_at_m
     assert await mark(storage, event_id, interval=AGE) == [event_id]
     await storage.time_passes(AGE + 0.01)
 
-    async def marked_again(longest_seconds: float) -> bool:
-        reached = Reached(between, longest_seconds)
+    async def marked_again(longest: timedelta) -> bool:
+        reached = Reached(between, longest)
         return bool(await storage.republishing.mark_republished([event_id], intervals=[60, 0.0], reached=reached))
 
-    assert not await marked_again(longest_seconds=60)
-    assert await marked_again(longest_seconds=AGE)
+    assert not await marked_again(longest=timedelta(seconds=60))
+    assert await marked_again(longest=timedelta(seconds=AGE))

@@ -1,5 +1,6 @@
 """What every RepublishLedger lists: what stayed pending, oldest first, page by page."""
 
+from datetime import timedelta
 from itertools import pairwise
 
 from shared.events.forward_ledger import DEFAULT_SHARDS, forward_shard
@@ -135,7 +136,7 @@ def test_cursors_are_in_the_order_of_the_index() -> None:
 async def test_rows_whose_messages_are_still_to_come_are_not_listed_and_not_passed(storage: Storage) -> None:
     passed = await logged(storage)
     await storage.time_passes(0.01)
-    reached = Reached(await storage.now(), longest_seconds=60)
+    reached = Reached(await storage.now(), longest=timedelta(seconds=60))
     to_come = await logged(storage)
     await storage.time_passes(0.01)
 
@@ -157,7 +158,7 @@ async def test_a_row_is_left_alone_for_a_message_to_come_for_so_long_at_most(sto
     await storage.time_passes(AGE + 0.01)
 
     page = await storage.republishing.unpublished(
-        shard=SHARD, after=None, older_than_seconds=0, limit=10, reached=Reached(before, longest_seconds=AGE)
+        shard=SHARD, after=None, older_than_seconds=0, limit=10, reached=Reached(before, longest=timedelta(seconds=AGE))
     )
 
     assert page.event_ids == [event_id]

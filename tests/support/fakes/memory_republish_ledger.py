@@ -82,7 +82,7 @@ class MemoryRepublishLedger:
             return None
         messages = [at for at in (row.pending_since, row.republished_at) if at is not None]
         if reached is not None and max(messages) >= reached.bound(now):
-            row.again_at = now + timedelta(seconds=intervals[1])
+            row.again_at = min(now + timedelta(seconds=intervals[1]), max(messages) + reached.longest)
             return None
         busy = [until for until in (row.claimed_until, row.not_before) if until is not None and self._is_ahead(until)]
         event = self._event(row.event_id)

@@ -25,6 +25,7 @@ from worker.settling import Settling
 from worker.statsig.outcome import SendOutcome, SendVerdict
 from worker.statsig.requests import RequestSize
 from worker.subscription import ReceivedMessage
+from worker.untried import Untried
 
 CLAIM_SECONDS = 30.0
 SUSPECT_ATTEMPTS = 2
@@ -126,6 +127,7 @@ class ModelWorker:
         self.rules = CurrentRules(self._rule_table, self._clock)
         self.aside: list[ReceivedMessage] = []
         self._poison = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
+        self.untried = Untried(self._poison.is_notorious)
         self._size = RequestSize()
         self._ports: dict[str, Any] = {}
         self._settling = Settling(_Through(self._ports, "ledger"), self._clock)
@@ -156,8 +158,11 @@ class ModelWorker:
         )
 
     def set_aside(self, messages: Sequence[ReceivedMessage], dispositions: dict[str, Disposition]) -> None:
-        aside = {Disposition.SET_ASIDE, Disposition.SET_ASIDE_UNTRIED}
+        aside = {Disposition.SET_ASIDE, Disposition.SET_ASIDE_WAITING}
         self.aside += [message for message in messages if dispositions[message.ack_id] in aside]
+        untried = [message for message in messages if dispositions[message.ack_id] is Disposition.SET_ASIDE_UNTRIED]
+        for message in untried:
+            self.untried.add(message, self._clock.monotonic())
 
 
 class _Through:

@@ -99,14 +99,14 @@ async def test_a_suspect_is_not_sent_with_others_neither_in_its_pause_nor_after_
     row = ticking.row(bad)
     noted = (row.attempts, row.possible_duplicates, row.alone_failures)
     ticking.forwarder.requests.clear()
-    for seconds in (0.0, BACKOFF + 1):
+    for seconds, disposition in ((0.0, Disposition.SET_ASIDE_WAITING), (BACKOFF + 1, Disposition.SET_ASIDE)):
         ticking.clock.advance(seconds)
         await ticking.publish([event])
         (message,) = (await ticking.pull())[-1:]
 
         decided = await ticking.forwarding.forward([message])
 
-        assert list(decided.values()) == [Disposition.SET_ASIDE]
+        assert list(decided.values()) == [disposition]
         assert (row.claim_token, row.attempts, row.possible_duplicates, row.alone_failures) == (None, *noted)
         assert row.not_before is not None  # still a suspect
     assert ticking.forwarder.requests == []
@@ -117,7 +117,7 @@ async def test_a_trial_before_its_time_sends_nothing(ticking: WorkerWorld) -> No
     row = ticking.row(event.event_id)
     row.not_before, row.alone_failures = ticking.clock.now() + timedelta(seconds=5), 1
 
-    assert await trial(ticking) is Disposition.SET_ASIDE
+    assert await trial(ticking) is Disposition.SET_ASIDE_WAITING
 
     assert ticking.forwarder.requests == []
 

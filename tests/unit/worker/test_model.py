@@ -219,7 +219,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self._work(self.workers[worker], max_messages, trouble=trouble, failures=failures, when=when)
         self.statsig.moods = []
 
-    @precondition(lambda self: any(worker.aside for worker in self.workers))
+    @precondition(lambda self: any(worker.aside or len(worker.untried) for worker in self.workers))
     @rule(
         worker=st.integers(0, WORKERS - 1),
         after=st.sampled_from([0, 5, 5, 11, 700]),
@@ -232,7 +232,7 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         self, *, worker: int, after: float, moods: list[Mood], trouble: str, failures: int, when: When
     ) -> None:
         """A trial of whatever that worker has set aside longest."""
-        if not self.workers[worker].aside:
+        if not self.workers[worker].aside and not len(self.workers[worker].untried):
             return
         self.clock.advance(after)
         self.statsig.moods = list(moods[:1])
@@ -436,8 +436,9 @@ class EventsOnTheirWay(RuleBasedStateMachine):
             for worker in self.workers:
                 for _ in range(2 + len(self.subscription.backlog) // 50):
                     self._work(worker, 50)
-                for _ in worker.aside.copy():
-                    self._work(worker, 0)
+                for _ in range(len(worker.aside) + len(worker.untried)):
+                    if worker.aside or len(worker.untried):
+                        self._work(worker, 0)
         dead_letters = {message.attributes["event_id"] for message in self.dead_topic.published}
         lost = {event_id for event_id in self.answered if not self.statsig.has[event_id]} - dead_letters
         assert not lost
@@ -469,10 +470,12 @@ class EventsOnTheirWay(RuleBasedStateMachine):
         async def step() -> None:
             if max_messages:
                 probe = worker.circuit.open_reason is not None
-                messages = await self.subscription.pull(max_messages=1 if probe else max_messages, wait_seconds=0)
+                restored = [] if probe else worker.untried.take_restored(max_messages)
+                pulled = await self.subscription.pull(max_messages=1 if probe else max_messages, wait_seconds=0)
+                messages = restored + pulled
                 dispositions = await forwarding.forward(messages)
             else:
-                messages = [worker.aside.pop(0)]
+                messages = [worker.aside.pop(0) if worker.aside else worker.untried.take_for_trial()]
                 dispositions = await forwarding.try_alone(messages)
             worker.set_aside(messages, dispositions)
             done = [message for message in messages if dispositions[message.ack_id] in DONE]

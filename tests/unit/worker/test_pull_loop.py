@@ -57,6 +57,22 @@ async def test_what_a_lane_takes_tells_how_far_the_worker_has_come_and_what_is_o
     assert (world.position.current - position).total_seconds() == pytest.approx(60, abs=1)
 
 
+async def test_of_a_batch_only_a_part_is_of_a_name_that_is_trusted_again(world: WorkerWorld) -> None:
+    """It may have been restored by chance, and a batch of nothing else would fail as a whole."""
+    restored = [event.event_id for event in await world.log(40, "restored")]
+    untried = await world.pull()
+    world.leases.add(untried)
+    await world.suspects.add_untried(untried)
+    fresh = [event.event_id for event in await world.log(80, "fresh")]
+
+    async with world.running(batch_messages=16):
+        await eventually(lambda: all(world.row(each).state == ForwardState.DELIVERED for each in restored + fresh))
+
+    first = world.forwarder.requests[0]
+    assert 1 <= len(set(first) & set(restored)) <= 2
+    assert len(world.suspects) == 0
+
+
 async def test_nothing_is_acknowledged_before_it_is_settled(world: WorkerWorld) -> None:
     await world.log(2)
 

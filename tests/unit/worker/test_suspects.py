@@ -12,7 +12,7 @@ from tests.support.fakes.suspects_world import BACKOFF, CHECK_SECONDS, SuspectsW
 from tests.support.fakes.worker_world import PROBE_SECONDS, WorkerWorld
 from worker.disposition import Disposition
 from worker.poison import NOTORIOUS_AT
-from worker.suspects import LONGEST_PAUSE_SECONDS, MAX_SUSPECTS, TRIAL_TIME_SHARE, TRIALS_AT_ONCE
+from worker.suspects import LONGEST_PAUSE_SECONDS, MAX_SUSPECTS, TRIAL_TIME_SHARE, TRIALS_AT_ONCE, UNPACED
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 
@@ -88,9 +88,7 @@ async def test_one_that_is_held_keeps_its_lease_and_its_pauses_do_not_grow(world
         assert later - sooner == pytest.approx(LONGEST_PAUSE_SECONDS, abs=1)
 
 
-@pytest.mark.parametrize(
-    "disposition", [each for each in Disposition if each not in (Disposition.ACK, Disposition.SET_ASIDE_UNTRIED)]
-)
+@pytest.mark.parametrize("disposition", [each for each in Disposition if each not in UNPACED])
 async def test_trials_that_fail_take_a_small_share_of_the_time(world: SuspectsWorld, disposition: Disposition) -> None:
     world.takes_seconds = 0.1
     world.disposition = disposition
@@ -103,9 +101,13 @@ async def test_trials_that_fail_take_a_small_share_of_the_time(world: SuspectsWo
     assert took >= 9 * 0.1 / TRIAL_TIME_SHARE * 0.99
 
 
-async def test_a_trial_that_is_confirmed_has_no_pause(world: SuspectsWorld) -> None:
-    """After an hour in which every third request failed there are thousands of them, and all are good."""
+@pytest.mark.parametrize("disposition", UNPACED)
+async def test_a_trial_that_took_nothing_from_others_has_no_pause(
+    world: SuspectsWorld, disposition: Disposition
+) -> None:
+    """After an hour in which every third request failed there are thousands of suspects, and all are good."""
     world.takes_seconds = 0.1
+    world.disposition = disposition
     await world.suspects.add(await world.held(50))
 
     async with world.trying():
@@ -189,6 +191,21 @@ async def test_an_untried_message_that_fails_its_trial_is_a_suspect_like_any_oth
 
     first, second = world.times()
     assert second - first >= BACKOFF
+
+
+async def test_an_untried_message_whose_trial_is_held_stays_untried(world: SuspectsWorld) -> None:
+    notorious(world)
+    world.disposition = Disposition.HOLD
+    messages = await world.held()
+    await world.suspects.add_untried(messages)
+
+    async with world.trying():
+        await eventually(lambda: len(world.tried) == 1)
+        await checked()
+        assert len(world.tried) == 1, "not before its pause is over"
+        world.poison.confirmed(NAME)
+
+        assert world.suspects.take_restored(10) == messages
 
 
 async def test_a_crash_gives_its_message_back_and_the_others_are_tried(world: SuspectsWorld) -> None:

@@ -26,17 +26,17 @@ class Names:
         return Untried(lambda name: name in self.bad)
 
 
-def test_the_oldest_is_tried_first() -> None:
+def test_the_names_take_turns_and_of_each_the_oldest_is_tried_first() -> None:
+    """Behind a thousand events of one bad name another would wait for its one trial."""
     untried = Names("a", "b").untried()
     assert untried.since == float("inf")
-    messages = [message(1, "b"), message(2, "a")]
-    for at, each in enumerate(messages):
-        untried.add(each, float(at))
+    for at, name in enumerate("aaab"):
+        untried.add(message(at, name), float(at))
 
-    assert untried.since == 0.0
-    assert untried.take_oldest() is messages[0]
-    assert untried.since == 1.0
-    assert len(untried) == 1
+    tried = [(untried.since, untried.take_for_trial().message_id) for _ in range(4)]
+
+    assert tried == [(0.0, "0"), (3.0, "3"), (1.0, "1"), (2.0, "2")]
+    assert len(untried) == 0
 
 
 def test_nothing_goes_back_while_its_name_is_notorious() -> None:
@@ -77,11 +77,11 @@ def test_its_bytes_are_those_of_what_waits() -> None:
     assert untried.bytes == sum(len(each.data) for each in messages)
 
     for _ in messages:
-        untried.take_oldest()
+        untried.take_for_trial()
 
     assert (untried.bytes, len(untried)) == (0, 0)
 
 
 def test_of_nothing_none_can_be_taken() -> None:
     with pytest.raises(StopIteration):
-        Names().untried().take_oldest()
+        Names().untried().take_for_trial()
