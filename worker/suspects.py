@@ -14,6 +14,7 @@ import anyio
 
 from shared.backoff import exponential_backoff
 from shared.clock import Clock
+from shared.events import forward_message
 from shared.process.logs import get_logger
 from worker.circuit import Admission, Circuit
 from worker.disposition import DONE, Disposition, ForwardBatch
@@ -70,6 +71,8 @@ class Suspects:
         self._waiting: list[tuple[float, int, int, ReceivedMessage]] = []
         self._bytes = 0
         self._untried = Untried(is_notorious)
+        self._events: set[str] = set()
+        """The ids of the events that wait or are tried."""
         self._numbers = itertools.count()
         self._next_trial_at = float("-inf")
 
@@ -77,25 +80,37 @@ class Suspects:
         return len(self._waiting) + len(self._untried)
 
     async def add(self, messages: Iterable[ReceivedMessage]) -> None:
-        """Keep leased messages for a trial each; nack those for which there is no room."""
+        """Keep leased messages for a trial each; nack those for which there is no room.
+
+        Of an event whose message is kept already a further one is acked: the reconciler publishes again what is pending
+        for long, and each copy would take room, and a trial that sends nothing.
+        """
         await self._add(messages, partial(self._wait, trials=0))
 
     async def add_untried(self, messages: Iterable[ReceivedMessage]) -> None:
-        """Keep leased messages until their event names are trusted again, or for a trial; nack what has no room."""
+        """As `add`, of messages that go back to the lanes once their event names are trusted again."""
         now = self._clock.monotonic()
         await self._add(messages, lambda message: self._untried.add(message, now))
 
     def take_restored(self, max_messages: int) -> list[ReceivedMessage]:
         """Take untried messages whose event names are trusted again, for a batch."""
-        return self._untried.take_restored(max_messages)
+        taken = self._untried.take_restored(max_messages)
+        self._events.difference_update(map(event_id_of, taken))
+        return taken
 
     async def _add(self, messages: Iterable[ReceivedMessage], keep: Callable[[ReceivedMessage], None]) -> None:
         too_many: list[ReceivedMessage] = []
+        copies: list[ReceivedMessage] = []
         for message in messages:
-            if len(self) < MAX_SUSPECTS and self._bytes + self._untried.bytes < MAX_SUSPECT_BYTES:
+            event_id = event_id_of(message)
+            if event_id in self._events:
+                copies.append(message)
+            elif len(self) < MAX_SUSPECTS and self._bytes + self._untried.bytes < MAX_SUSPECT_BYTES:
+                self._events.add(event_id)
                 keep(message)
             else:
                 too_many.append(message)
+        await self._leases.acknowledge(copies)
         await self._leases.nack(too_many)
 
     def _wait(self, message: ReceivedMessage, *, trials: int, at_least_seconds: float = 0.0) -> None:
@@ -164,8 +179,10 @@ class Suspects:
             pause = min(LONGEST_PAUSE_SECONDS, took * (1 - TRIAL_TIME_SHARE) / TRIAL_TIME_SHARE)
             self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
         if disposition in DONE:
+            self._events.discard(event_id_of(message))
             await self._leases.acknowledge([message])
         elif disposition is Disposition.NACK:
+            self._events.discard(event_id_of(message))
             await self._leases.nack([message])
         elif disposition in (Disposition.SET_ASIDE, Disposition.SET_ASIDE_WAITING):
             self._wait(message, trials=(trials or 0) + 1)
@@ -177,3 +194,8 @@ class Suspects:
             self._untried.add(message, self._clock.monotonic() + after_seconds)
         else:
             self._wait(message, trials=trials, at_least_seconds=after_seconds)
+
+
+def event_id_of(message: ReceivedMessage) -> str:
+    """The id by which the event was claimed: the body's, since an attribute may say anything."""
+    return forward_message.decode(message.data).event_id

@@ -208,6 +208,44 @@ async def test_an_untried_message_whose_trial_is_held_stays_untried(world: Suspe
         assert world.suspects.take_restored(10) == messages
 
 
+@pytest.mark.parametrize("is_untried", [False, True])
+async def test_of_an_event_one_message_is_kept_and_its_copies_are_acked(world: SuspectsWorld, is_untried: bool) -> None:
+    """The reconciler makes more of them, for as long as the event is pending."""
+    notorious(world)
+    add = world.suspects.add_untried if is_untried else world.suspects.add
+    (event,) = await world.log(1)
+    await world.publish([event] * 2)
+    first, *copies = await world.pull()
+    world.leases.add([first, *copies])
+    await add([first])
+    await add(copies)
+
+    assert (len(world.suspects), world.leases.leased()) == (1, [first])
+    assert len(world.subscription.acknowledged) == 2
+    world.disposition = Disposition.NACK
+    async with world.trying():
+        await eventually(lambda: len(world.tried) == 1)
+        await eventually(lambda: not len(world.suspects))
+    assert world.leases.leased() == [], "it is given back, and may come again"
+    await world.publish([event])
+    (again,) = [each for each in await world.pull() if each.message_id != first.message_id]
+    await add([again])
+    assert len(world.suspects) == 1
+
+
+async def test_what_went_back_to_the_lanes_may_be_set_aside_again(world: SuspectsWorld) -> None:
+    notorious(world)
+    messages = await world.held(2)
+    await world.suspects.add_untried(messages)
+    world.poison.confirmed(NAME)
+    assert world.suspects.take_restored(10) == messages
+
+    await world.suspects.add(messages)
+
+    assert len(world.suspects) == 2
+    assert world.subscription.acknowledged == []
+
+
 async def test_a_crash_gives_its_message_back_and_the_others_are_tried(world: SuspectsWorld) -> None:
     world.error = RuntimeError("a bug")
     await world.suspects.add(await world.held())
