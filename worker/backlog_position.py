@@ -39,11 +39,16 @@ class BacklogPosition:
         now = self._clock.monotonic()
         self._taken.extend((now, message.publish_time) for message in messages if message.delivery_attempt <= 1)
 
+    def nothing_waits(self) -> None:
+        """Forget the position: a lane has waited for messages and got none, so there is no backlog."""
+        self._taken.clear()
+
     @property
     def current(self) -> datetime | None:
         """The time, by Pub/Sub's clock, at which the messages that are forwarded now were published.
 
-        Messages published later are likely still to come. None if none was taken for VALID_SECONDS.
+        Messages published later are likely still to come. None without a backlog, and if no message was taken for
+        VALID_SECONDS.
         """
         if not self._taken:
             return None

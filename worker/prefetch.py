@@ -14,6 +14,7 @@ import anyio
 from shared.errors import SubscriptionUnavailableError
 from shared.process.fault_points import fault_point
 from shared.process.logs import get_logger
+from worker.backlog_position import BacklogPosition
 from worker.circuit import Circuit
 from worker.leases import Leases
 from worker.stoppable_waits import Pauses, StoppableWaits
@@ -45,6 +46,7 @@ class Prefetcher:
         pulls: int,
         pull_messages: int,
         prefetch_messages: int,
+        position: BacklogPosition,
     ) -> None:
         """`pulls` are outstanding at once, each for `pull_messages`, while fewer than `prefetch_messages` wait here."""
         self._subscription = subscription
@@ -54,6 +56,7 @@ class Prefetcher:
         self._pulls = pulls
         self._pull_messages = pull_messages
         self._prefetch_messages = prefetch_messages
+        self._position = position
         self._waits = StoppableWaits(stopping)
         self._pauses = Pauses(stopping)
         self._retrying = anyio.Lock()  # after a failure a single pull finds out whether Pub/Sub is back
@@ -79,8 +82,10 @@ class Prefetcher:
         Returns none after TAKE_TIMEOUT_SECONDS, or if another lane was faster.
         """
         if not self._messages:
-            with anyio.move_on_after(TAKE_TIMEOUT_SECONDS):
+            with anyio.move_on_after(TAKE_TIMEOUT_SECONDS) as wait:
                 await self._added.wait()
+            if wait.cancelled_caught:
+                self._position.nothing_waits()
         return self.take_now(max_messages)
 
     def take_now(self, max_messages: int | None = None) -> list[ReceivedMessage]:

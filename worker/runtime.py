@@ -121,6 +121,7 @@ def _forwarding_tasks(wiring: Wiring, subscription: Subscription, leases: Leases
         pulls=settings.pulls,
         pull_messages=settings.batch_events,
         prefetch_messages=settings.pull_ahead_messages,
+        position=wiring.position,
     )
     suspects = Suspects(
         try_alone=_traced(forwarding.try_alone, wiring.telemetry),

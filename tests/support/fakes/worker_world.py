@@ -143,6 +143,7 @@ class WorkerWorld:
             backoff_seconds=self.suspect_backoff_seconds,
             is_notorious=self.forwarding.is_notorious,
         )
+        self.position = BacklogPosition(self.clock)
         self.prefetcher = Prefetcher(
             subscription=self.subscription,
             leases=self.leases,
@@ -151,10 +152,10 @@ class WorkerWorld:
             pulls=self.pulls,
             pull_messages=self.pull_messages,
             prefetch_messages=self.prefetch_messages,
+            position=self.position,
         )
         self.turns = LaneTurns(self.turns_at_once, circuit=self.circuit, clock=self.clock)
         self.held_messages = HeldMessages(random.Random(0))
-        self.position = BacklogPosition(self.clock)
 
     def lane(self, *, batch_messages: int = 500) -> PullLoop:
         return PullLoop(

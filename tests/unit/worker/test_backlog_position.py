@@ -85,3 +85,12 @@ def test_it_is_unknown_again_when_nothing_more_comes(clock: ManualClock) -> None
     position.note([])
     clock.advance(0.1)
     assert position.current is None
+
+
+def test_without_a_backlog_there_is_no_position(clock: ManualClock) -> None:
+    position = BacklogPosition(clock)
+    position.note([message(clock, age=600)])
+
+    position.nothing_waits()
+
+    assert position.current is None

@@ -152,3 +152,40 @@ async def test_stopping_gives_back_at_once_what_no_lane_has_taken_while_the_batc
 async def test_stopping_ends_pulls_that_wait() -> None:
     async with pulling(world_of(pulls=3)):
         await anyio.wait_all_tasks_blocked()
+
+
+async def test_where_a_lane_waited_in_vain_there_is_no_backlog() -> None:
+    """What is pending then has lost its message, and must not wait for one to come."""
+    world = world_of()
+    await world.log(1)
+    async with pulling(world):
+        await eventually(lambda: len(world.prefetcher) == 1)
+        world.position.note(await world.prefetcher.take(1))
+        assert world.position.current is not None
+
+        assert await world.prefetcher.take(1) == []
+
+    assert world.position.current is None
+
+
+async def test_a_lane_that_was_only_slower_than_another_says_nothing_of_the_backlog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.prefetch.TAKE_TIMEOUT_SECONDS", 1e6)
+    world = world_of()
+    taken: list[int] = []
+
+    async def take() -> None:
+        messages = await world.prefetcher.take(500)
+        world.position.note(messages)
+        taken.append(len(messages))
+
+    async with pulling(world), anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        tasks.start_soon(take)
+        await anyio.wait_all_tasks_blocked()
+        await world.log(1)
+        await eventually(lambda: len(taken) == 2)
+
+    assert sorted(taken) == [0, 1]
+    assert world.position.current is not None
