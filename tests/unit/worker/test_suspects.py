@@ -101,7 +101,7 @@ async def test_trials_that_fail_take_a_small_share_of_the_time(world: SuspectsWo
     assert took >= 9 * 0.1 / TRIAL_TIME_SHARE * 0.99
 
 
-@pytest.mark.parametrize("disposition", UNPACED)
+@pytest.mark.parametrize("disposition", sorted(UNPACED))
 async def test_a_trial_that_took_nothing_from_others_has_no_pause(
     world: SuspectsWorld, disposition: Disposition
 ) -> None:
