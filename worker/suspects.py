@@ -71,8 +71,8 @@ class Suspects:
         self._waiting: list[tuple[float, int, int, ReceivedMessage]] = []
         self._bytes = 0
         self._untried = Untried(is_notorious)
-        self._events: set[str] = set()
-        """The ids of the events that wait or are tried."""
+        self._events: dict[str, str] = {}
+        """The ids of the events that wait or are tried, and of the message that is kept of each."""
         self._numbers = itertools.count()
         self._next_trial_at = float("-inf")
 
@@ -83,7 +83,8 @@ class Suspects:
         """Keep leased messages for a trial each; nack those for which there is no room.
 
         Of an event whose message is kept already a further one is acked: the reconciler publishes again what is pending
-        for long, and each copy would take room, and a trial that sends nothing.
+        for long, and each copy would take room, and a trial that sends nothing. A redelivery of the kept message is
+        nacked: acked, the message would not come again if this process died.
         """
         await self._add(messages, partial(self._wait, trials=0))
 
@@ -95,7 +96,8 @@ class Suspects:
     def take_restored(self, max_messages: int) -> list[ReceivedMessage]:
         """Take untried messages whose event names are trusted again, for a batch."""
         taken = self._untried.take_restored(max_messages)
-        self._events.difference_update(map(event_id_of, taken))
+        for message in taken:
+            self._events.pop(event_id_of(message), None)
         return taken
 
     async def _add(self, messages: Iterable[ReceivedMessage], keep: Callable[[ReceivedMessage], None]) -> None:
@@ -104,9 +106,9 @@ class Suspects:
         for message in messages:
             event_id = event_id_of(message)
             if event_id in self._events:
-                copies.append(message)
+                (too_many if self._events[event_id] == message.message_id else copies).append(message)
             elif len(self) < MAX_SUSPECTS and self._bytes + self._untried.bytes < MAX_SUSPECT_BYTES:
-                self._events.add(event_id)
+                self._events[event_id] = message.message_id
                 keep(message)
             else:
                 too_many.append(message)
@@ -179,10 +181,10 @@ class Suspects:
             pause = min(LONGEST_PAUSE_SECONDS, took * (1 - TRIAL_TIME_SHARE) / TRIAL_TIME_SHARE)
             self._next_trial_at = max(self._next_trial_at, self._clock.monotonic() + pause)
         if disposition in DONE:
-            self._events.discard(event_id_of(message))
+            self._events.pop(event_id_of(message), None)
             await self._leases.acknowledge([message])
         elif disposition is Disposition.NACK:
-            self._events.discard(event_id_of(message))
+            self._events.pop(event_id_of(message), None)
             await self._leases.nack([message])
         elif disposition in (Disposition.SET_ASIDE, Disposition.SET_ASIDE_WAITING):
             self._wait(message, trials=(trials or 0) + 1)

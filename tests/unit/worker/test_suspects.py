@@ -1,5 +1,6 @@
 """Suspects: when they are tried alone, how much of the time that takes, and what becomes of them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import anyio
@@ -231,6 +232,19 @@ async def test_of_an_event_one_message_is_kept_and_its_copies_are_acked(world: S
     (again,) = [each for each in await world.pull() if each.message_id != first.message_id]
     await add([again])
     assert len(world.suspects) == 1
+
+
+async def test_a_redelivery_of_the_message_that_is_kept_is_not_acked(world: SuspectsWorld) -> None:
+    """It would not come again if the process died."""
+    (message,) = await world.held()
+    await world.suspects.add([message])
+    redelivered = replace(message, ack_id="another")
+    world.leases.add([redelivered])
+
+    await world.suspects.add([redelivered])
+
+    assert world.subscription.acknowledged == []
+    assert (len(world.suspects), world.leases.leased()) == (1, [message])
 
 
 async def test_what_went_back_to_the_lanes_may_be_set_aside_again(world: SuspectsWorld) -> None:
