@@ -126,7 +126,7 @@ class Claiming:
 
     async def _without_suspects(self, batch: Batch, claimed: list[ClaimResult]) -> list[ClaimResult]:
         """Release the claims on suspects and set them aside; returns the others."""
-        suspects = [result for result in claimed if result.is_suspect and result.given_up_reason is None]
+        suspects = [result for result in claimed if result.is_suspect]
         attempts = BatchAttempts.starting_from(suspects, batch.recalled)
         event_ids = [result.event_id for result in suspects]
         batch.decide(event_ids, Disposition.SET_ASIDE)
@@ -137,7 +137,7 @@ class Claiming:
             for record in attempts.records([event_id], wait_seconds=0.0 if event_id in batch.recalled else None)
         ]
         await self._settling.release(records, batch.claim)
-        return [result for result in claimed if result.event_id not in event_ids]
+        return [result for result in claimed if not result.is_suspect]
 
     async def _give_up_missing(self, batch: Batch, event_ids: Sequence[str]) -> None:
         """Dead-letter the messages of events that have had no row for several deliveries."""

@@ -159,6 +159,8 @@ class ForwardLedger(Protocol):
     async def give_up(self, attempts: Sequence[DeliveryRecord], *, token: str) -> set[str]:
         """Write the attempts and that the events are not to be sent again, each for the reason of its record.
 
+        They are no suspects any more.
+
         Called before the dead letters are published. If the process dies after that, whoever claims the event next
         finds `given_up_reason`, and publishes a dead letter instead of sending the event. It stands until the event is
         settled or replayed.

@@ -147,13 +147,13 @@ def attempt_values(record: DeliveryRecord) -> tuple[object, ...]:
     return _ordered(ATTEMPT_COLUMNS, _attempts(record))
 
 
-GIVEN_UP_COLUMNS: Final = (*ATTEMPT_COLUMNS, "alone_failures", "given_up_reason")
+GIVEN_UP_COLUMNS: Final = (*ATTEMPT_COLUMNS, "alone_failures", "not_before", "given_up_reason")
 
 
 def given_up(records: Iterable[DeliveryRecord]) -> Iterator[tuple[object, ...]]:
     """A row of GIVEN_UP_COLUMNS for each record."""
     for record in records:
-        yield (*attempt_values(record), record.alone_failures, record.reason)
+        yield (*attempt_values(record), record.alone_failures, None, record.reason)
 
 
 STATE_COLUMNS: Final = ("event_id", "state", "pending_since", "settled_at", "not_before", "again_at",

@@ -45,14 +45,13 @@ class _MarkableRow(NamedTuple):
         """A time no later than the publish of its latest message."""
         return max(self.pending_since, self.republished_at or _EPOCH)
 
-    def is_still_to_come(self, now: datetime, reached: Reached | None) -> bool:
+    def is_still_to_come(self, now: datetime, reached: Reached) -> bool:
         """Whether its latest message was published after those that are forwarded now."""
-        return reached is not None and self.latest_message_at >= reached.bound(now)
+        return self.latest_message_at >= reached.bound(now)
 
-    def asked_again_at(self, now: datetime, intervals: Sequence[float], reached: Reached | None) -> datetime:
+    def asked_again_at(self, now: datetime, intervals: Sequence[float], reached: Reached) -> datetime:
         """When a row whose message is still to come is due again."""
-        later = now + timedelta(seconds=intervals[1])
-        return later if reached is None else min(later, self.latest_message_at + reached.longest)
+        return min(now + timedelta(seconds=intervals[1]), self.latest_message_at + reached.longest)
 
     def busy_until(self, now: datetime) -> datetime:
         """The end of the claim and of the suspect's wait; `now` if there is neither."""
@@ -164,9 +163,12 @@ class SpannerRepublishLedger:
             if not rows:
                 return []
             now = await current_time(transaction)
-            all_due = [row for row in rows if force or not is_live(row.again_at, now)]
-            due = [row for row in all_due if not row.is_still_to_come(now, reached)]
-            to_come = [row for row in all_due if row.is_still_to_come(now, reached)]
+            due = [row for row in rows if force or not is_live(row.again_at, now)]
+            to_come: list[_DueRow] = []
+            if reached is not None:
+                left = [row for row in due if row.is_still_to_come(now, reached)]
+                to_come = [_DueRow(row.event_id, row.asked_again_at(now, intervals, reached)) for row in left]
+                due = [row for row in due if not row.is_still_to_come(now, reached)]
             taken = {row.event_id: row for row in due if row.busy_until(now) == now}
             events = await _events(transaction, [row.event_id for row in (due if chosen else taken.values())])
             if chosen is not None:
@@ -177,9 +179,8 @@ class SpannerRepublishLedger:
                 marks = [_marked(row, now, intervals) for row in taken.values()]
                 transaction.update(LEDGER_TABLE, _MarkedRow._fields, marks)
             later = [_DueRow(row.event_id, row.due_after(now, intervals)) for row in busy]
-            later += [_DueRow(row.event_id, row.asked_again_at(now, intervals, reached)) for row in to_come]
-            if later:
-                transaction.update(LEDGER_TABLE, _DueRow._fields, later)
+            if later or to_come:
+                transaction.update(LEDGER_TABLE, _DueRow._fields, later + to_come)
             return [
                 Marked(event_id, events.get(event_id), row.republished + 1, row.republished_at)
                 for event_id in dict.fromkeys(event_ids)

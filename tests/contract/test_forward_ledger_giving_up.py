@@ -63,6 +63,21 @@ async def test_a_delivery_is_a_fact_also_where_another_batch_gave_the_event_up(s
     assert await storage.ledger.settle_dead([attempt(event_id, 2, "http_400", 400)], token=other) == set()
 
 
+async def test_a_suspect_that_is_given_up_is_none_any_more_and_has_nothing_to_wait_for(storage: Storage) -> None:
+    (event_id,), first, second = await logged(storage), token(), token()
+    await storage.ledger.claim([event_id], token=first, seconds=LONG)
+    await storage.ledger.release([attempt(event_id, 1, "http_500", 500, wait_seconds=SHORT)], token=first)
+    await storage.time_passes(SHORT)
+    trial = (await storage.ledger.claim([event_id], token=second, seconds=SHORT))[event_id]
+    assert trial.is_suspect
+
+    await storage.ledger.give_up([attempt(event_id, 2, "exhausted", 500)], token=second)
+
+    assert (await row_of(storage, event_id)).not_before is None
+    next_one = await claim_when_expired(storage, event_id)
+    assert (next_one.is_suspect, next_one.given_up_reason) == (False, "exhausted")
+
+
 async def test_only_what_the_batch_still_holds_is_given_up(storage: Storage) -> None:
     held, expired, anothers, unclaimed, dead, gone = await logged(storage, 6)
     ours, other = token(), token()

@@ -87,7 +87,8 @@ class MemoryForwardLedger:
             held = self._held(attempts, token)
             for row, attempt in held:
                 _note(row, attempt)
-                row.alone_failures, row.given_up_reason = attempt.alone_failures, attempt.reason
+                row.alone_failures, row.not_before = attempt.alone_failures, None
+                row.given_up_reason = attempt.reason
             return {row.event_id for row, _ in held}
 
     async def settle_delivered(

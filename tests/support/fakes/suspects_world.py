@@ -14,6 +14,11 @@ BACKOFF = 15.0
 CHECK_SECONDS = 0.002
 
 
+async def checked() -> None:
+    """Time in which every loop has looked."""
+    await anyio.sleep(5 * CHECK_SECONDS)
+
+
 class SuspectsWorld(WorkerWorld):
     """Suspects whose `try_alone` returns, waits or raises as the test says."""
 

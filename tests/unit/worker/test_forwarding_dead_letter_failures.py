@@ -16,7 +16,7 @@ from tests.support.fakes.memory_replay_ledger import MemoryReplayLedger
 from tests.support.fakes.scripted_forwarder import REJECTED, UNAVAILABLE
 from tests.support.fakes.worker_world import WorkerWorld
 from worker.dead_letter_publisher import PREFIX
-from worker.disposition import DONE, Disposition
+from worker.disposition import DONE, Disposition, ForwardBatch
 from worker.subscription import ReceivedMessage
 
 UNPUBLISHED = PublishFailedError("down")
@@ -166,12 +166,14 @@ async def test_nothing_is_dead_lettered_when_the_claim_is_about_to_end(world: Wo
     assert world.dead_letter_topic.published == []
 
 
-async def died_at(world: WorkerWorld, point: str, messages: Sequence[ReceivedMessage]) -> None:
+async def died_at(
+    world: WorkerWorld, point: str, messages: Sequence[ReceivedMessage], forward: ForwardBatch | None = None
+) -> None:
     """Forwards until the process dies there, then starts another one once the claim is over."""
     world.ledger.failures.fail_until_mended("release", DOWN)  # nothing is cleaned up
     enable_fault_points({VARIABLE: f"{point}=raise@1"})
     with pytest.raises(InjectedFaultError):
-        await forwarded(world, messages)
+        await (forward or world.forwarding.forward)(messages)
     enable_fault_points({})
     world.ledger.failures.mend()
     world.start_process()
@@ -241,10 +243,34 @@ async def test_an_event_whose_dead_letter_could_not_be_published_is_not_sent_for
 
 async def test_a_suspect_that_was_given_up_in_its_trial_is_not_set_aside_again(world: WorkerWorld) -> None:
     (event_id,), messages = await world.logged_and_pulled()
-    row = world.row(event_id)
-    row.not_before, row.given_up_reason = world.clock.now(), "exhausted"
+    world.row(event_id).not_before = world.clock.now()
+    world.forwarder.script.append(REJECTED)
+    await died_at(world, "after_give_up", messages, world.forwarding.try_alone)
 
     assert await forwarded(world, messages) == [Disposition.ACK_DEAD]
 
-    assert world.forwarder.requests == []
-    assert world.dead_letters() == [(event_id, "exhausted")]
+    assert world.forwarder.requests == [[event_id]]
+    assert world.dead_letters() == [(event_id, "http_400")]
+
+
+async def test_what_was_given_up_late_in_a_claim_is_left_to_the_next_one(world: WorkerWorld) -> None:
+    """Another worker may have the event once the claim has ended, and an operator may replay it."""
+    (event_id,), messages = await world.logged_and_pulled()
+    world.forwarder.script.append(REJECTED)
+    world.ledger.failures.hold("give_up")
+    decided: list[Disposition] = []
+
+    async def forward() -> None:
+        decided.extend(await forwarded(world, messages))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(forward)
+        await eventually(lambda: world.ledger.failures.waiting("give_up"))
+        world.clock.advance(89.5)
+        world.ledger.failures.mend()
+
+    assert decided == [Disposition.HOLD]
+    assert world.dead_letters() == []
+    assert await forwarded(world, messages) == [Disposition.ACK_DEAD]
+    assert world.forwarder.requests == [[event_id]]
+    assert world.dead_letters() == [(event_id, "http_400")]
