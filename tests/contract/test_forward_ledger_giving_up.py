@@ -14,9 +14,10 @@ REJECTED = HistoryEntry(HistoryKind.ATTEMPT, AT, "rejected", "http_400", 400, "n
 async def given_up(storage: Storage, *, claimed_for: float) -> str:
     """An event that a batch gave up and did not settle."""
     (event_id,), ours = await logged(storage), token()
-    await storage.ledger.claim([event_id], token=ours, seconds=claimed_for)
+    await storage.ledger.claim([event_id], token=ours, seconds=LONG)
     record = DeliveryRecord(event_id, 3, 2, AT, "http_400", 400, (REJECTED,), alone_failures=1)
     assert await storage.ledger.give_up([record], token=ours) == {event_id}
+    await storage.ledger.claim([event_id], token=ours, seconds=claimed_for)  # not before: a short claim may have ended
     return event_id
 
 
@@ -68,12 +69,13 @@ async def test_a_suspect_that_is_given_up_is_none_any_more_and_has_nothing_to_wa
     await storage.ledger.claim([event_id], token=first, seconds=LONG)
     await storage.ledger.release([attempt(event_id, 1, "http_500", 500, wait_seconds=SHORT)], token=first)
     await storage.time_passes(SHORT)
-    trial = (await storage.ledger.claim([event_id], token=second, seconds=SHORT))[event_id]
+    trial = (await storage.ledger.claim([event_id], token=second, seconds=LONG))[event_id]
     assert trial.is_suspect
 
     await storage.ledger.give_up([attempt(event_id, 2, "exhausted", 500)], token=second)
 
     assert (await row_of(storage, event_id)).not_before is None
+    await storage.ledger.claim([event_id], token=second, seconds=SHORT)
     next_one = await claim_when_expired(storage, event_id)
     assert (next_one.is_suspect, next_one.given_up_reason) == (False, "exhausted")
 
