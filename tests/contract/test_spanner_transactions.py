@@ -6,11 +6,15 @@ import anyio
 import pytest
 
 from shared.errors import StorageUnavailableError
+from shared.events.forward_ledger import ClaimOutcome
 from shared.process.settings import Settings, from_environment
 from shared.spanner.connection import open_database
+from shared.spanner.event_log import SpannerEventLogRepository
 from shared.spanner.forward_ledger import SpannerForwardLedger
 from shared.spanner.republish_ledger import SpannerRepublishLedger
 from shared.spanner.transactions import Transactions, current_time
+from tests.support.emulators.claiming import attempt
+from tests.support.sample_events import sample_row
 
 pytestmark = pytest.mark.emulators
 
@@ -73,3 +77,34 @@ async def test_looks_at_the_indexes_do_not_end_a_transaction_that_is_running(env
         await ledger.transactions.run(looked_at_meanwhile, within_seconds=30)
 
     assert calls == 1
+
+
+async def test_what_a_worker_does_with_an_event_waits_for_no_read_outside_a_transaction(
+    environment: dict[str, str],
+) -> None:
+    """On the emulator such a read waits until the machine's clock has caught up with the emulator's: see `claim`."""
+    async with open_database(from_environment(Settings, environment)) as database:
+        row = sample_row()
+        await SpannerEventLogRepository(database, timeout_seconds=10).append([row])
+        ledger = SpannerForwardLedger(_WithoutSnapshots(database), timeout_seconds=10, one_at_a_time=True)
+        attempts = [attempt(row.event.event_id)]
+
+        for token in ("first", "second"):
+            claimed = await ledger.claim([row.event.event_id], token=token, seconds=60)
+            assert claimed[row.event.event_id].outcome is ClaimOutcome.CLAIMED
+            assert await ledger.note(attempts, token=token)
+            await ledger.release(attempts, token=token)
+        await ledger.claim([row.event.event_id], token="third", seconds=60)
+        assert await ledger.give_up(attempts, token="third")
+        assert await ledger.settle_dead(attempts, token="third")
+
+
+class _WithoutSnapshots:
+    """A database that reads in transactions only."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        assert name != "snapshot", "a read outside a transaction"
+        return getattr(self._database, name)
