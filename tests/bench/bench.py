@@ -1,6 +1,6 @@
 """A run of the bench: its measures and their context. A measure that fails leaves the others alone."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,13 +67,12 @@ class Measure:
     run: Callable[[Bench], Awaitable[None]]
 
 
-async def run_measures(bench: Bench, measures: Sequence[Measure]) -> None:
-    """Run all measures, also where one fails."""
-    for measure in measures:
-        try:
-            await measure.run(bench)
-        except Exception as error:  # noqa: BLE001 - as in `attempt`
-            bench.fail(Key(measure.name, "", ""), 0, error)
+async def run_measure(bench: Bench, measure: Measure) -> None:
+    """Run a measure. If it fails, that is noted, and the next one may be run."""
+    try:
+        await measure.run(bench)
+    except Exception as error:  # noqa: BLE001 - as in `attempt`
+        bench.fail(Key(measure.name, "", ""), 0, error)
 
 
 def words(error: Exception) -> str:

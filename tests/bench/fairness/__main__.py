@@ -45,17 +45,20 @@ def main(
 async def _run(loads: list[FloodLoad], seconds: float) -> list[Beside]:
     run_dir = Path(tempfile.mkdtemp(prefix="event-logging-fairness-"))
     measured: list[Beside] = []
-    async with running_emulators(run_dir / "emulators") as emulators:
-        for number, load in enumerate(loads):
-            # A new process and new tables for each load, so that none is slowed by an earlier one.
-            async with open_world(emulators, run_dir / f"{number:02}", keeps_messages=False) as world:
-                server = await world.serve(THIS, keeps_log=False)
-                await call_politely(int(server.url.rpartition(":")[2]), WARM_UP_SECONDS)
-                print(f"{load.name} ...", file=sys.stderr)
-                try:
-                    measured.append(await measure(world, server, load, seconds))
-                except Exception as error:  # noqa: BLE001 - whatever it is, the others are still measured
-                    print(f"{load.name}: {words(error)}", file=sys.stderr)
+    for number, load in enumerate(loads):
+        # New processes and emulators for each load, so that none is slowed by an earlier one.
+        own_dir = run_dir / f"{number:02}"
+        async with (
+            running_emulators(own_dir / "emulators") as emulators,
+            open_world(emulators, own_dir, keeps_messages=False) as world,
+        ):
+            server = await world.serve(THIS, keeps_log=False)
+            await call_politely(int(server.url.rpartition(":")[2]), WARM_UP_SECONDS)
+            print(f"{load.name} ...", file=sys.stderr)
+            try:
+                measured.append(await measure(world, server, load, seconds))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are still measured
+                print(f"{load.name}: {words(error)}", file=sys.stderr)
     return measured
 
 

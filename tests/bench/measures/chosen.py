@@ -1,8 +1,4 @@
-"""All measures, in the order in which they run.
-
-First those of a lone event and of a start: behind the others an event takes three times as long in the emulators. The
-five minutes of one load come last.
-"""
+"""All measures, in the order in which they run: the quick ones first, and the five minutes of one load last."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.emulators import Emulators
-from tests.bench.bench import Bench, Figures, Measure, run_measures, words
+from tests.bench.bench import Bench, Figures, Measure, run_measure, words
 from tests.bench.display import Display, display
 from tests.bench.errors import MeasurementError
 from tests.bench.limits.closed_loop import figures, measured
@@ -102,13 +102,8 @@ class TestOneRun:
         async def works(bench: Bench) -> None:
             bench.results.samples.append(Sample(KEY, 0, {RATE: 5.0}))
 
-        await run_measures(
-            bench,
-            [
-                Measure(name="tracing", unit="call", steps=lambda _: 1, run=breaks),
-                Measure(name="calls", unit="call", steps=lambda _: 1, run=works),
-            ],
-        )
+        await run_measure(bench, Measure(name="tracing", unit="call", steps=lambda _: 1, run=breaks))
+        await run_measure(bench, Measure(name="calls", unit="call", steps=lambda _: 1, run=works))
 
         assert list(bench.results.failures) == [Key("tracing", "", "")]
         assert bench.results.median(KEY, RATE) == 5.0
