@@ -75,8 +75,8 @@ async def _run(runs: list[tuple[Row, int]], options: RunOptions) -> list[RunVerd
             began = time.monotonic()
             row_dir = run_dir / f"{row.id}-{seed}"
             try:
-                # A pair for each row: Spanner's clock runs ahead of the machine's with each call, and reads wait for it.
-                # In one pair 50,000 events had come to 0.2 s a read, and a matrix has four times as many.
+                # A pair for each row: Spanner's clock runs ahead of the machine's with each call, and reads wait for
+                # it. In one pair 50,000 events had come to 0.2 s a read, and a matrix has four times as many.
                 async with running_emulators(row_dir / "emulators") as emulators:
                     verdict = await run_row(row, seed=seed, emulators=emulators, run_dir=row_dir, options=options)
             except (LocalStackError, TimeoutError, ExceptionGroup) as error:

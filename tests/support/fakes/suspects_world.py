@@ -25,6 +25,9 @@ class SuspectsWorld(WorkerWorld):
     def __init__(self) -> None:
         super().__init__(suspect_backoff_seconds=BACKOFF)
         self.disposition = Disposition.ACK
+        self.dispositions: list[Disposition] = []
+        """What the next trials end in, before `disposition` does for all others."""
+
         self.takes_seconds = 0.0
         self.tried: list[tuple[str, float]] = []
         """Message id, and the monotonic time of its trial."""
@@ -54,7 +57,7 @@ class SuspectsWorld(WorkerWorld):
                 raise self.error
         finally:
             self.in_work -= 1
-        return {message.ack_id: self.disposition}
+        return {message.ack_id: self.dispositions.pop(0) if self.dispositions else self.disposition}
 
     async def held(self, count: int = 1) -> list[ReceivedMessage]:
         """Messages that were pulled and are leased."""

@@ -101,6 +101,32 @@ async def test_a_trial_that_took_nothing_from_others_has_no_pause(
     assert world.times()[-1] - world.times()[0] == pytest.approx(49 * 0.1)
 
 
+async def test_trials_that_fail_take_a_small_share_of_the_time_of_all_and_wait_no_longer_than_that(
+    world: SuspectsWorld,
+) -> None:
+    """After a bad hour every fifth suspect is a bad one: the good ones must not wait for pauses that nobody needs."""
+    world.takes_seconds = 0.1
+    world.dispositions = [*[Disposition.ACK] * 4, Disposition.ACK_DEAD] * 10
+    await world.suspects.add(await world.held(50))
+
+    async with world.trying():
+        await world.time_passes_until(lambda: len(world.tried) == 50, step_seconds=0.01)
+
+    assert world.times()[-1] - world.times()[0] == pytest.approx(49 * 0.1, abs=0.1)
+
+
+async def test_good_trials_of_long_ago_allow_few_bad_ones_without_a_pause(world: SuspectsWorld) -> None:
+    world.takes_seconds = 0.1
+    world.dispositions = [*[Disposition.ACK] * 100, *[Disposition.ACK_DEAD] * 20]
+    await world.suspects.add(await world.held(120))
+
+    async with world.trying():
+        await world.time_passes_until(lambda: len(world.tried) == 120, step_seconds=0.01)
+
+    took = world.times()[-1] - world.times()[100]
+    assert took >= 19 * 0.1 / TRIAL_TIME_SHARE * 0.99 - LONGEST_PAUSE_SECONDS
+
+
 async def test_after_a_trial_that_took_long_the_pause_is_bounded(world: SuspectsWorld) -> None:
     world.takes_seconds = 20.0
     world.disposition = Disposition.ACK_DEAD
