@@ -144,7 +144,7 @@ class Suspects:
                 continue
             try:
                 if self._is_due():  # still: another task may have tried it meanwhile
-                    await self._try_one()
+                    await self._try_one(is_probe=admission.is_probe)
             finally:
                 self._circuit.leave(admission)
 
@@ -156,21 +156,34 @@ class Suspects:
     def _first_due_at(self) -> float:
         return self._waiting[0][0] if self._waiting else float("inf")
 
-    def _take_next(self) -> tuple[int | None, ReceivedMessage]:
-        """The message that is due longest, and how many trials it has had; None if it is untried."""
+    def _take_next(self, *, is_probe: bool) -> tuple[int | None, ReceivedMessage]:
+        """The message that is due longest, as a probe the one tried least, and its trials; None if it is untried."""
         if self._untried.since < self._first_due_at:
             return None, self._untried.take_for_trial()
-        _, _, trials, message = heapq.heappop(self._waiting)
+        _, _, trials, message = self._pop_least_tried() if is_probe else heapq.heappop(self._waiting)
         self._bytes -= len(message.data)
         return trials, message
+
+    def _pop_least_tried(self) -> tuple[float, int, int, ReceivedMessage]:
+        """Of those that are due, the one with the fewest trials: the likeliest to be confirmed.
+
+        When traffic ends, the bad events that are left open the circuit, and a few that chance has spoiled wait among
+        them. With a probe every few seconds, each suspect in its turn, such a one waited for 90 s.
+        """
+        now = self._clock.monotonic()
+        due = (entry for entry in self._waiting if entry[0] <= now)
+        least = min(due, key=lambda entry: (entry[2], *entry[:2]))
+        self._waiting.remove(least)
+        heapq.heapify(self._waiting)
+        return least
 
     async def _admitted(self) -> Admission | None:
         with anyio.move_on_after(CHECK_INTERVAL_SECONDS):
             return await self._circuit.admit()
         return None
 
-    async def _try_one(self) -> None:
-        trials, message = self._take_next()
+    async def _try_one(self, *, is_probe: bool) -> None:
+        trials, message = self._take_next(is_probe=is_probe)
         began = self._clock.monotonic()
         try:
             disposition = (await self._try_alone([message]))[message.ack_id]

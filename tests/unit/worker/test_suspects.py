@@ -205,6 +205,25 @@ async def test_with_an_open_circuit_none_is_tried_before_its_time(
     assert [message_id for message_id, _ in world.tried] == ["1", "2"]
 
 
+async def test_a_probe_takes_the_suspect_that_was_tried_least(world: SuspectsWorld) -> None:
+    """Bad events that are left alone open the circuit. A good one among them must not wait for a probe of each."""
+    world.disposition = Disposition.SET_ASIDE
+    *bad, good = await world.held(3)
+    await world.suspects.add(bad)
+    async with world.trying():
+        await world.time_passes_until(lambda: len(world.tried) == 6)
+        world.circuit.pause()
+        await checked()
+        already = len(world.tried)
+        world.open_circuit()
+        world.clock.advance(10 * BACKOFF * already)  # they are due now, and longer than the next one
+        await world.suspects.add([good])
+        world.circuit.resume()
+        await eventually(lambda: len(world.tried) > already)
+
+    assert world.tried[already][0] == good.message_id
+
+
 async def test_stopping_lets_a_trial_finish_and_begins_no_other(world: SuspectsWorld) -> None:
     world.gate = anyio.Event()
     await world.suspects.add(await world.held(TRIALS_AT_ONCE + 1))
