@@ -193,8 +193,6 @@ INGRESS_ROWS: Final = (
         id="F7a",
         title="Spanner 200 ms slower each way",
         fault=broken(Mode.DELAY, "spanner", delay_seconds=0.2),
-        # Production's default. One commit at a time, of 64 rows in 400 ms, writes 160 rows a second, and 286 come.
-        settings={"COMMIT_CONCURRENCY": "4"},
         expect=Expectations(p99_during_ms=2000),
     ),
     Row(
