@@ -34,8 +34,8 @@ TRIALS_AT_ONCE: Final = 4
 
 TRIAL_TIME_SHARE: Final = 0.2
 """Share of time spent on trials that fail: such a one is followed by a pause four times as long as it took, less the
-time of the other trials since the last pause. So what one bad hour set aside is delivered in a minute after it, also if
-every seventh of those events is a bad one: without that deduction 1,100 suspects took four minutes."""
+time that other trials took since then. With every seventh of 1,100 suspects a bad one, all good ones were delivered
+within a minute, and in four without that deduction."""
 
 LONGEST_PAUSE_SECONDS: Final = 1.0
 """Cap on that pause, and on what is deducted. A trial that takes longer spends the time waiting, which costs

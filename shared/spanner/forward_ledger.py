@@ -78,9 +78,8 @@ class SpannerForwardLedger:
                 claims: list[tuple[object, ...]] = []
                 take_overs: list[tuple[object, ...]] = []
                 rows = await read_by_key(transaction, LEDGER_TABLE, table.READ_FOR_CLAIM, part)
-                # In the transaction, not before it: the emulator's clock runs ahead with each call, some 4 us an event,
-                # and a read without a transaction waits there until the machine's clock has caught up (50,000 events:
-                # 0.2 s a claim).
+                # In the transaction, not before it: the emulator's clock runs ahead with each call, and a read outside
+                # a transaction waits there until the machine's clock has caught up (0.2 s after 50,000 events).
                 now = await current_time(transaction)
                 until = to_rfc3339(from_datetime(now) + round(seconds * NANOS_PER_SECOND))
                 for values in rows:

@@ -84,8 +84,8 @@ async def test_what_a_worker_does_with_an_event_waits_for_no_read_outside_a_tran
 ) -> None:
     """On the emulator such a read waits until the machine's clock has caught up with the emulator's: see `claim`."""
     async with open_database(from_environment(Settings, environment)) as database:
-        row = sample_row()
-        await SpannerEventLogRepository(database, timeout_seconds=10).append([row])
+        row, delivered = sample_row(), sample_row()
+        await SpannerEventLogRepository(database, timeout_seconds=10).append([row, delivered])
         ledger = SpannerForwardLedger(_WithoutSnapshots(database), timeout_seconds=10, one_at_a_time=True)
         attempts = [attempt(row.event.event_id)]
 
@@ -97,6 +97,8 @@ async def test_what_a_worker_does_with_an_event_waits_for_no_read_outside_a_tran
         await ledger.claim([row.event.event_id], token="third", seconds=60)
         assert await ledger.give_up(attempts, token="third")
         assert await ledger.settle_dead(attempts, token="third")
+        for seconds_left in (60, 0):  # a commit without a read, and one with it
+            await ledger.settle_delivered([attempt(delivered.event.event_id)], token="x", seconds_left=seconds_left)
 
 
 class _WithoutSnapshots:

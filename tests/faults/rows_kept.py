@@ -69,8 +69,6 @@ KEPT_ROWS: Final = (
         title="requests kept and answered 408, 500, 502, 503, 504, 520 to 524",
         fault=kept_and_failed,
         load_seconds=20.0,
-        # Production's. Twenty requests fail, and with the lab's three attempts alone chance dead-letters a good event.
-        settings={"SUSPECT_ATTEMPTS": "6"},
         expect=Expectations(duplicates_per_incident=IN_FLIGHT, drain_seconds=60),
     ),
     Row(
