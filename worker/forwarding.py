@@ -159,7 +159,7 @@ class Forwarding:
 
         async def settle(event_ids: Sequence[str]) -> None:
             for event_id in event_ids:
-                self._poison.confirmed(batch.events[event_id].event_name)
+                self._poison.confirmed(batch.events[event_id].event_name, attempts.of[event_id].alone_failures)
             if await self._settling.settle_delivered(attempts.records(event_ids), batch.claim):
                 fault_point("after_settle")
                 batch.decide(event_ids, Disposition.ACK)

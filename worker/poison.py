@@ -3,6 +3,9 @@
 An event is at fault only if it fails alone while others are confirmed at about the same time. While nothing is
 confirmed the destination is at fault and nothing is dead-lettered, with one exception: for a few events a 400, 413 or
 422 in a request of their own is evidence enough, so that a bad event in a quiet hour ends too.
+
+Where requests fail by chance, good events fail alone too. How often they do is seen from those that are confirmed in
+the end, and an event must fail that much oftener to be at fault.
 """
 
 from collections import OrderedDict
@@ -10,6 +13,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
+from shared.clock import Clock
 from worker.attempts import EventAttempts
 from worker.circuit import Circuit
 from worker.statsig.outcome import NOT_SERIALIZABLE, SendVerdict
@@ -23,6 +27,9 @@ EXHAUSTED: Final = "exhausted"
 NOTORIOUS_AT: Final = 5
 """Failures alone of events of one name, since an event of that name was last confirmed. From then on they are set aside
 without an attempt."""
+
+CHANCE_SECONDS: Final = 3600.0
+"""How long a confirmed event that had failed alone shows what chance does: somewhat longer than a suspect's trials."""
 
 NAMES_REMEMBERED: Final = 1000
 """Event names with failures; the least recent is forgotten. Bounds the memory."""
@@ -40,9 +47,13 @@ class Suspicion(StrEnum):
 class PoisonDetector:
     """Judges events that were not confirmed. One per process; for the event loop's thread."""
 
-    def __init__(self, circuit: Circuit, *, suspect_attempts: int) -> None:
+    def __init__(self, circuit: Circuit, clock: Clock, *, suspect_attempts: int) -> None:
         self._circuit = circuit
+        self._clock = clock
         self._suspect_attempts = suspect_attempts
+        self._chance_failures = 0
+        """Most failures alone of an event that was confirmed within CHANCE_SECONDS."""
+        self._chance_until = float("-inf")
         self._allowance = ALLOWANCE
         self._allowance_since = float("-inf")
         self._failures_of: OrderedDict[str, int] = OrderedDict()
@@ -65,7 +76,15 @@ class PoisonDetector:
             return Suspicion.UNDECIDED
         if event.outcome.verdict is not SendVerdict.TRANSIENT:  # which says nothing about the event
             event.alone_failures += 1
-        return Suspicion.POISON if event.alone_failures >= self._suspect_attempts else Suspicion.SUSPECT
+        return Suspicion.POISON if event.alone_failures >= self._failures_of_guilt() else Suspicion.SUSPECT
+
+    def _failures_of_guilt(self) -> int:
+        """How many failures alone are guilt: so many more than good events had, but twice the usual number at most.
+
+        A fixed number, where one request in ten fails, is reached by one good event in a thousand with three failures.
+        """
+        by_chance = self._chance_failures if self._clock.monotonic() < self._chance_until else 0
+        return self._suspect_attempts + min(by_chance, self._suspect_attempts)
 
     def _allows_one_more(self, began: float) -> bool:
         if self._circuit.confirmed_since(self._allowance_since):
@@ -79,9 +98,13 @@ class PoisonDetector:
         if len(self._failures_of) > NAMES_REMEMBERED:
             self._failures_of.popitem(last=False)
 
-    def confirmed(self, event_name: str) -> None:
-        """Forget the failures of this name: an event of it was confirmed."""
+    def confirmed(self, event_name: str, alone_failures: int = 0) -> None:
+        """Forget the failures of this name: an event of it was confirmed. It had failed alone so often before."""
         self._failures_of.pop(event_name, None)
+        if alone_failures:
+            now = self._clock.monotonic()
+            if alone_failures >= self._chance_failures or now >= self._chance_until:
+                self._chance_failures, self._chance_until = alone_failures, now + CHANCE_SECONDS
 
     def is_notorious(self, event_name: str) -> bool:
         """Whether events of this name keep failing alone. They are set aside before they are sent."""

@@ -159,7 +159,7 @@ def new_forwarding(wiring: Wiring) -> Forwarding:
         ),
         settling=Settling(wiring.ports.ledger, wiring.clock, tally=wiring.tally),
         dead_lettering=DeadLettering(wiring.dead_letters, wiring.clock),
-        poison=PoisonDetector(wiring.circuit, suspect_attempts=settings.suspect_attempts),
+        poison=PoisonDetector(wiring.circuit, wiring.clock, suspect_attempts=settings.suspect_attempts),
         rules=wiring.rules,
         circuit=wiring.circuit,
         clock=wiring.clock,

@@ -126,7 +126,7 @@ class ModelWorker:
         self.circuit = Circuit(self._clock, probe_seconds=1, rng=random.Random(self._seed))
         self.rules = CurrentRules(self._rule_table, self._clock)
         self.aside: list[ReceivedMessage] = []
-        self._poison = PoisonDetector(self.circuit, suspect_attempts=SUSPECT_ATTEMPTS)
+        self._poison = PoisonDetector(self.circuit, self._clock, suspect_attempts=SUSPECT_ATTEMPTS)
         self.untried = Untried(self._poison.is_notorious)
         self._size = RequestSize()
         self._ports: dict[str, Any] = {}

@@ -120,7 +120,7 @@ class WorkerWorld:
         )
         self.rules = CurrentRules(self.rule_table, self.clock)
         self.settling = Settling(self.ledger, self.clock)
-        self.poison = PoisonDetector(self.circuit, suspect_attempts=self.suspect_attempts)
+        self.poison = PoisonDetector(self.circuit, self.clock, suspect_attempts=self.suspect_attempts)
         self.forwarding = Forwarding(
             ledger=self.ledger,
             sending=self.sending,

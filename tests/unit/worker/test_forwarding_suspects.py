@@ -9,7 +9,7 @@ import stamina
 from shared.events.attempt_history import HistoryEntry, HistoryKind, encode
 from shared.events.event import Event
 from shared.events.forward_ledger import ForwardState
-from tests.support.fakes.forwarding_batches import dead_letter_reasons, forward_all, trial
+from tests.support.fakes.forwarding_batches import dead_letter_reasons, forward_all, trial, tried_alone
 from tests.support.fakes.memory_event_log import LedgerRow
 from tests.support.fakes.scripted_forwarder import REFUSED, REJECTED, SERVER_ERROR, TIMED_OUT
 from tests.support.fakes.worker_world import TickingClock, WorkerWorld
@@ -153,6 +153,27 @@ async def test_a_suspect_that_failed_as_often_as_is_allowed_is_dead_lettered(tic
 
     assert (row.state, row.last_reason, row.last_status) == (ForwardState.DEAD, "exhausted", 500)
     assert letters_with_status(ticking) == [(event.event_id, "exhausted", "500")]
+
+
+async def test_where_a_confirmed_event_had_failed_alone_as_well_a_suspect_has_that_many_trials_more(
+    ticking: WorkerWorld,
+) -> None:
+    (lucky,) = await ticking.log(1)
+    failed_before(ticking, ticking.row(lucky.event_id), 1)
+    assert await trial(ticking) is Disposition.ACK
+
+    (event,) = await ticking.log(1)
+    failed_before(ticking, ticking.row(event.event_id), 5)
+    ticking.forwarder.always = SERVER_ERROR
+    ticking.circuit.confirmed()
+    (message,) = await ticking.pull()
+    assert await tried_alone(ticking, message) is Disposition.SET_ASIDE
+    assert ticking.dead_letters() == []
+
+    ticking.clock.advance(wait_of(ticking, event.event_id) + 1)
+    ticking.circuit.confirmed()
+    assert await tried_alone(ticking, message) is Disposition.ACK_DEAD
+    assert dead_letter_reasons(ticking) == ["exhausted"]
 
 
 async def test_a_suspect_that_statsig_refuses_is_dead_lettered_with_what_it_said(ticking: WorkerWorld) -> None:

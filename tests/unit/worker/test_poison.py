@@ -9,6 +9,7 @@ from worker.attempts import BatchAttempts, EventAttempts
 from worker.circuit import FAILURES_TO_OPEN, SILENCE_SECONDS, Circuit
 from worker.poison import (
     ALLOWANCE,
+    CHANCE_SECONDS,
     EXHAUSTED,
     NAMES_REMEMBERED,
     NOTORIOUS_AT,
@@ -29,7 +30,7 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.circuit = Circuit(self.clock, probe_seconds=5)
-        self.poison = PoisonDetector(self.circuit, suspect_attempts=ATTEMPTS)
+        self.poison = PoisonDetector(self.circuit, self.clock, suspect_attempts=ATTEMPTS)
 
     def failed(self, outcome: SendOutcome, *, alone: bool = True, failures: int = 0) -> EventAttempts:
         """An event whose last request began now and failed."""
@@ -85,6 +86,38 @@ def test_any_other_failure_alone_while_others_are_confirmed_makes_a_suspect_and_
         assert event.alone_failures == failures + 1
 
     assert rulings == [Suspicion.SUSPECT, Suspicion.SUSPECT, Suspicion.POISON]
+
+
+def failures_until_guilt(world: World) -> int:
+    """How often an event fails alone, while others are confirmed, until it is at fault."""
+    for failures in range(10 * ATTEMPTS):
+        event = world.failed(SERVER_ERROR, failures=failures)
+        world.others_are_confirmed()
+        if world.poison.judge(event) is Suspicion.POISON:
+            return event.alone_failures
+    raise AssertionError("never at fault")
+
+
+def test_where_good_events_fail_alone_too_an_event_must_fail_that_much_oftener(world: World) -> None:
+    world.poison.confirmed("good", 2)
+    world.poison.confirmed("good", 1)
+    world.poison.confirmed("good")
+
+    assert failures_until_guilt(world) == ATTEMPTS + 2
+
+
+def test_whatever_good_events_do_twice_the_usual_failures_are_guilt(world: World) -> None:
+    world.poison.confirmed("good", 50 * ATTEMPTS)
+
+    assert failures_until_guilt(world) == 2 * ATTEMPTS
+
+
+def test_what_chance_did_is_forgotten(world: World) -> None:
+    world.poison.confirmed("good", 2)
+    world.clock.advance(CHANCE_SECONDS)
+    world.poison.confirmed("good", 1)  # the latest counts now, although it is smaller
+
+    assert failures_until_guilt(world) == ATTEMPTS + 1
 
 
 @pytest.mark.parametrize("outcome", [LIMITED, UNREACHABLE], ids=lambda each: each.reason)
