@@ -13,12 +13,13 @@ FEWEST_ROWS: Final = 8
 TOO_SLOW: Final = 2.0
 """A commit is slow if it takes this many times as long as the quickest recent one."""
 
-FORGETTING: Final = 1.01
-"""The factor by which the quickest time grows with each commit, so that one quick commit does not set the standard
-forever: it doubles in seventy commits."""
+DOUBLING_SECONDS: Final = 0.5
+"""The quickest time doubles with so much time of commits, so that one quick commit does not set the standard forever.
+By time and not by number: when Spanner becomes slow, each commit takes a hundred times as long."""
 
 STEP_ROWS: Final = 2
-"""Rows by which a quick and full commit raises the size."""
+"""Rows by which a quick and full commit raises the size. One of some length raises it by more, up to twice the size
+after a second: of those there are few."""
 
 
 class GroupSize:
@@ -36,8 +37,9 @@ class GroupSize:
 
     def committed(self, rows: int, seconds: float) -> None:
         """Learn from a commit that succeeded."""
-        self._quickest = min(seconds, self._quickest * FORGETTING)
+        self._quickest = min(seconds, self._quickest * 2 ** (seconds / DOUBLING_SECONDS))
         if seconds > TOO_SLOW * self._quickest:
             self.rows = min(self.rows, max(rows // 2, FEWEST_ROWS))
         elif rows >= self.rows:
-            self.rows = min(self.rows + STEP_ROWS, self._most_rows)
+            step = STEP_ROWS + int(rows * min(1.0, seconds))
+            self.rows = min(self.rows + step, self._most_rows)

@@ -21,6 +21,10 @@ def emulator(rows: int) -> float:
     return 0.003 + 0.0002 * rows + 0.000004 * rows**2
 
 
+def slow_at_everything(rows: int) -> float:
+    return 0.4 + 0.0001 * rows
+
+
 def learn(size: GroupSize, seconds: Callable[[int], float], commits: int = 200) -> None:
     """A flood that fills each commit, and a lone row now and then."""
     for number in range(commits):
@@ -69,9 +73,24 @@ def test_it_grows_again_when_commits_are_quick_again() -> None:
 def test_what_was_once_quick_is_forgotten() -> None:
     size = GroupSize(MOST)
     learn(size, spanner)
-    learn(size, multi_region, 600)
+    learn(size, multi_region, 60)
 
     assert size.rows == MOST
+
+
+def test_a_few_seconds_after_each_commit_became_slow_they_have_as_many_rows_as_before() -> None:
+    size = GroupSize(MOST)
+    learn(size, spanner)
+    seconds = 0.0
+    size.committed(size.rows, slow_at_everything(size.rows))
+    assert size.rows < MOST  # at first it looks like the doing of the rows
+
+    while size.rows < MOST:
+        taken = slow_at_everything(size.rows)
+        size.committed(size.rows, taken)
+        seconds += taken
+
+    assert seconds < 10
 
 
 def test_a_limit_below_the_fewest_is_kept() -> None:
