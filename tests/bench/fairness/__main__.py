@@ -25,24 +25,30 @@ DEFAULT_SECONDS: Final = 10.0
 
 WARM_UP_SECONDS: Final = 3.0
 
+LOWEST_PRIORITY: Final = 19
+"""nice(2): the process runs where no other one wants to."""
+
 
 def main(
     *,
     only: Annotated[str, typer.Option(help="A part of the names of the loads to measure; all without.")] = "",
     seconds: Annotated[float, typer.Option(min=1, help="Of each measurement.")] = DEFAULT_SECONDS,
+    yielding: Annotated[
+        bool, typer.Option("--yielding", help="Run the flood with the lowest priority: it stands for another machine.")
+    ] = False,
 ) -> None:
     """Prints a table in Markdown. Exits with 2 where it cannot be measured."""
     loads = [load for load in LOADS if only in load.name]
     try:
-        measured = anyio.run(_run, loads, seconds)
+        measured = anyio.run(_run, loads, seconds, LOWEST_PRIORITY if yielding else 0)
     except (BenchError, LocalStackError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
     print("\n".join(report(measured)))
-    print(f"\n{this_machine()}")
+    print(f"\n{this_machine()}{'; the flood had the lowest priority' if yielding else ''}")
 
 
-async def _run(loads: list[FloodLoad], seconds: float) -> list[Beside]:
+async def _run(loads: list[FloodLoad], seconds: float, niceness: int) -> list[Beside]:
     run_dir = Path(tempfile.mkdtemp(prefix="event-logging-fairness-"))
     measured: list[Beside] = []
     for number, load in enumerate(loads):
@@ -56,7 +62,7 @@ async def _run(loads: list[FloodLoad], seconds: float) -> list[Beside]:
             await call_politely(int(server.url.rpartition(":")[2]), WARM_UP_SECONDS)
             print(f"{load.name} ...", file=sys.stderr)
             try:
-                measured.append(await measure(world, server, load, seconds))
+                measured.append(await measure(world, server, load, seconds, niceness=niceness))
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are still measured
                 print(f"{load.name}: {words(error)}", file=sys.stderr)
     return measured

@@ -1,8 +1,9 @@
-"""`python -m tests.bench.fairness.flood LOAD PORT SECONDS`: runs a load, and prints its counts as a line of JSON."""
+"""`python -m tests.bench.fairness.flood LOAD PORT SECONDS NICENESS`: runs a load, prints its counts as JSON."""
 
 import argparse
 import asyncio
 import json
+import os
 import resource
 from collections import Counter
 from typing import Final
@@ -81,10 +82,12 @@ def main() -> None:
     parser.add_argument("load")
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("niceness", type=int)
     chosen = parser.parse_args()
     load = next(each for each in LOADS if each.name == chosen.load)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    os.nice(chosen.niceness)
     flood = Flood(load, chosen.port)
     uvloop.run(flood.run(chosen.seconds))
     print(json.dumps(flood.seen), flush=True)  # noqa: T201 - the program's answer

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +37,7 @@ class Beside:
     """Counts of the load's own answers."""
 
 
-async def measure(world: World, server: Server, load: FloodLoad, seconds: float) -> Beside:
+async def measure(world: World, server: Server, load: FloodLoad, seconds: float, *, niceness: int) -> Beside:
     port = int(server.url.rpartition(":")[2])
     pid = server.process.pid
     alone = await call_politely(port, seconds)
@@ -44,7 +45,7 @@ async def measure(world: World, server: Server, load: FloodLoad, seconds: float)
     async with anyio.create_task_group() as tasks:
         watch = _Watch(pid)
         tasks.start_soon(watch.look)
-        flood = _Flood(world, load, port, STARTING_SECONDS + seconds)
+        flood = _Flood(world, load, [port, STARTING_SECONDS + seconds, niceness])
         tasks.start_soon(flood.run)
         await anyio.sleep(STARTING_SECONDS)
         beside = await call_politely(port, seconds)
@@ -77,9 +78,9 @@ class _Watch:
 class _Flood:
     """The load's process."""
 
-    def __init__(self, world: World, load: FloodLoad, port: int, seconds: float) -> None:
+    def __init__(self, world: World, load: FloodLoad, numbers: Sequence[float]) -> None:
         self._environment = world.environment
-        self._arguments = ["-m", "tests.bench.fairness.flood", load.name, str(port), str(seconds)]
+        self._arguments = ["-m", "tests.bench.fairness.flood", load.name, *map(str, numbers)]
         self.seen: dict[str, int] = {}
         self.ended = anyio.Event()
 

@@ -73,12 +73,12 @@ def test_it_grows_again_when_commits_are_quick_again() -> None:
 def test_what_was_once_quick_is_forgotten() -> None:
     size = GroupSize(MOST)
     learn(size, spanner)
-    learn(size, multi_region, 60)
+    learn(size, multi_region, 200)
 
     assert size.rows == MOST
 
 
-def test_a_few_seconds_after_each_commit_became_slow_they_have_as_many_rows_as_before() -> None:
+def test_some_seconds_after_every_commit_became_slow_they_have_as_many_rows_as_before() -> None:
     size = GroupSize(MOST)
     learn(size, spanner)
     seconds = 0.0
@@ -90,7 +90,7 @@ def test_a_few_seconds_after_each_commit_became_slow_they_have_as_many_rows_as_b
         size.committed(size.rows, taken)
         seconds += taken
 
-    assert seconds < 10
+    assert seconds < 25
 
 
 def test_a_limit_below_the_fewest_is_kept() -> None:
