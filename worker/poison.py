@@ -5,7 +5,7 @@ confirmed the destination is at fault and nothing is dead-lettered, with one exc
 422 in a request of their own is evidence enough, so that a bad event in a quiet hour ends too.
 
 Where requests fail by chance, good events fail alone too. How often they do is seen from those that are confirmed in
-the end, and an event must fail that much oftener to be at fault.
+the end, and an event must fail alone that many times more to be at fault.
 """
 
 from collections import OrderedDict
@@ -29,7 +29,8 @@ NOTORIOUS_AT: Final = 5
 without an attempt."""
 
 CHANCE_SECONDS: Final = 3600.0
-"""How long a confirmed event that had failed alone shows what chance does: somewhat longer than a suspect's trials."""
+"""How long a confirmed event that had failed alone shows what chance does. By default six trials take eight
+minutes; a spell of random failures may last longer."""
 
 NAMES_REMEMBERED: Final = 1000
 """Event names with failures; the least recent is forgotten. Bounds the memory."""
@@ -79,7 +80,7 @@ class PoisonDetector:
         return Suspicion.POISON if event.alone_failures >= self._failures_of_guilt() else Suspicion.SUSPECT
 
     def _failures_of_guilt(self) -> int:
-        """How many failures alone are guilt: so many more than good events had, but twice the usual number at most.
+        """The failures alone that prove guilt: the usual number plus those of a good event, twice the usual at most.
 
         A fixed number, where one request in ten fails, is reached by one good event in a thousand with three failures.
         """
@@ -99,7 +100,7 @@ class PoisonDetector:
             self._failures_of.popitem(last=False)
 
     def confirmed(self, event_name: str, alone_failures: int = 0) -> None:
-        """Forget the failures of this name: an event of it was confirmed. It had failed alone so often before."""
+        """Forget the failures of this name: an event of it was confirmed, after so many failures alone of its own."""
         self._failures_of.pop(event_name, None)
         if alone_failures:
             now = self._clock.monotonic()

@@ -65,7 +65,7 @@ class WorkerSettings(Settings):
 
     suspect_attempts: int = Field(default=6, ge=2, le=20)
     """How often an event must fail alone, while others are confirmed, before it is dead-lettered. Where events that are
-    confirmed in the end fail alone too, it must fail that much oftener, up to twice as often. An event that Statsig
+    confirmed in the end fail alone too, it must fail that many times more, up to twice as often. An event that Statsig
     rejects for its content (400, 413, 422) needs one failure."""
 
     suspect_backoff_seconds: float = Field(default=15.0, gt=0, le=600)

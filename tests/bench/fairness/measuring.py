@@ -78,9 +78,9 @@ class _Watch:
 class _Flood:
     """The load's process."""
 
-    def __init__(self, world: World, load: FloodLoad, numbers: Sequence[float]) -> None:
+    def __init__(self, world: World, load: FloodLoad, arguments: Sequence[float]) -> None:
         self._environment = world.environment
-        self._arguments = ["-m", "tests.bench.fairness.flood", load.name, *map(str, numbers)]
+        self._arguments = ["-m", "tests.bench.fairness.flood", load.name, *map(str, arguments)]
         self.seen: dict[str, int] = {}
         self.ended = anyio.Event()
 

@@ -98,7 +98,7 @@ def failures_until_guilt(world: World) -> int:
     raise AssertionError("never at fault")
 
 
-def test_where_good_events_fail_alone_too_an_event_must_fail_that_much_oftener(world: World) -> None:
+def test_where_good_events_fail_alone_too_an_event_must_fail_that_many_times_more(world: World) -> None:
     world.poison.confirmed("good", 2)
     world.poison.confirmed("good", 1)
     world.poison.confirmed("good")
