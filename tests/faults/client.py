@@ -107,7 +107,7 @@ class OpenLoopClient:
                 if ahead > 0:
                     await anyio.sleep(ahead)
                 self.started += 1
-                calls.start_soon(self._log_event, load, number, f"{prefix}-{self.seed}-{number}")
+                calls.start_soon(self._log_event, load, number, key_of(self.seed, number, prefix=prefix))
 
     async def _log_event(self, load: Load, number: int, key: str) -> None:
         request = LogEventRequest(
@@ -146,6 +146,11 @@ class OpenLoopClient:
         self.attempts.append(attempt)
         self._log.write(json.dumps(asdict(attempt)) + "\n")
         return attempt
+
+
+def key_of(seed: int, number: int, *, prefix: str = "e") -> str:
+    """The idempotency key of a load's event."""
+    return f"{prefix}-{seed}-{number}"
 
 
 def read_attempts(path: Path) -> list[Attempt]:
