@@ -49,27 +49,20 @@ class RequestBody:
         """
         if self.is_complete:
             return await self._receive()
-        self._receivers += 1
         try:
             async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
+                return await self._next()
         except TimeoutError:
             text = f"the request was not received within {self._timeout_seconds:g} s"
             raise RequestReadTimeoutError(text) from None
-        finally:
-            self._receivers -= 1
-        self._received += len(message.get("body", b""))
-        self.is_complete = message["type"] != "http.request" or not message.get("more_body", False)
-        return message
 
     async def read_past(self) -> None:
         """Read and drop the rest if it is small and comes within PAUSE_SECONDS."""
         if (declared_length(self._scope["headers"]) or 0) > self._received + READ_PAST_BYTES:
             return
         try:
-            async with asyncio.timeout(PAUSE_SECONDS):
-                await self._receive_bytes(READ_PAST_BYTES)
-        except (TimeoutError, RequestReadTimeoutError):
+            await self._receive_bytes(READ_PAST_BYTES)
+        except TimeoutError:
             return
 
     async def discard(self, discarding: Discarding) -> bool:
@@ -82,14 +75,30 @@ class RequestBody:
                 await discarding.next_step()
                 if asyncio.get_running_loop().time() >= self._deadline:
                     return False  # checked here: bytes that have arrived are received without a check of the deadline
-                async with asyncio.timeout(PAUSE_SECONDS):
-                    await self._receive_bytes(STEP_BYTES)
-        except (TimeoutError, RequestReadTimeoutError):
+                await self._receive_bytes(STEP_BYTES)
+        except TimeoutError:
             return True  # nothing comes
         return True
 
     async def _receive_bytes(self, count: int) -> None:
-        """Receive until just over `count` bytes, or the end of the body."""
+        """Receive until just over `count` bytes, or the end of the body.
+
+        Raises:
+            TimeoutError: they do not come within PAUSE_SECONDS, or before the body's time is over.
+        """
+        # One timeout for all of them: the server hands on 8 KiB at a time, and one for each would take as long as that.
+        gives_up_at = min(asyncio.get_running_loop().time() + PAUSE_SECONDS, self._deadline)
         until = self._received + count
-        while not self.is_complete and self._receivers == 0 and self._received <= until:
-            await self.receive()
+        async with asyncio.timeout_at(gives_up_at):
+            while not self.is_complete and self._receivers == 0 and self._received <= until:
+                await self._next()
+
+    async def _next(self) -> Message:
+        self._receivers += 1
+        try:
+            message = await self._receive()
+        finally:
+            self._receivers -= 1
+        self._received += len(message.get("body", b""))
+        self.is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
