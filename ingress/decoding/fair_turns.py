@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Final
 
 from ingress.callers.recent import RecentCallers
+from ingress.spreading import spread
 from shared.errors import CallerOverloadedError, OverloadedError
 
 ROUND_SECONDS: Final = 0.0003
@@ -39,9 +40,6 @@ QUIET_SECONDS: Final = 0.00003
 PATIENCE_SECONDS: Final = 5.0
 """The longest wait of a call for its first turn: as long as for a commit, which callers' deadlines allow for. The
 shortest is half of it. Spread between the two, calls that came together are not refused, and retried, all at once."""
-
-_GOLDEN: Final = 0.618034
-"""The golden ratio's fraction: successive numbers, multiplied by it, have evenly spread fractional parts."""
 
 OWN_LOAD: Final = "too many calls of this caller are waiting; nothing was written"
 WHOLE_LOAD: Final = "too many calls are waiting; nothing was written"
@@ -172,7 +170,7 @@ class FairTurns:
 
     async def _wait(self, caller: str, number: int, *, is_first: bool) -> None:
         loop = asyncio.get_running_loop()
-        gives_up_at = loop.time() + self._patience_seconds * (1 + number * _GOLDEN % 1) / 2
+        gives_up_at = loop.time() + spread(self._patience_seconds, number)
         refusal = CallerOverloadedError(OWN_LOAD) if caller in self._waiting else OverloadedError(WHOLE_LOAD)
         while True:
             waiter: asyncio.Future[bool] = loop.create_future()

@@ -8,6 +8,7 @@ import pytest
 from ingress.http import discarding as rates
 from ingress.http.discarding import MAX_DISCARDED, MAX_WAITING, Discarding
 from ingress.http.request_body import READ_PAST_BYTES
+from ingress.spreading import spread
 from tests.support.wire.early_client import LARGE_PIECE, LAST, START, TEXT, Client, Message
 
 
@@ -75,6 +76,24 @@ async def test_a_body_that_finds_no_room_in_time_is_not_read_and_its_connection_
     (afterwards,) = large(discarding, 1)
     await afterwards.is_served()
     assert afterwards.unread == 0
+
+
+async def test_answers_that_began_to_wait_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "WAIT_SECONDS", 0.1)
+    discarding = Discarding()
+    for client in large(discarding, MAX_DISCARDED):
+        await client.is_answered()
+    ended: list[int] = []
+
+    async def waits(number: int, client: Client) -> None:
+        await client.is_answered()
+        ended.append(number)
+
+    await asyncio.gather(*(waits(number, client) for number, client in enumerate(large(discarding, 8))))
+
+    # Timers go off in their order, however late they are.
+    assert ended == sorted(range(8), key=lambda number: spread(1, number))
+    assert ended != sorted(ended)
 
 
 async def test_beside_so_many_that_wait_an_answer_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
