@@ -119,7 +119,6 @@ class FairTurns:
 
     def _end_pass(self) -> None:
         now = self._now()
-        self._is_ending = False
         if self._round_began is None:
             may_go = now - self._pass_began < QUIET_SECONDS or now >= self._others_until
         else:
@@ -127,7 +126,11 @@ class FairTurns:
             self._round_began = None
             may_go = False
         self._pass_began = now
-        if (may_go and self._let_go()) or self._callers:
+        has_let_go = may_go and self._let_go()
+        # Only now: scheduled by `_place` while slices are let go, the next end would come before these slices begin,
+        # and let others go too. Two calls of a caller took turns so, and eight were begun in the time of one.
+        self._is_ending = False
+        if has_let_go or self._callers:
             self._end_pass_later()
 
     def _let_go(self) -> bool:

@@ -141,6 +141,16 @@ async def test_of_one_callers_calls_the_oldest_is_finished_first() -> None:
     assert work.slices[-5:] == ["third"] * 5
 
 
+async def test_of_more_calls_than_are_let_go_at_once_each_is_finished_before_the_next_begins() -> None:
+    work = Work()
+    names = [f"{number:02}" for number in range(2 * SLICES_OF_A_ROUND)]
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(work.call, name, "flood", 5)
+
+    assert work.slices == [name for name in names for _ in range(5)]
+
+
 async def test_a_call_whose_first_turn_does_not_come_in_time_is_refused_for_its_callers_own_load() -> None:
     work = Work(patience_seconds=0.0)
     outcomes: dict[str, Exception | None] = {}
