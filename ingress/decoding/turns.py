@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 SLICE_SECONDS: Final = 0.0003
 """The length of a slice, after which the next piece of a call's work waits for a turn. Another caller's call waits for
-a slice at each of its own ten or so awaits. A turn costs some 10 us, a thirtieth of this."""
+one at each of its own awaits. A turn costs some 10 us, a thirtieth of this."""
 
 
 class Turns(Protocol):
