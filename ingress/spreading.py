@@ -1,4 +1,4 @@
-"""Waiting times that end one after another: what came at once must not come back at once."""
+"""Jitter without chance: what came at once must not come back at once."""
 
 from typing import Final
 
@@ -7,5 +7,5 @@ _GOLDEN: Final = 0.618034
 
 
 def spread(longest: float, number: int) -> float:
-    """A time between half of `longest` and all of it. Those of successive numbers are evenly spread."""
+    """A time from half of `longest` up to `longest`, in its unit. Those of successive numbers are evenly spread."""
     return longest * (1 + number * _GOLDEN % 1) / 2

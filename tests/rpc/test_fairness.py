@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from contextlib import AsyncExitStack
+from itertools import islice
 from typing import Any, Final
 
 import pytest
@@ -25,6 +26,9 @@ def as_caller(email: str) -> dict[str, str]:
 FLOOD: Final = as_caller("flood@example.com")
 POLITE: Final = as_caller("polite@example.com")
 ONE_AT_A_TIME: Final = {"COMMIT_CONCURRENCY": "1", "COMMIT_TIMEOUT_SECONDS": "30"}
+
+BEGUN: Final = 3
+"""Batches of 400 events that are begun while no commit is answered: those after them wait once 1,024 events do."""
 
 
 def batch(events: int, name: str = "flood") -> dict[str, Any]:
@@ -98,6 +102,30 @@ async def test_a_lone_event_is_not_written_behind_anothers_batches(environment: 
         assert len(names) >= 600
         # It came when a commit was under way, and is in the next one or, where it came late, in the one after.
         assert names.index("polite") < 4 * 64
+
+
+async def test_of_a_floods_batches_only_those_are_begun_whose_events_have_room_to_wait(
+    environment: dict[str, str],
+) -> None:
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        running_ingress(environment | ONE_AT_A_TIME, SPANNER_EMULATOR_HOST=proxy.address) as ingress,
+        AsyncExitStack() as opened,
+    ):
+        polite, *flood = [await opened.enter_async_context(connection(ingress.port)) for _ in range(25)]
+        for caller, headers in ((flood[0], FLOOD), (polite, POLITE)):
+            assert (await caller.call(batch(1, "before"), headers, path=LOG_EVENTS)).status == 200
+        await proxy.switch(Mode.BLACKHOLE)
+        calls = [asyncio.create_task(caller.call(batch(400), FLOOD, path=LOG_EVENTS)) for caller in flood]
+        for answered in islice(asyncio.as_completed(calls), len(calls) - BEGUN):
+            answer = await answered
+            assert_error(answer, "resource_exhausted", retryable=True)
+            assert b"of this caller" in answer.body
+
+        begun = [call for call in calls if not call.done()]
+        assert len(begun) == BEGUN
+        for call in begun:
+            call.cancel()
 
 
 async def test_where_a_limit_is_set_each_caller_has_it_for_itself(environment: dict[str, str]) -> None:
