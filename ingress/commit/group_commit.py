@@ -135,7 +135,7 @@ class GroupCommitter:
 
     async def _commit_while_any_wait(self) -> None:
         try:
-            while group := self._waiting.take_group(self._rows_of_a_group()):
+            while group := self._waiting.take_group(self._rows_of_a_group(), new_apart=self._size.is_reduced):
                 self._backpressure.shrank()
                 began = perf_counter()
                 await self._commit_group(group)

@@ -164,14 +164,18 @@ class WaitingRows:
     """The queues, bounded in rows and in bytes of memory, both shared among callers (`FairShare`).
 
     Served by deficit round robin (Shreedhar and Varghese, 1995), by weight: a caller of large rows sends fewer of them.
+    A queue is new from its first row until its first turn is over, as in FQ-CoDel (RFC 8290).
     """
 
     def __init__(self, *, max_rows: int, max_bytes: int) -> None:
         self._rows = FairShare(max_rows)
         self._bytes = FairShare(max_bytes)
         self._queues: dict[str, _Queue] = {}
-        self._turns: deque[_Queue] = deque()
-        """The queues in the order of their turns, the current one first. Each has rows."""
+        self._new: deque[_Queue] = deque()
+        self._old: deque[_Queue] = deque()
+        """The new queues and the others, in the order of their turns, the current one first. Each has rows."""
+        self._was_apart = False
+        """Whether the last group was of new queues alone."""
 
     def __len__(self) -> int:
         return self._rows.taken
@@ -196,21 +200,34 @@ class WaitingRows:
         queue = self._queues.get(caller)
         if queue is None:
             queue = self._queues[caller] = _Queue(caller)
-            self._turns.append(queue)
+            self._new.append(queue)
         waiting.admit(behind_own=bool(queue.rows))
         queue.rows.append(waiting)
         return None
 
-    def take_group(self, max_rows: int) -> list[WaitingRow]:
+    def take_group(self, max_rows: int, *, new_apart: bool = False) -> list[WaitingRow]:
         """Take the next rows to commit together; empty if none waits.
 
         Each event_id is there once: further rows of it become followers of the first, and do not count for `max_rows`.
         Rows whose call is over are dropped.
+
+        With `new_apart` new queues have their first turns in a group without the others. Of two groups that follow each
+        other at most one is so: ever more new queues do not keep the others waiting.
         """
+        if new_apart and self._new and self.callers > 1 and not self._was_apart:
+            self._was_apart = True
+            if group := self._take_from(self._new, max_rows):
+                return group
+        self._was_apart = False
+        self._old.extend(self._new)
+        self._new.clear()
+        return self._take_from(self._old, max_rows)
+
+    def _take_from(self, turns: deque[_Queue], max_rows: int) -> list[WaitingRow]:
         group: dict[str, WaitingRow] = {}
         weight = 0
-        while self._turns and len(group) < max_rows and weight < MAX_GROUP_BYTES:
-            waiting = self._take_next()
+        while len(group) < max_rows and weight < MAX_GROUP_BYTES and (queue := self._whose_turn(turns)):
+            waiting = self._take_next(queue, turns)
             if waiting.is_abandoned:
                 waiting.drop()
                 continue
@@ -221,22 +238,22 @@ class WaitingRows:
                 leader.followers.append(waiting)
         return list(group.values())
 
-    def _take_next(self) -> WaitingRow:
-        queue = self._whose_turn()
+    def _take_next(self, queue: _Queue, turns: deque[_Queue]) -> WaitingRow:
         waiting = queue.rows.popleft()
-        if len(self._turns) > 1 and not waiting.is_abandoned:
+        if self.callers > 1 and not waiting.is_abandoned:
             # May go below 0: a row heavier than the credit is paid for by the queue's next turns. A queue that is
             # empty begins anew, as in deficit round robin.
             queue.credit -= ROW_BYTES + waiting.weight
         if not queue.rows:
-            self._turns.popleft()
+            turns.popleft()
             del self._queues[queue.caller]
         self._rows.release(queue.caller, 1)
         self._bytes.release(queue.caller, waiting.weight)
         return waiting
 
-    def _whose_turn(self) -> _Queue:
-        while (queue := self._turns[0]).credit <= 0 and len(self._turns) > 1:
-            queue.credit += TURN_BYTES
-            self._turns.rotate(-1)
-        return queue
+    def _whose_turn(self, turns: deque[_Queue]) -> _Queue | None:
+        """The first queue that has credit. Those before it are made old ones, and await their next turns."""
+        while turns and turns[0].credit <= 0 and self.callers > 1:
+            turns[0].credit += TURN_BYTES
+            self._old.append(turns.popleft())
+        return turns[0] if turns else None

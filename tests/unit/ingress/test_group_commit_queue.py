@@ -8,6 +8,7 @@ from shared.errors import (
     OverloadedError,
     StorageUnavailableError,
 )
+from tests.support.eventually import eventually
 from tests.support.fakes.committing import Calls, MemoryRepository, committing, row, until_idle
 
 
@@ -166,4 +167,24 @@ async def test_where_rows_cost_time_a_flood_leaves_moments_for_whoever_comes() -
         calls.repository.gate.set()
 
     assert "polite" in calls.repository.attempts[1]
+    assert set(calls.outcomes.values()) == {False}
+
+
+async def test_where_rows_cost_time_who_comes_behind_a_flood_has_a_commit_without_it() -> None:
+    async with committing(MemoryRepository(gate=anyio.Event()), rows=16) as calls, anyio.create_task_group() as group:
+        for caller in ("polite", "flood"):
+            group.start_soon(calls.commit, caller, row(name=caller), caller)
+            await until_idle()
+        calls.committer._size.rows = 8
+        group.start_soon(calls.commit_all, "flood", [row(name="flood") for _ in range(100)], "flood")
+        await answers_one_commit(calls)
+        await eventually(lambda: len(calls.repository.attempts) == 2)  # after a moment for others
+        group.start_soon(calls.commit, "polite", row(name="polite"), "polite")
+        await until_idle()
+        await answers_one_commit(calls)
+        assert calls.repository.gate is not None
+        calls.repository.gate.set()
+
+    assert calls.repository.attempts[:3] == [["polite"], ["flood"] * 8, ["polite"]]
+    assert "flood" in calls.repository.attempts[3]
     assert set(calls.outcomes.values()) == {False}

@@ -41,9 +41,10 @@ class Waiting:
                 errors.append(error)
         return errors
 
-    def group(self, max_rows: int) -> Counter[str]:
+    def group(self, max_rows: int, *, new_apart: bool = False) -> Counter[str]:
         """How many of each caller the next commit has."""
-        return Counter(self.callers[waiting.row.write_id] for waiting in self.rows.take_group(max_rows))
+        taken = self.rows.take_group(max_rows, new_apart=new_apart)
+        return Counter(self.callers[waiting.row.write_id] for waiting in taken)
 
 
 async def test_one_caller_alone_has_the_whole_commit() -> None:
@@ -63,6 +64,53 @@ async def test_a_row_that_comes_behind_a_flood_is_in_the_next_commit(max_rows: i
     waiting.add("polite")
 
     assert waiting.group(max_rows)["polite"] == 1
+
+
+async def test_where_rows_cost_time_who_comes_behind_a_flood_has_a_commit_without_it() -> None:
+    waiting = Waiting()
+    waiting.add("flood", 1000)
+    waiting.group(64, new_apart=True)
+    waiting.add("polite", 2)
+    waiting.add("another")
+
+    assert waiting.group(64, new_apart=True) == {"polite": 2, "another": 1}
+    assert waiting.group(64, new_apart=True) == {"flood": 64}
+
+
+async def test_a_flood_behind_another_one_has_its_first_turn_without_it_and_then_shares() -> None:
+    waiting = Waiting()
+    waiting.add("flood", 1000)
+    waiting.group(64, new_apart=True)
+    waiting.add("second", 1000)
+    first = waiting.group(64, new_apart=True)
+
+    assert set(first) == {"second"}
+    assert first.total() <= A_TURN
+    for _ in range(5):
+        assert set(waiting.group(64, new_apart=True)) == {"flood", "second"}
+
+
+async def test_ever_more_new_callers_leave_a_flood_every_other_commit() -> None:
+    waiting = Waiting()
+    waiting.add("flood", 1000)
+    waiting.group(FEWEST_ROWS, new_apart=True)
+    groups = []
+    for number in range(20):
+        waiting.add(f"caller {number}")
+        groups.append(waiting.group(FEWEST_ROWS, new_apart=True))
+
+    assert ["flood" in group for group in groups] == [False, True] * 10
+
+
+async def test_new_rows_that_nobody_waits_for_do_not_end_the_commits() -> None:
+    waiting = Waiting()
+    waiting.add("flood", 20)
+    waiting.group(FEWEST_ROWS, new_apart=True)
+    gone = WaitingCall()
+    waiting.add("gone", 3, call=gone)
+    gone._end()
+
+    assert waiting.group(FEWEST_ROWS, new_apart=True) == {"flood": FEWEST_ROWS}
 
 
 async def test_callers_have_as_many_rows_of_a_commit_each() -> None:
@@ -139,17 +187,21 @@ async def test_where_the_others_left_no_room_it_is_the_whole_load() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 40), st.sampled_from([0, 0, 0, 9000])), max_size=30),
     st.integers(1, 64),
+    st.booleans(),
 )
 async def test_however_rows_come_each_is_taken_once_and_no_caller_is_passed_over(
-    steps: list[tuple[str, int, int]], max_rows: int
+    steps: list[tuple[str, int, int]], max_rows: int, new_apart: bool
 ) -> None:
     waiting = Waiting(max_rows=200)
     left: Counter[str] = Counter()
     for caller, count, pad in steps:
         left[caller] += count - len(waiting.add(caller, count, pad=pad))
         assert len(waiting.rows) == left.total() <= 200
-        group = waiting.group(max_rows)
-        assert group.total() == min(max_rows, left.total())
+        group = waiting.group(max_rows, new_apart=new_apart)
+        if new_apart:
+            assert min(1, left.total()) <= group.total() <= max_rows
+        else:
+            assert group.total() == min(max_rows, left.total())
         left = left - group
     two_turns = 2 * len("abcd") * A_TURN
     while left:
