@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ingress.http import discarding
 from ingress.http.guard import HEALTH_PATH, READY_PATH
 from shared.process.settings import IngressSettings, OperatorSettings, Settings, WorkerSettings
 from tests.support.parsers.hcl import read_module, references, strings
@@ -97,6 +98,16 @@ def test_memory_holds_what_may_be_in_flight() -> None:
     defaults = {name: field.default for name, field in IngressSettings.model_fields.items()}
 
     assert concurrency * defaults["max_request_bytes"] * 4 + defaults["commit_queue_bytes"] + 256 * 2**20 < memory
+
+
+def test_all_bodies_that_cloud_run_sends_at_once_can_be_discarded_behind_their_answers_in_time() -> None:
+    template = MODULE.resources["google_cloud_run_v2_service.ingress"]["template"][0]
+    defaults = {name: field.default for name, field in IngressSettings.model_fields.items()}
+    bytes_a_second = discarding.STEP_BYTES / discarding.STEP_SECONDS
+    largest_bodies = discarding.MAX_DISCARDED * defaults["max_request_bytes"]
+
+    assert template["max_instance_request_concurrency"] <= discarding.MAX_DISCARDED
+    assert largest_bodies / bytes_a_second < defaults["request_read_timeout_seconds"]
 
 
 def test_probes_and_timeout_leave_the_process_its_own_time() -> None:
