@@ -18,9 +18,10 @@ MAX_DISCARDED: Final = 64
 of the 10 s that a body has; with 16 at half the rate half of 64 such clients got no answer. The server holds up to a
 MiB of each meanwhile (h2corn 2.0, whatever its settings): with two hundred at once a process grew by 130 MiB."""
 
-MAX_WAITING: Final = 256
-"""Answers that wait for room; further ones do not. With those above they hold some 300 MiB at the most, of the 2 GiB of
-an instance."""
+MAX_WAITING: Final = 1024
+"""Answers that wait for room; further ones do not. The server held 270 MiB for 800 of them; with a MiB each it would be
+half of an instance's 2 GiB. With room for 256, the clients of 800 connections came back at once: reading what they sent
+took the server's thread, and each call of another caller a second."""
 
 WAIT_SECONDS: Final = 5.0
 """How long an answer waits for room at the most, and at the least half of it. A client that calls again at once, and is

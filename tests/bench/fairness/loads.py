@@ -81,6 +81,7 @@ LOADS: Final = (
     FloodLoad(name="64 x 4 MiB of text", connections=64, body=_text),
     FloodLoad(name="300 half-open connections", connections=300, body=_event, manner=Manner.HALF_OPEN),
     FloodLoad(name="200 bodies stalled at the last byte", connections=200, body=_text, manner=Manner.STALLED),
+    FloodLoad(name="800 bodies stalled at the last byte", connections=800, body=_text, manner=Manner.STALLED),
     FloodLoad(
         name="100 connections that read no answer",
         connections=100,
