@@ -22,11 +22,8 @@ IDLE_SHARE: Final = 0.2
 """The process is idle if it used less than this share of a core since the last look. Trimming holds glibc's lock for
 0.1 ms a MiB, and under load calls would wait for it."""
 
-BUSY_SHARE: Final = 0.5
-"""Above this share of a core the process was busy: what was in use at the last trim may be free by now."""
-
 WORTH_MIB: Final = 8.0
-"""The growth that is worth a trim: since the last one, or above the least ever if the process was busy since."""
+"""The growth since the last trim that is worth another."""
 
 _BYTES_PER_MIB: Final = 1024 * 1024
 
@@ -39,20 +36,19 @@ async def give_back_until(stopping: anyio.Event, cpu_seconds: Callable[[], float
     trim = malloc_trim()
     if trim is None:
         return
-    lowest = lowest_since_trim = resident_mib()
+    least = resident_mib()
     cpu_before = cpu_seconds()
     while not stopping.is_set():
         with anyio.move_on_after(INTERVAL_SECONDS):
             await stopping.wait()
         cpu_now = cpu_seconds()
-        share = (cpu_now - cpu_before) / INTERVAL_SECONDS
+        is_idle = cpu_now - cpu_before < IDLE_SHARE * INTERVAL_SECONDS
         cpu_before = cpu_now
-        lowest = min(lowest, resident_mib())
-        lowest_since_trim = lowest if share > BUSY_SHARE else min(lowest_since_trim, resident_mib())
-        if share < IDLE_SHARE and resident_mib() - lowest_since_trim > WORTH_MIB:
+        least = min(least, resident_mib())
+        if is_idle and resident_mib() - least > WORTH_MIB:
             await anyio.to_thread.run_sync(trim, 0)
-            # What could not be given back now cannot be a second later either, unless there was work.
-            lowest_since_trim = resident_mib()
+            # What could not be given back now could not be a second later either.
+            least = resident_mib()
 
 
 def malloc_trim() -> Callable[[int], int] | None:

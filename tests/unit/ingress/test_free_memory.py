@@ -7,7 +7,6 @@ import pytest
 
 from ingress import free_memory
 from ingress.free_memory import give_back_until, malloc_trim, resident_mib
-from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.skipif(malloc_trim() is None, reason="only glibc has malloc_trim")
 
@@ -20,14 +19,9 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "INTERVAL_SECONDS", 0.02)
 
 
-def _dense() -> list[bytes]:
-    """Objects that are too large for Python's own allocator."""
-    return [bytes(3000 + number % 5000) for number in range(40_000)]
-
-
 def _sparse() -> list[bytes]:
-    """One of fifty such objects; the others were freed."""
-    return _dense()[::50]
+    """One of fifty objects, which are too large for Python's own allocator; the others were freed."""
+    return [bytes(3000 + number % 5000) for number in range(40_000)][::50]
 
 
 async def test_what_a_flood_left_free_is_given_back_when_the_process_is_idle() -> None:
@@ -60,30 +54,5 @@ async def test_nothing_is_given_back_while_the_process_is_busy() -> None:
             while next(looks) < 20:
                 await anyio.sleep(0.01)
         assert resident_mib() > full - FREED_MIB
-        stopping.set()
-    assert len(live) == 800
-
-
-async def test_what_was_in_use_at_the_last_trim_is_given_back_once_more_work_is_over() -> None:
-    stopping = anyio.Event()
-    cpu_seconds = 0.0
-    looks = 0
-
-    def used() -> float:
-        nonlocal looks
-        looks += 1
-        return cpu_seconds
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(give_back_until, stopping, used)
-        await anyio.wait_all_tasks_blocked()
-        in_use = _dense()
-        full = resident_mib()
-        seen = looks
-        await eventually(lambda: looks > seen + 3)  # the first of them trims
-        live = in_use[::50]
-        del in_use
-        cpu_seconds += 1000.0
-        await eventually(lambda: resident_mib() < full - FREED_MIB)
         stopping.set()
     assert len(live) == 800
