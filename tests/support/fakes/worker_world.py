@@ -189,9 +189,12 @@ class WorkerWorld:
         await self.leases.nack(self.leases.leased())
 
     async def time_passes_until(
-        self, condition: Callable[[], object], *, step_seconds: float = 0.5, seconds: float = 10.0
+        self, condition: Callable[[], object], *, step_seconds: float = 0.5, seconds: float = 60.0
     ) -> None:
-        """Advance the clock in steps until the condition holds; `seconds` is the deadline, in real time."""
+        """Advance the clock in steps until the condition holds.
+
+        `seconds` is the deadline, in real time: a busy machine takes ten times as long as an idle one.
+        """
         with anyio.move_on_after(seconds):
             while not condition():
                 self.clock.advance(step_seconds)

@@ -22,7 +22,7 @@ async def worker() -> WorkerWorld:
 
 
 async def traffic_until(
-    world: WorkerWorld, condition: Callable[[], object], *, step_seconds: float = 1.0, seconds: float = 20.0
+    world: WorkerWorld, condition: Callable[[], object], *, step_seconds: float = 1.0, seconds: float = 60.0
 ) -> list[str]:
     """Let time pass in steps, each with a good event, until the condition holds. Returns the good events' ids."""
     good: list[str] = []
