@@ -205,8 +205,8 @@ async def test_however_rows_come_each_is_taken_once_and_no_caller_is_passed_over
         left = left - group
     two_turns = 2 * len("abcd") * A_TURN
     while left:
-        # No row weighs much more than a turn, so that each caller has one in two turns.
-        served = waiting.group(two_turns)
+        # No row weighs much more than a turn, so that each caller has one in two turns. One may be of new callers.
+        served = waiting.group(two_turns, new_apart=new_apart) + waiting.group(two_turns, new_apart=new_apart)
         assert set(left) == set(served)
         left -= served
         assert len(waiting.rows) == left.total()
