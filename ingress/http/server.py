@@ -5,14 +5,13 @@ independent of the server.
 """
 
 import asyncio
-import resource
 import signal
 import socket
-import sys
 from typing import Final
 
 from h2corn import Config, Server
 
+from ingress.http.acceptance import connections_allowed, listener, stop_accepting
 from ingress.http.guard import AsgiApp
 from shared.process.logs import get_logger
 from shared.process.settings import IngressSettings
@@ -30,12 +29,6 @@ HTTP2_WINDOW_BYTES: Final = 1024 * 1024
 """What an HTTP/2 client may send ahead, on one stream and on all streams of a connection. The server keeps up to as
 much in memory for each."""
 
-BACKLOG: Final = 2048
-"""Connections that the kernel completes before the server accepts them."""
-
-OTHER_FILES: Final = 100
-"""File descriptors beside those of connections. Google's clients, Python and uvloop hold some thirty."""
-
 _log = get_logger()
 
 
@@ -46,14 +39,12 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
     except OSError as error:
         _log.error("start_failed", reason="address", error=str(error))
         return False
-    _allow_files(settings.max_connections + OTHER_FILES)
     with listening:
         server = server_on(listening, app, settings)
 
-        def stop(number: signal.Signals) -> None:
+        async def stop(number: signal.Signals) -> None:
             _log.info("draining", signal=number.name)
-            server.shutdown()
-            _refuse_connections(listening)
+            await stop_accepting(server, listening)
 
         async with on_termination(stop):
             serving = asyncio.ensure_future(server.serve())
@@ -65,23 +56,6 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
                     raise
                 return False
     return True
-
-
-def listener(settings: IngressSettings) -> socket.socket:
-    """A listening socket, with a bound on writing that every accepted connection inherits.
-
-    The server has no such bound for HTTP/1.1. On Linux the kernel resets a connection whose client takes nothing for
-    WRITE_TIMEOUT_SECONDS.
-
-    Raises:
-        OSError: the address is taken or invalid.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    if sys.platform == "linux":
-        milliseconds = int(settings.write_timeout_seconds * 1000)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    return listening
 
 
 def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings) -> Server:
@@ -98,7 +72,7 @@ def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings)
             log_format="json" if settings.log_format == "json" else "text",
             runtime_threads=1,
             grpc=True,
-            limit_connections=settings.max_connections,
+            limit_connections=connections_allowed(settings.max_connections),
             limit_request_head_size=settings.max_head_bytes,
             limit_request_field_size=settings.max_head_bytes,
             limit_request_line=settings.max_head_bytes,
@@ -118,22 +92,6 @@ def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings)
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
     )
-
-
-def _refuse_connections(listening: socket.socket) -> None:
-    """Refuse new connections at once, where the server only accepts no more (h2corn 2.0).
-
-    In the kernel's queue a call would wait until the process ends, and that waits for the calls in flight.
-    """
-    if sys.platform == "linux":  # elsewhere a listening socket cannot be shut down
-        listening.shutdown(socket.SHUT_RDWR)
-
-
-def _allow_files(count: int) -> None:
-    """Raise the limit of open file descriptors to `count`, or to the hard limit. The default is often 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < count:  # negative: no limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard < 0 else min(count, hard), hard))
 
 
 async def _has_started(server: Server) -> bool:

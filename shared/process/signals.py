@@ -1,16 +1,17 @@
 """SIGTERM and SIGINT as a call in the event loop."""
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
 
 @asynccontextmanager
-async def on_termination(act: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
+async def on_termination(act: Callable[[signal.Signals], Awaitable[None] | None]) -> AsyncIterator[None]:
     """Call `act` for each SIGTERM and SIGINT until the block ends, in place of Python's own handling. Main thread only.
 
+    If it returns an awaitable, this is awaited before the next signal is handled, and cancelled when the block ends.
     An exception of the block is raised as it is: the task group in here would wrap it in an ExceptionGroup.
     """
     failure: Exception | None = None
@@ -19,7 +20,8 @@ async def on_termination(act: Callable[[signal.Signals], None]) -> AsyncIterator
 
             async def receive() -> None:
                 async for number in signals:
-                    act(signal.Signals(number))
+                    if (acting := act(signal.Signals(number))) is not None:
+                        await acting
 
             tasks.start_soon(receive)
             try:

@@ -8,12 +8,15 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from deploy.local.processes import free_port
 from deploy.local.stack import REPOSITORY
+from ingress.http.acceptance import BACKLOG, connections_allowed
+from tests.support.eventually import eventually
 from tests.support.wire.http1 import LOG_EVENTS, Connection, connection, head_of, request
 from tests.support.wire.http2 import Http2Connection
 from tests.support.wire.tcp_proxy import Mode, tcp_proxy
@@ -37,6 +40,13 @@ Reporting.run_until_stopped = fails
 runpy.run_module("ingress", run_name="__main__")
 """
 
+FEW_FILES = 200
+WITH_FEW_FILES = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, ({FEW_FILES}, {FEW_FILES}))
+runpy.run_module("ingress", run_name="__main__")
+"""
+
 
 @asynccontextmanager
 async def process(
@@ -55,11 +65,15 @@ async def process(
         await running.communicate()
 
 
-async def until_listening(running: Process) -> None:
+async def until_logged(running: Process, event: bytes, seconds: float = START_SECONDS) -> None:
     assert running.stdout is not None
-    async with asyncio.timeout(START_SECONDS):
-        while b'"listening"' not in (line := await running.stdout.readline()):
+    async with asyncio.timeout(seconds):
+        while event not in (line := await running.stdout.readline()):
             assert line, "it ended"
+
+
+async def until_listening(running: Process) -> None:
+    await until_logged(running, b'"listening"')
 
 
 async def test_it_ends_in_time_and_in_order_whatever_its_clients_do(environment: dict[str, str]) -> None:
@@ -120,16 +134,55 @@ async def test_while_it_ends_new_connections_are_refused_at_once(environment: di
             async with connection(port) as warm:  # so that the other one is accepted too
                 assert (await warm.call(GOOD)).status == 200
             running.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(END_SECONDS):
-                assert running.stdout is not None
-                while b'"draining"' not in await running.stdout.readline():
-                    pass
+            await until_logged(running, b'"draining"', END_SECONDS)
 
             # Long before the process ends: it waits for the body.
             async with asyncio.timeout(1):
                 while await connects(port):
                     pass
             assert running.returncode is None
+
+
+@asynccontextmanager
+async def ending_with_a_call(environment: dict[str, str], port: int) -> AsyncIterator[Process]:
+    """A process and a client whose call waits for Spanner. At last the call was answered, and the process has ended."""
+    async with (
+        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
+        process(environment | {"SPANNER_EMULATOR_HOST": proxy.address, "COMMIT_TIMEOUT_SECONDS": "2"}, port) as running,
+    ):
+        await until_listening(running)
+        async with connection(port) as in_flight:
+            assert (await in_flight.call(GOOD)).status == 200
+            await proxy.switch(Mode.DROP_RESPONSE)
+            await in_flight.send(request(GOOD))
+            await eventually(lambda: proxy.counts.swallowed > 0)
+            yield running
+
+            assert (await in_flight.answer()).status in {503, 504}
+            async with asyncio.timeout(END_SECONDS):
+                assert await running.wait() == 0
+
+
+def kernel_backlog() -> int:
+    return min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text(encoding="ascii")))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel completes fewer connections")
+async def test_it_drains_its_calls_also_while_many_connections_wait_to_be_accepted(environment: dict[str, str]) -> None:
+    port = free_port()
+    async with AsyncExitStack() as opened, ending_with_a_call(environment, port) as running:
+        running.send_signal(signal.SIGSTOP)  # Cloud Run too lets an instance do nothing between calls
+        for _ in range(connections_allowed(kernel_backlog() - 100)):
+            await opened.enter_async_context(connection(port))
+        running.send_signal(signal.SIGTERM)
+        running.send_signal(signal.SIGCONT)
+
+
+async def test_a_second_signal_changes_nothing(environment: dict[str, str]) -> None:
+    async with ending_with_a_call(environment, free_port()) as running:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.send_signal(number)
+            await until_logged(running, b'"draining"', END_SECONDS)
 
 
 async def test_it_takes_no_calls_once_it_is_ending(environment: dict[str, str]) -> None:
@@ -175,3 +228,20 @@ async def test_it_ends_with_a_failure_where_its_runtime_fails(environment: dict[
 
         assert running.returncode == 1
         assert b'"runtime_failed"' in out
+
+
+async def test_connections_beyond_the_limit_of_open_files_wait_until_others_close(environment: dict[str, str]) -> None:
+    port = free_port()
+    async with process(environment, port, ("-c", WITH_FEW_FILES)) as running:
+        await until_logged(running, b'"connections_limited"')
+        await until_listening(running)
+        async with connection(port) as first:
+            async with AsyncExitStack() as opened:
+                for _ in range(FEW_FILES):
+                    await opened.enter_async_context(connection(port))
+                waiting = await opened.enter_async_context(connection(port))
+                await waiting.send(request(GOOD))
+                assert (await first.call(GOOD)).status == 200
+                assert running.returncode is None
+            async with connection(port) as late:
+                assert (await late.call(GOOD)).status == 200

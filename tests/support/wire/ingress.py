@@ -22,8 +22,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from deploy.local.emulators import local_channel
 from ingress.app import create_app
+from ingress.http.acceptance import listener
 from ingress.http.guard import AsgiApp
-from ingress.http.server import listener, server_on
+from ingress.http.server import server_on
 from shared.process.logs import NOISY_LIBRARIES, configure_logging
 from shared.process.settings import IngressSettings, from_environment
 from shared.spanner.connection import open_database
