@@ -18,7 +18,7 @@ from shared.gen.events.v1.event_logging_connect import EventLoggingServiceClient
 from shared.spanner.connection import create_client
 
 ARRIVAL_SECONDS: Final = 60.0
-"""For all events to be delivered; those missing then are problems."""
+"""For all events to be delivered and settled; those missing then are problems."""
 POLL_SECONDS: Final = 0.2
 CALLS_AT_ONCE: Final = 16
 
@@ -50,6 +50,8 @@ async def run_demo(stack: Stack) -> DemoResult:
     to_arrive = {event_id for event_id, event in expected.items() if event.forwarded}
     with anyio.move_on_after(ARRIVAL_SECONDS):
         while not to_arrive <= set(await _deliveries(stack, to_arrive)):  # noqa: ASYNC110 - a file has no event to await
+            await anyio.sleep(POLL_SECONDS)
+        while not await _all_settled(stack, to_arrive):  # noqa: ASYNC110 - nor has a table
             await anyio.sleep(POLL_SECONDS)
     await _account(stack, expected, result)
     return result
@@ -103,6 +105,11 @@ async def _deliveries(stack: Stack, event_ids: Collection[str]) -> Counter[str]:
         rows = await _stored(stack, list(event_ids))
         return Counter(event_id for event_id, state in rows.items() if state == "DELIVERED")
     return Counter(str(entry.event["metadata"]["event_id"]) for entry in read_log(stack.statsig_log))
+
+
+async def _all_settled(stack: Stack, event_ids: Collection[str]) -> bool:
+    """A worker settles an event after Statsig has confirmed it."""
+    return set((await _stored(stack, list(event_ids))).values()) <= {"DELIVERED"}
 
 
 async def _stored(stack: Stack, event_ids: list[str]) -> dict[str, str | None]:

@@ -86,8 +86,9 @@ class IngressSettings(Settings):
     max_headers: int = Field(default=100, ge=16, le=10_000)
 
     max_connections: int = Field(default=4000, ge=1)
-    """Open connections; more wait to be accepted. An idle one takes 4 KiB, one whose head is arriving up to
-    MAX_HEAD_BYTES. Cloud Run needs one for each concurrent call (64), no more."""
+    """Open connections; more wait to be accepted. There are fewer where the hard limit of open files is too low. An
+    idle one takes 4 KiB, one whose head is arriving up to MAX_HEAD_BYTES. Cloud Run needs one for each concurrent call
+    (64), no more."""
 
     trust_cloud_run_iam: bool = False
     """Whether the identity in a bearer token is recorded as checked by Cloud Run's IAM. Set it only if the service
