@@ -72,17 +72,18 @@ async def stop_accepting(server: Server, listening: socket.socket) -> None:
     down its accept(2) would fail with EINVAL.
     """
     with _stop_pipe(server) as pipe:
+        if pipe is not None and sys.platform == "linux":  # elsewhere a listening socket cannot be shut down
+            # `shutdown` tells the thread in a second way too. If that came first, it would not read the pipe.
+            os.write(pipe, b"S")
+            while _unread_bytes(pipe):  # noqa: ASYNC110 - a pipe has no event for "read"
+                await asyncio.sleep(POLL_SECONDS)
+            listening.shutdown(socket.SHUT_RDWR)
         server.shutdown()
-        if pipe is None or sys.platform != "linux":  # elsewhere a listening socket cannot be shut down
-            return
-        while _unread_bytes(pipe):  # noqa: ASYNC110 - a pipe has no event for "read"
-            await asyncio.sleep(POLL_SECONDS)
-    listening.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def _stop_pipe(server: Server) -> Iterator[int | None]:
-    """The pipe through which the server's thread is told to stop. None before it serves, and once it was told.
+    """The pipe from which the server's thread reads that it is to stop. None before it serves, and once it was told.
 
     A thread that has read from it accepts nothing afterwards (`serve_listeners` in h2corn's `server.rs`).
     """
@@ -90,7 +91,7 @@ def _stop_pipe(server: Server) -> Iterator[int | None]:
     if generation is None or generation.quiesce_write_fd is None:
         yield None
         return
-    pipe = os.dup(generation.quiesce_write_fd)  # `shutdown` closes it
+    pipe = os.dup(generation.quiesce_write_fd)  # `Server.shutdown` closes the original
     try:
         yield pipe
     finally:

@@ -124,6 +124,14 @@ async def connects(port: int) -> bool:
         return False
 
 
+async def until_refused(running: Process, port: int) -> None:
+    """Long before the process ends, which waits for other clients."""
+    async with asyncio.timeout(1):
+        while await connects(port):
+            pass
+    assert running.returncode is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they wait for the end of the process")
 async def test_while_it_ends_new_connections_are_refused_at_once(environment: dict[str, str]) -> None:
     port = free_port()
@@ -136,11 +144,7 @@ async def test_while_it_ends_new_connections_are_refused_at_once(environment: di
             running.send_signal(signal.SIGTERM)
             await until_logged(running, b'"draining"', END_SECONDS)
 
-            # Long before the process ends: it waits for the body.
-            async with asyncio.timeout(1):
-                while await connects(port):
-                    pass
-            assert running.returncode is None
+            await until_refused(running, port)
 
 
 @asynccontextmanager
@@ -176,6 +180,7 @@ async def test_it_drains_its_calls_also_while_many_connections_wait_to_be_accept
             await opened.enter_async_context(connection(port))
         running.send_signal(signal.SIGTERM)
         running.send_signal(signal.SIGCONT)
+        await until_refused(running, port)
 
 
 async def test_a_second_signal_changes_nothing(environment: dict[str, str]) -> None:
