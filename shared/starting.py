@@ -8,6 +8,7 @@ from typing import TypeVar
 import anyio
 
 from shared.errors import EventLoggingError, SettingsError
+from shared.process.ending import ignore_termination
 from shared.process.fault_points import enable_fault_points
 from shared.process.garbage_collection import tune_garbage_collection
 from shared.process.logs import configure_logging, get_logger
@@ -39,7 +40,7 @@ def run_process(process: str, settings_type: type[SettingsT], serve: Serve[Setti
             project=settings.google_cloud_project,
         )
         with open_telemetry(settings, process=process) as telemetry:
-            started = anyio.run(serve, settings, telemetry, backend_options={"use_uvloop": True})
+            started = anyio.run(_until_stopped, serve, settings, telemetry, backend_options={"use_uvloop": True})
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,3 +48,11 @@ def run_process(process: str, settings_type: type[SettingsT], serve: Serve[Setti
         _log.error("start_failed", reason=error.reason, error=str(error))
         return 1
     return 0 if started else 1
+
+
+async def _until_stopped(serve: Serve[SettingsT], settings: SettingsT, telemetry: Telemetry | None) -> bool:
+    try:
+        return await serve(settings, telemetry)
+    finally:
+        # A further signal would kill the process before its telemetry is exported.
+        ignore_termination()

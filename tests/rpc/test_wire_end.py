@@ -8,7 +8,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -188,6 +188,17 @@ async def test_a_second_signal_changes_nothing(environment: dict[str, str]) -> N
         for number in (signal.SIGTERM, signal.SIGINT):
             running.send_signal(number)
             await until_logged(running, b'"draining"', END_SECONDS)
+
+
+async def test_however_often_it_is_told_to_end_it_ends_in_order(environment: dict[str, str]) -> None:
+    async with process(environment, free_port()) as running:
+        await until_listening(running)
+        async with asyncio.timeout(END_SECONDS):
+            while running.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGTERM)  # `send_signal` would collect the exit code
+                await asyncio.sleep(0.001)
+        assert running.returncode == 0
 
 
 async def test_it_takes_no_calls_once_it_is_ending(environment: dict[str, str]) -> None:
