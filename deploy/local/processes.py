@@ -1,5 +1,6 @@
 """Child processes, each held by its handle in a process group of its own; none outlives us, however we end."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -138,7 +139,8 @@ class ManagedProcess:
     def send_signal(self, number: signal.Signals) -> None:
         """Signal every process of the group; does nothing if none is left."""
         if self._has_members():
-            os.killpg(self.pid, number)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # as below: it may have ended since
+                os.killpg(self.pid, number)
 
     async def terminate(self, grace_seconds: float | None = None, *, kill_seconds: float = KILL_SECONDS) -> None:
         """Send SIGTERM to the group, then SIGKILL to what is left of it.

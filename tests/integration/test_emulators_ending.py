@@ -77,6 +77,19 @@ async def test_a_stopped_process_ends_without_sigkill(tmp_path: Path) -> None:
         assert process.returncode == -signal.SIGTERM
 
 
+async def test_a_signal_to_what_has_ended_meanwhile_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Supervisor() as supervisor:
+        process = await supervisor.start(
+            ManagedProcess(name="true", argv=["true"], env=environ(), log_path=tmp_path / "log")
+        )
+        assert await process.wait() == 0
+        with monkeypatch.context() as a_moment_ago:
+            a_moment_ago.setattr(ManagedProcess, "_has_members", lambda _: True)
+            process.send_signal(signal.SIGTERM)
+
+
 async def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
     first = ManagedProcess(name="first", argv=["sleep", "600"], env=environ(), log_path=tmp_path / "log")
     second = ManagedProcess(name="second", argv=["does-not-exist"], env=environ())
