@@ -108,7 +108,7 @@ async def _deliveries(stack: Stack, event_ids: Collection[str]) -> Counter[str]:
 
 
 async def _all_settled(stack: Stack, event_ids: Collection[str]) -> bool:
-    """A worker settles an event after Statsig has confirmed it."""
+    """Whether the ledger has each of them as delivered. A worker writes that after Statsig has confirmed the event."""
     return set((await _stored(stack, list(event_ids))).values()) <= {"DELIVERED"}
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from h2corn import Config, Server
 
-from ingress.http.acceptance import connections_allowed, listener, stop_accepting
 from ingress.http.guard import AsgiApp
+from ingress.http.listener import connections_allowed, open_listener, stop_accepting
 from shared.process.logs import get_logger
 from shared.process.settings import IngressSettings
 from shared.process.signals import on_termination
@@ -35,7 +35,7 @@ _log = get_logger()
 async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
     """Serve until SIGTERM or SIGINT, then drain. False if the start failed; the reason is logged."""
     try:
-        listening = listener(settings)
+        listening = open_listener(settings)
     except OSError as error:
         _log.error("start_failed", reason="address", error=str(error))
         return False
@@ -59,7 +59,10 @@ async def serve(app: AsgiApp, settings: IngressSettings) -> bool:
 
 
 def server_on(listening: socket.socket, app: AsgiApp, settings: IngressSettings) -> Server:
-    """A server for this application, not started. It handles no signals, and runs where `serve()` is awaited."""
+    """A server for this application, not started. It handles no signals, and runs where `serve()` is awaited.
+
+    Raises the process's soft limit of open files if that is needed (`connections_allowed`).
+    """
     return Server(
         app,
         Config(

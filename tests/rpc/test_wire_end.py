@@ -15,11 +15,11 @@ import pytest
 
 from deploy.local.processes import free_port
 from deploy.local.stack import REPOSITORY
-from ingress.http.acceptance import BACKLOG, connections_allowed
+from ingress.http.listener import BACKLOG, connections_allowed
 from tests.support.eventually import eventually
 from tests.support.wire.http1 import LOG_EVENTS, Connection, connection, head_of, request
 from tests.support.wire.http2 import Http2Connection
-from tests.support.wire.tcp_proxy import Mode, tcp_proxy
+from tests.support.wire.tcp_proxy import Mode, TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.emulators, pytest.mark.processes]
 
@@ -76,13 +76,19 @@ async def until_listening(running: Process) -> None:
     await until_logged(running, b'"listening"')
 
 
+@asynccontextmanager
+async def behind_proxy(environment: dict[str, str], port: int) -> AsyncIterator[tuple[Process, TcpProxy]]:
+    """A process that listens, and the proxy in front of its Spanner."""
+    async with tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy:
+        variables = environment | {"SPANNER_EMULATOR_HOST": proxy.address, "COMMIT_TIMEOUT_SECONDS": "2"}
+        async with process(variables, port) as running:
+            await until_listening(running)
+            yield running, proxy
+
+
 async def test_it_ends_in_time_and_in_order_whatever_its_clients_do(environment: dict[str, str]) -> None:
     port = free_port()
-    async with (
-        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
-        process(environment | {"SPANNER_EMULATOR_HOST": proxy.address, "COMMIT_TIMEOUT_SECONDS": "2"}, port) as running,
-    ):
-        await until_listening(running)
+    async with behind_proxy(environment, port) as (running, proxy):
         async with connection(port) as warm:
             assert (await warm.call(GOOD)).status == 200
         await proxy.switch(Mode.BLACKHOLE)
@@ -150,21 +156,16 @@ async def test_while_it_ends_new_connections_are_refused_at_once(environment: di
 @asynccontextmanager
 async def ending_with_a_call(environment: dict[str, str], port: int) -> AsyncIterator[Process]:
     """A process and a client whose call waits for Spanner. At last the call was answered, and the process has ended."""
-    async with (
-        tcp_proxy(environment["SPANNER_EMULATOR_HOST"]) as proxy,
-        process(environment | {"SPANNER_EMULATOR_HOST": proxy.address, "COMMIT_TIMEOUT_SECONDS": "2"}, port) as running,
-    ):
-        await until_listening(running)
-        async with connection(port) as in_flight:
-            assert (await in_flight.call(GOOD)).status == 200
-            await proxy.switch(Mode.DROP_RESPONSE)
-            await in_flight.send(request(GOOD))
-            await eventually(lambda: proxy.counts.swallowed > 0)
-            yield running
+    async with behind_proxy(environment, port) as (running, proxy), connection(port) as in_flight:
+        assert (await in_flight.call(GOOD)).status == 200
+        await proxy.switch(Mode.DROP_RESPONSE)
+        await in_flight.send(request(GOOD))
+        await eventually(lambda: proxy.counts.swallowed > 0)
+        yield running
 
-            assert (await in_flight.answer()).status in {503, 504}
-            async with asyncio.timeout(END_SECONDS):
-                assert await running.wait() == 0
+        assert (await in_flight.answer()).status in {503, 504}
+        async with asyncio.timeout(END_SECONDS):
+            assert await running.wait() == 0
 
 
 def kernel_backlog() -> int:
@@ -251,13 +252,11 @@ async def test_connections_beyond_the_limit_of_open_files_wait_until_others_clos
     async with process(environment, port, ("-c", WITH_FEW_FILES)) as running:
         await until_logged(running, b'"connections_limited"')
         await until_listening(running)
-        async with connection(port) as first:
+        async with connection(port) as first, AsyncExitStack() as waiting:
             async with AsyncExitStack() as opened:
                 for _ in range(FEW_FILES):
                     await opened.enter_async_context(connection(port))
-                waiting = await opened.enter_async_context(connection(port))
-                await waiting.send(request(GOOD))
+                last = await waiting.enter_async_context(connection(port))
+                await last.send(request(GOOD))
                 assert (await first.call(GOOD)).status == 200
-                assert running.returncode is None
-            async with connection(port) as late:
-                assert (await late.call(GOOD)).status == 200
+            assert (await last.answer()).status == 200

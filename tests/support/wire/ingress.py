@@ -22,8 +22,8 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from deploy.local.emulators import local_channel
 from ingress.app import create_app
-from ingress.http.acceptance import listener
 from ingress.http.guard import AsgiApp
+from ingress.http.listener import open_listener
 from ingress.http.server import server_on
 from shared.process.logs import NOISY_LIBRARIES, configure_logging
 from shared.process.settings import IngressSettings, from_environment
@@ -57,7 +57,7 @@ async def running_ingress(
     `around` wraps the application. `overrides` are environment variables.
     """
     settings = from_environment(IngressSettings, {"HOST": "127.0.0.1", "PORT": "0", **environment, **overrides})
-    with listener(settings) as listening:
+    with open_listener(settings) as listening:
         server = server_on(listening, around(create_app(settings, telemetry)), settings)
         serving = asyncio.create_task(server.serve())
         try:

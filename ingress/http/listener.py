@@ -33,8 +33,8 @@ POLL_SECONDS: Final = 0.01
 _log = get_logger()
 
 
-def listener(settings: IngressSettings) -> socket.socket:
-    """A listening socket, with a bound on writing that every accepted connection inherits.
+def open_listener(settings: IngressSettings) -> socket.socket:
+    """Open the listening socket, with a bound on writing that every accepted connection inherits.
 
     The server has no such bound for HTTP/1.1. On Linux the kernel resets a connection whose client takes nothing for
     WRITE_TIMEOUT_SECONDS.
